@@ -1,0 +1,172 @@
+"""What a set of models takes on one card, in integer bytes.
+
+The only place with this arithmetic: planner, card, emulator, report and tests all call it. The rule
+(one workspace per process and device, sized to the largest; weights once per model) is MindSpore
+Lite's ``ModelGroup``; the rounding is ``aclrtMalloc``'s as CANN documents it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from actors.errors import DoesNotFitError
+
+
+@dataclass(frozen=True)
+class AllocationRule:
+    """How one device allocation is rounded: ``n + pad``, up to the granule of its size."""
+
+    pad: int
+    granule: int
+    large_granule: int
+    large_above: int
+
+    def alloc(self, nbytes: int) -> int:
+        """Bytes that a request of ``nbytes`` takes from the card; nothing for nothing."""
+        if nbytes == 0:
+            return 0
+        granule = self.large_granule if nbytes > self.large_above else self.granule
+        return -(-(nbytes + self.pad) // granule) * granule
+
+
+#: aclrtMalloc with HUGE_FIRST: 32 bytes more, 2 MiB pages above 1 MiB, else 4 KiB pages (CANN docs).
+ASCEND = AllocationRule(pad=32, granule=4 << 10, large_granule=2 << 20, large_above=1 << 20)
+#: No rounding: sizes that are final already.
+EXACT = AllocationRule(pad=0, granule=1, large_granule=1, large_above=0)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A model as measured, before rounding. ``tensors``: bytes of each input and output at the
+    largest gear; ``workspace``: the largest over the gears (dynamic models: at ``max_shape``)."""
+
+    weights: int
+    workspace: int
+    tensors: tuple[int, ...]
+    object_bytes: int = 0
+    streams: int = 0
+    dynamic: bool = False
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """A model as it is charged to a card: final bytes, with its threads and its sharing.
+
+    ``io`` and ``object_bytes`` are per thread. A dynamic model never shares its workspace.
+    """
+
+    name: str
+    weights: int
+    workspace: int
+    io: int
+    object_bytes: int = 0
+    streams: int = 0
+    threads: int = 1
+    dynamic: bool = False
+    share_weights: bool = True
+    share_workspace: bool = True
+
+    @property
+    def shares(self) -> bool:
+        """Whether the workspace comes from the card's shared one."""
+        return self.share_workspace and not self.dynamic
+
+    @property
+    def weight_total(self) -> int:
+        """Weights on the card: one copy, or one per thread."""
+        return self.weights * (1 if self.share_weights else self.threads)
+
+    @property
+    def private_workspace(self) -> int:
+        """Workspace that only this model uses, over all its threads."""
+        return 0 if self.shares else self.workspace * self.threads
+
+    @property
+    def io_total(self) -> int:
+        """Input and output buffers over all threads."""
+        return self.io * self.threads
+
+    @property
+    def object_total(self) -> int:
+        """What the Model objects themselves cost beyond their tensors, over all threads."""
+        return self.object_bytes * self.threads
+
+
+def footprint(  # noqa: PLR0913 - one argument per term of the formula
+    name: str,
+    sizes: Sizes,
+    rule: AllocationRule,
+    *,
+    threads: int = 1,
+    share_weights: bool = True,
+    share_workspace: bool = True,
+) -> Footprint:
+    """Round measured sizes, each allocation for itself."""
+    return Footprint(
+        name=name,
+        weights=rule.alloc(sizes.weights),
+        workspace=rule.alloc(sizes.workspace),
+        io=sum(rule.alloc(nbytes) for nbytes in sizes.tensors),
+        object_bytes=sizes.object_bytes,
+        streams=sizes.streams,
+        threads=threads,
+        dynamic=sizes.dynamic,
+        share_weights=share_weights,
+        share_workspace=share_workspace,
+    )
+
+
+@dataclass(frozen=True)
+class CardMemory:
+    """The bytes of one card by part. ``workspace`` is the shared one, ``private`` all others."""
+
+    overhead: int = 0
+    weights: int = 0
+    workspace: int = 0
+    private: int = 0
+    io: int = 0
+    objects: int = 0
+    streams: int = 0
+
+    @property
+    def total(self) -> int:
+        """Bytes used; streams are counted apart."""
+        return (
+            self.overhead + self.weights + self.workspace + self.private + self.io + self.objects
+        )
+
+    def parts(self) -> str:
+        """The parts that are not zero, for messages: ``weights 31,457,280 + io 8,192``."""
+        named = {
+            "overhead": self.overhead,
+            "weights": self.weights,
+            "shared workspace": self.workspace,
+            "private workspaces": self.private,
+            "io": self.io,
+            "objects": self.objects,
+        }
+        return " + ".join(f"{part} {nbytes:,}" for part, nbytes in named.items() if nbytes)
+
+
+def card_memory(footprints: Iterable[Footprint], overhead: int = 0) -> CardMemory:
+    """Sum what adds up and take the largest of what is shared."""
+    models = tuple(footprints)
+    return CardMemory(
+        overhead=overhead,
+        weights=sum(m.weight_total for m in models),
+        workspace=max((m.workspace for m in models if m.shares), default=0),
+        private=sum(m.private_workspace for m in models),
+        io=sum(m.io_total for m in models),
+        objects=sum(m.object_total for m in models),
+        streams=sum(m.streams * m.threads for m in models),
+    )
+
+
+def unshared(model: Footprint) -> Footprint:
+    """The same model with weights and workspace of its own for every thread."""
+    return replace(model, share_weights=False, share_workspace=False)
+
+
+def require_fit(card: str, used: CardMemory, capacity: int, reserve: int = 0) -> None:
+    """Raise DoesNotFitError, with the numbers, when ``used`` exceeds ``capacity - reserve``."""
+    if used.total > capacity - reserve:
+        raise DoesNotFitError(card, used.total, capacity - reserve, used.parts())

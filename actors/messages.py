@@ -1,0 +1,208 @@
+"""What crosses the wire between the driver and a card. Frozen, small, and importable everywhere."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.errors import OrchestratorError
+from actors.memory import ASCEND, AllocationRule, CardMemory, Footprint
+from actors.shapes import BatchRule, Gear, Signature, TensorSpec
+
+Array = npt.NDArray[np.generic]
+Arrays = Mapping[str, Array]
+CardKind = Literal["ascend", "cpu", "emulated"]
+Provider = Literal["acl", "ge"]
+ConfigSections = Mapping[str, Mapping[str, str]]
+
+
+class CardState(str, Enum):
+    """Where a card's process stands."""
+
+    EMPTY = "empty"
+    """Started, identified, no models yet."""
+    LOADING = "loading"
+    """Declaring, sizing, building or warming up its models."""
+    READY = "ready"
+    """Answers requests."""
+    DRAINING = "draining"
+    """Finishes what it has and takes nothing new."""
+    STOPPED = "stopped"
+    """Done; the process is about to end."""
+    FAILED = "failed"
+    """A load failed: the process is of no further use."""
+
+
+@dataclass(frozen=True)
+class CardIdentity:
+    """Which card a process was given. ``npu_id`` is physical, ``device_id`` logical in the process."""
+
+    node_id: str
+    npu_id: str
+    device_id: int
+    pid: int
+    library: str = ""
+
+
+@dataclass(frozen=True)
+class ModelOrder:
+    """One model as a card is told to build it.
+
+    ``path`` is resolved once, by the driver, and used as that exact string in every library call.
+    ``gears`` is None for a fixed model; for a dynamic one it holds the declared largest shapes.
+    ``config`` are Lite's options by section and override ``config_path`` (both go to the library).
+    ``footprint`` is what the plan charges; None while a model is only being measured.
+    """
+
+    name: str
+    path: str
+    provider: Provider = "acl"
+    threads: int = 1
+    share_weights: bool = True
+    share_workspace: bool = True
+    gears: tuple[Gear, ...] | None = None
+    dynamic: bool = False
+    batching: BatchRule = BatchRule()
+    precision: str | None = None
+    config_path: str | None = None
+    config: ConfigSections = field(default_factory=dict)
+    footprint: Footprint | None = None
+
+
+@dataclass(frozen=True)
+class CardOrder:
+    """A slot's whole model set: a card gets it once in the life of its process."""
+
+    slot: str
+    kind: CardKind
+    capacity_bytes: int
+    models: tuple[ModelOrder, ...]
+    overhead_bytes: int = 0
+    reserve_bytes: int = 0
+    share_workspace: bool = True
+    rule: AllocationRule = ASCEND
+    release: str | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One caller's rows for one model. ``id`` is unique in the deployment."""
+
+    id: int
+    model: str
+    inputs: Arrays
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to one request: outputs, or the error that this request alone met."""
+
+    id: int
+    outputs: Arrays | None
+    error: OrchestratorError | None = None
+
+
+@dataclass(frozen=True)
+class ModelMemory:
+    """One model's bytes on its card as planned and as the ledger or the card measured them."""
+
+    planned: Footprint
+    weights: int | None
+    workspace: int | None
+    io: int | None
+
+
+@dataclass(frozen=True)
+class MemoryReport:
+    """Planned against measured. ``measured`` is None where the card cannot be measured.
+
+    ``resident_bytes`` is the process's resident memory as the operating system counts it (for kinds
+    whose card memory is host memory), ``engine_bytes`` what the emulator's engine itself costs.
+    """
+
+    slot: str
+    planned: CardMemory
+    unshared: CardMemory
+    measured: CardMemory | None
+    capacity_bytes: int
+    reserve_bytes: int
+    resident_bytes: int
+    engine_bytes: int
+    models: tuple[ModelMemory, ...]
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a card says once its models are ready."""
+
+    identity: CardIdentity
+    signatures: Mapping[str, Signature]
+    memory: MemoryReport
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ModelStats:
+    """Counters of one model since its card started. Times are sums in seconds."""
+
+    requests: int = 0
+    rows: int = 0
+    padded_rows: int = 0
+    batches: int = 0
+    errors: int = 0
+    queued: int = 0
+    wait_seconds: float = 0.0
+    predict_seconds: float = 0.0
+    latency_p50_ms: float | None = None
+    latency_p99_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class CardStats:
+    """One card's state and counters. ``busy_share`` is None where the library does not tell."""
+
+    slot: str
+    state: CardState
+    identity: CardIdentity
+    models: Mapping[str, ModelStats]
+    uptime_seconds: float
+    busy_share: float | None = None
+
+
+@dataclass(frozen=True)
+class GearMeasurement:
+    """One gear: bytes of workspace and of every tensor, and milliseconds per call."""
+
+    gear: Gear
+    workspace_bytes: int
+    tensor_bytes: tuple[int, ...]
+    execute_ms: float
+    copy_in_ms: float = 0.0
+    copy_out_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a probe found out about one model. Sizes before rounding."""
+
+    weight_bytes: int
+    object_bytes: int
+    streams: int
+    dynamic: bool
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    gears: tuple[GearMeasurement, ...]
+    library: str
+
+    @property
+    def workspace_bytes(self) -> int:
+        """The largest workspace over the gears."""
+        return max(gear.workspace_bytes for gear in self.gears)
+
+    @property
+    def largest(self) -> GearMeasurement:
+        """The gear whose tensors take the most bytes."""
+        return max(self.gears, key=lambda gear: sum(gear.tensor_bytes))

@@ -1,0 +1,116 @@
+"""The driver side's branch of the error tree; its root and the card side's are in actors.errors.
+
+    OrchestratorError
+    ├── DeploymentError         a deployment file or object says something that cannot be
+    ├── UnsupportedError        a field or option whose feature does not exist yet
+    ├── PlanRefusedError        no placement satisfies the constraints
+    ├── CardsUnavailableError   the cluster has fewer cards than the deployment names
+    ├── RequestFailedError      a request that every replica tried failed, with its story
+    └── JobError                a batch job's input or output cannot be used
+"""
+
+from actors.errors import (
+    CardError,
+    DoesNotFitError,
+    InvalidRequestError,
+    LoadError,
+    NotServingError,
+    OrchestratorError,
+    PredictError,
+)
+
+__all__ = [
+    "CardError",
+    "CardsUnavailableError",
+    "DeploymentError",
+    "DoesNotFitError",
+    "InvalidRequestError",
+    "JobError",
+    "LoadError",
+    "NotServingError",
+    "OrchestratorError",
+    "PlanRefusedError",
+    "PredictError",
+    "RequestFailedError",
+    "UnsupportedError",
+]
+
+
+class DeploymentError(OrchestratorError):
+    """A deployment says something that cannot be. ``problems`` are complete lines of text."""
+
+    def __init__(self, source: str, problems: tuple[str, ...]) -> None:
+        super().__init__(source, problems)
+        self.source = source
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(f"{self.source}:{problem}" for problem in self.problems)
+
+
+class UnsupportedError(OrchestratorError):
+    """A field that is part of the format and whose feature does not exist yet."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field)
+        self.field = field
+
+    def __str__(self) -> str:
+        return f"not supported yet: {self.field}"
+
+
+class PlanRefusedError(OrchestratorError):
+    """No placement satisfies the constraints. ``changes`` are the nearest ones that would."""
+
+    def __init__(self, reason: str, details: tuple[str, ...], changes: tuple[str, ...]) -> None:
+        super().__init__(reason, details, changes)
+        self.reason = reason
+        self.details = details
+        self.changes = changes
+
+    def __str__(self) -> str:
+        lines = [self.reason, *(f"  {detail}" for detail in self.details)]
+        if self.changes:
+            lines.append("  fits if: " + ", or ".join(self.changes))
+        return "\n".join(lines)
+
+
+class CardsUnavailableError(OrchestratorError):
+    """The cluster has fewer cards than the deployment names."""
+
+    def __init__(self, wanted: int, found: int, resource: str, hint: str) -> None:
+        super().__init__(wanted, found, resource, hint)
+        self.wanted = wanted
+        self.found = found
+        self.resource = resource
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return (
+            f"the deployment wants {self.wanted} cards and the cluster has {self.found} free of "
+            f"resource {self.resource}: {self.hint}"
+        )
+
+
+class RequestFailedError(OrchestratorError):
+    """A request that failed for good. ``story`` says what was tried, where and how it ended."""
+
+    def __init__(self, model: str, story: tuple[str, ...]) -> None:
+        super().__init__(model, story)
+        self.model = model
+        self.story = story
+
+    def __str__(self) -> str:
+        return f"model {self.model}: request failed: " + "; ".join(self.story)
+
+
+class JobError(OrchestratorError):
+    """A batch job's input or output cannot be used."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where, problem)
+        self.where = where
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}"
