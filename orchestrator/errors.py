@@ -1,12 +1,12 @@
 """The driver side's branch of the error tree; its root and the card side's are in actors.errors.
 
-    OrchestratorError
-    ├── DeploymentError         a deployment file or object says something that cannot be
-    ├── UnsupportedError        a field or option whose feature does not exist yet
-    ├── PlanRefusedError        no placement satisfies the constraints
-    ├── CardsUnavailableError   the cluster has fewer cards than the deployment names
-    ├── RequestFailedError      a request that every replica tried failed, with its story
-    └── JobError                a batch job's input or output cannot be used
+OrchestratorError
+├── DeploymentError         a deployment file or object says something that cannot be
+├── UnsupportedError        a field or option whose feature does not exist yet
+├── PlanRefusedError        no placement satisfies the constraints
+├── CardsUnavailableError   the cluster has fewer cards than the deployment names
+├── RequestFailedError      a request that every replica tried failed, with its story
+└── JobError                a batch job's input or output cannot be used
 """
 
 from actors.errors import (

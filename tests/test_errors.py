@@ -1,0 +1,43 @@
+"""Every error of the tree keeps its type, its numbers and its text through pickle."""
+
+import inspect
+import pickle
+
+import pytest
+
+import actors.errors
+import orchestrator.errors
+from orchestrator.errors import OrchestratorError
+
+
+def tree() -> list[type[OrchestratorError]]:
+    found = {
+        value
+        for module in (actors.errors, orchestrator.errors)
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, OrchestratorError)
+    }
+    return sorted(found, key=lambda cls: cls.__name__)
+
+
+def example(cls: type[OrchestratorError]) -> OrchestratorError:
+    samples = {"str": "det", "int": 7, "float": 0.5, "tuple": ("first", "second")}
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return cls("text")
+    return cls(*(samples[getattr(p.annotation, "__name__", "")] for p in parameters))
+
+
+@pytest.mark.parametrize("cls", tree(), ids=lambda cls: cls.__name__)
+def test_errors_survive_pickling(cls):
+    error = example(cls)
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is cls
+    assert copy.args == error.args
+    assert vars(copy) == vars(error)
+    assert str(copy) == str(error) != ""
+
+
+def test_docstrings_draw_the_whole_tree():
+    drawn = (actors.errors.__doc__ or "") + (orchestrator.errors.__doc__ or "")
+    assert [cls.__name__ for cls in tree() if cls.__name__ not in drawn] == []
