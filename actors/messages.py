@@ -5,15 +5,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
+from actors import shapes
 from actors.errors import OrchestratorError
 from actors.memory import ASCEND, AllocationRule, CardMemory, Footprint
 from actors.shapes import BatchRule, Gear, Signature, TensorSpec
 
-Array = npt.NDArray[np.generic]
-Arrays = Mapping[str, Array]
+Array = shapes.Array
+Arrays = shapes.Arrays
 CardKind = Literal["ascend", "cpu", "emulated"]
 Provider = Literal["acl", "ge"]
 ConfigSections = Mapping[str, Mapping[str, str]]
@@ -38,7 +36,7 @@ class CardState(str, Enum):
 
 @dataclass(frozen=True)
 class CardIdentity:
-    """Which card a process was given. ``npu_id`` is physical, ``device_id`` logical in the process."""
+    """Which card a process was given: the physical ``npu_id``, the process's own ``device_id``."""
 
     node_id: str
     npu_id: str
@@ -65,7 +63,7 @@ class ModelOrder:
     share_workspace: bool = True
     gears: tuple[Gear, ...] | None = None
     dynamic: bool = False
-    batching: BatchRule = BatchRule()
+    batching: BatchRule = field(default_factory=BatchRule)
     precision: str | None = None
     config_path: str | None = None
     config: ConfigSections = field(default_factory=dict)
