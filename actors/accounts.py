@@ -1,0 +1,83 @@
+"""A card's bytes: what its order plans, and what its library and the operating system measure."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from actors.errors import LoadError
+from actors.memory import Footprint, card_memory, unshared
+from actors.messages import CardOrder, MemoryReport, ModelMemory, ModelOrder
+
+
+def planned(order: CardOrder) -> tuple[Footprint, ...]:
+    """The footprint of each model as this card will really share it.
+
+    Nothing is shared on kind ``cpu``, and no workspace where the plan gave up sharing it.
+
+    Raises:
+        LoadError: a model without planned bytes.
+    """
+    return tuple(_planned(order, model) for model in order.models)
+
+
+def _planned(order: CardOrder, model: ModelOrder) -> Footprint:
+    if model.footprint is None:
+        raise LoadError(order.slot, model.name, model.path, "its order has no planned bytes")
+    charged = replace(
+        model.footprint,
+        threads=model.threads,
+        dynamic=model.dynamic,
+        share_weights=model.share_weights,
+        share_workspace=model.share_workspace and order.share_workspace,
+    )
+    return unshared(charged) if order.kind == "cpu" else charged
+
+
+def memory_report(order: CardOrder, library: ModuleType, device_id: int) -> MemoryReport:
+    """Planned against measured bytes of a card whose models are built."""
+    footprints = planned(order)
+    ledger = card_ledger(order.kind, library, device_id)
+    by_path = {} if ledger is None else _by_path(ledger.models)
+    return MemoryReport(
+        slot=order.slot,
+        planned=card_memory(footprints, order.overhead_bytes),
+        unshared=card_memory(map(unshared, footprints), order.overhead_bytes),
+        measured=None if ledger is None else ledger.card_memory,
+        capacity_bytes=order.capacity_bytes,
+        reserve_bytes=order.reserve_bytes,
+        resident_bytes=resident_bytes(),
+        engine_bytes=0 if ledger is None else ledger.engine_bytes,
+        models=tuple(
+            ModelMemory(footprint, *by_path.get(model.path, (None, None, None)))
+            for model, footprint in zip(order.models, footprints, strict=True)
+        ),
+    )
+
+
+def card_ledger(kind: str, library: ModuleType, device_id: int) -> Any | None:  # noqa: ANN401
+    """The emulator's ledger of a card; None for the genuine library, which tells nothing."""
+    return library.memory(device_id) if kind == "emulated" else None
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process as Linux counts it; 0 where it does not tell."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return 0
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _by_path(entries: Iterable[Any]) -> Mapping[str, tuple[int, int, int]]:
+    """Weights, workspace and io of each path, summed over its Model objects."""
+    sums: dict[str, tuple[int, int, int]] = {}
+    for entry in entries:
+        weights, workspace, io = sums.get(entry.path, (0, 0, 0))
+        sums[entry.path] = (
+            weights + entry.weights,
+            max(workspace, entry.workspace),
+            io + entry.io,
+        )
+    return sums

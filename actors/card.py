@@ -1,0 +1,316 @@
+"""CardActor: the process that owns one card. A plain class that the runtime starts and calls.
+
+It starts empty, is identified, gets one CardOrder in its life, and answers batches until it is
+drained and stopped. Each Model object has a thread of its own that takes batches from the card's
+queue. Control calls (stats, memory, drain, stop) touch only the queue's lock, which is never held
+while the library works.
+"""
+
+import math
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import ModuleType
+
+from actors import device
+from actors.accounts import card_ledger, memory_report, planned
+from actors.batch import scratch
+from actors.errors import (
+    InvalidRequestError,
+    LoadError,
+    NotServingError,
+    OrchestratorError,
+    PredictError,
+)
+from actors.lite import LiteCard, ModelObject, library_name, load_library
+from actors.memory import card_memory, require_fit
+from actors.messages import (
+    CardIdentity,
+    CardOrder,
+    CardState,
+    CardStats,
+    LoadReport,
+    MemoryReport,
+    ModelOrder,
+    Reply,
+    Request,
+)
+from actors.queue import CardQueue
+from actors.served import Call, Piece, PieceEntry, ServedModel, Ticket
+from actors.shapes import check_rule
+
+#: Which states may follow which. A card's process loads once: there is no way back.
+FOLLOWS: Mapping[CardState, frozenset[CardState]] = {
+    CardState.EMPTY: frozenset({CardState.LOADING, CardState.STOPPED}),
+    CardState.LOADING: frozenset({CardState.READY, CardState.FAILED, CardState.STOPPED}),
+    CardState.READY: frozenset({CardState.DRAINING, CardState.STOPPED}),
+    CardState.DRAINING: frozenset({CardState.STOPPED}),
+    CardState.FAILED: frozenset({CardState.STOPPED}),
+    CardState.STOPPED: frozenset(),
+}
+
+
+class CardActor:
+    """One card: ``identify``, ``load``, then ``predict_many`` from any number of threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._quiet = threading.Condition(self._lock)
+        self._state = CardState.EMPTY
+        self._identity = CardIdentity("", "", 0, os.getpid())
+        self._started = time.monotonic()
+        self._order: CardOrder | None = None
+        self._library: ModuleType | None = None
+        self._models: dict[str, ServedModel] = {}
+        self._wake: dict[str, threading.Condition] = {}
+        self._queue: CardQueue[Piece] = CardQueue({})
+        self._threads: list[threading.Thread] = []
+        self._ready_at = math.nan
+        self._busy_before = 0.0
+
+    def identify(self, node_id: str, npu_id: str, device_id: int) -> CardIdentity:
+        """Tell the process which card it was given, and return its identity."""
+        self._identity = CardIdentity(node_id, npu_id, device_id, os.getpid())
+        return self._identity
+
+    def load(self, order: CardOrder) -> LoadReport:
+        """Declare, size, build and warm up the slot's models; once in the life of the process.
+
+        Raises:
+            DoesNotFitError: the planned bytes exceed the card; nothing was built.
+            LoadError: a model could not be loaded. The process is of no further use.
+            CardError: loaded before, or the library or the card is not there.
+        """
+        started = time.monotonic()
+        with self._lock:
+            self._move(CardState.LOADING, order.slot)
+            self._order = order
+        try:
+            objects = self._build(order)
+        except OrchestratorError:
+            with self._lock:
+                self._move(CardState.FAILED, order.slot)
+            raise
+        with self._lock:
+            self._move(CardState.READY, order.slot)
+            self._start_threads(order, objects)
+        signatures = {name: served.signature for name, served in self._models.items()}
+        seconds = time.monotonic() - started
+        return LoadReport(self._identity, signatures, self.memory(), seconds)
+
+    def predict_many(self, requests: Sequence[Request]) -> list[Reply]:
+        """Answer requests, in their order; blocks until all are done.
+
+        They are joined with whatever else waits for the same model. A request that fails has its
+        error in its own reply.
+
+        Raises:
+            NotServingError: the card takes no requests now; none of these was run.
+        """
+        call, now = Call(len(requests)), time.monotonic()
+        tickets: list[Ticket] = []
+        entries: list[PieceEntry] = []
+        for request in requests:
+            ticket = Ticket(request, call, now, [])
+            tickets.append(ticket)
+            try:
+                entries.extend(self._served(request.model).admit(ticket))
+            except InvalidRequestError as error:
+                ticket.error = error
+        with self._lock:
+            if self._state is not CardState.READY:
+                raise NotServingError(self._slot, self._state.value)
+            for ticket in tickets:
+                if ticket.error is not None:
+                    self._refuse(ticket)
+            for entry in entries:
+                self._queue.put(entry)
+                self._wake[entry.model].notify()
+        call.wait()
+        return [self._reply(ticket) for ticket in tickets]
+
+    def stats(self) -> CardStats:
+        """State and counters now; never waits for the library."""
+        with self._lock:
+            models = {
+                name: served.counters.stats(self._queue.queued(name))
+                for name, served in self._models.items()
+            }
+            state = self._state
+        return CardStats(
+            slot=self._slot,
+            state=state,
+            identity=self._identity,
+            models=models,
+            uptime_seconds=time.monotonic() - self._started,
+            busy_share=self._busy_share(),
+        )
+
+    def memory(self) -> MemoryReport:
+        """Planned against measured bytes.
+
+        Raises:
+            NotServingError: no models are loaded.
+        """
+        order, library = self._order, self._library
+        if order is None or library is None:
+            raise NotServingError(self._slot, self._state.value)
+        return memory_report(order, library, self._identity.device_id)
+
+    def drain(self, timeout_seconds: float) -> bool:
+        """Take nothing new and finish what is here; False when that took longer than allowed."""
+        with self._lock:
+            if self._state is not CardState.DRAINING:
+                self._move(CardState.DRAINING, self._slot)
+            return self._quiet.wait_for(lambda: self._queue.empty, timeout_seconds)
+
+    def stop(self) -> None:
+        """Answer what still waits with NotServingError, let running batches end, join the threads.
+
+        Nothing of the library is finalised: models may be referenced elsewhere, and memory comes
+        back with the end of the process.
+        """
+        with self._lock:
+            if self._state is not CardState.STOPPED:
+                self._move(CardState.STOPPED, self._slot)
+            now = time.monotonic()
+            for entry in self._queue.clear():
+                ticket = entry.item.ticket
+                ticket.error = NotServingError(self._slot, self._state.value)
+                self._models[entry.model].settle(ticket, now)
+            for wake in self._wake.values():
+                wake.notify_all()
+            self._quiet.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def _slot(self) -> str:
+        return self._order.slot if self._order else f"{self._identity.npu_id or '?'} (no slot yet)"
+
+    def _move(self, to: CardState, slot: str) -> None:
+        """The only place that changes the state; callers hold the lock."""
+        if to not in FOLLOWS[self._state]:
+            raise NotServingError(slot, f"{self._state.value} and cannot become {to.value}")
+        self._state = to
+
+    def _build(self, order: CardOrder) -> dict[str, list[ModelObject]]:
+        """Everything between an order and warm Model objects, in the order the library needs."""
+        used = card_memory(planned(order), order.overhead_bytes)
+        require_fit(order.slot, used, order.capacity_bytes, order.reserve_bytes)
+        device_id = self._identity.device_id
+        if order.kind == "ascend":
+            device.require(device_id)
+        library = load_library(
+            order.kind,
+            device_id=device_id,
+            capacity_bytes=order.capacity_bytes,
+            overhead_bytes=order.overhead_bytes,
+            release=order.release,
+            rule=order.rule,
+        )
+        self._library = library
+        self._identity = replace(self._identity, library=library_name(library))
+        lite = LiteCard(library, order.kind, order.slot, device_id)
+        lite.declare(order.models, order.share_workspace)
+        objects = {m.name: [lite.build(m) for _ in range(m.threads)] for m in order.models}
+        for model in order.models:
+            self._warm_up(order, model, objects[model.name])
+        return objects
+
+    def _warm_up(self, order: CardOrder, model: ModelOrder, objects: list[ModelObject]) -> None:
+        """Run every gear once and the largest on every Model object, before anybody waits."""
+        try:
+            check_rule(objects[0].signature, model.batching)
+            served = ServedModel(model, objects[0].signature, order.slot)
+            for index, target in enumerate(objects):
+                served.warm_up(target, every_gear=index == 0)
+        except (ValueError, PredictError) as error:
+            raise LoadError(order.slot, model.name, model.path, f"warm-up: {error}") from error
+        self._models[model.name] = served
+
+    def _start_threads(self, order: CardOrder, objects: Mapping[str, list[ModelObject]]) -> None:
+        self._queue = CardQueue({m.name: m.batching.max_wait for m in order.models})
+        self._wake = {m.name: threading.Condition(self._lock) for m in order.models}
+        self._ready_at = time.monotonic()
+        self._busy_before = self._busy_seconds()
+        for name, targets in objects.items():
+            for index, target in enumerate(targets):
+                thread = threading.Thread(
+                    target=self._serve, args=(name, target), name=f"{name}-{index}", daemon=True
+                )
+                self._threads.append(thread)
+                thread.start()
+
+    def _serve(self, name: str, target: ModelObject) -> None:
+        """The life of one Model object's thread."""
+        served = self._models[name]
+        buffers = scratch(served.signature)
+        while batch := self._next_batch(name):
+            started = time.monotonic()
+            try:
+                served.run(target, buffers, batch)
+            except Exception as error:
+                for entry in batch:
+                    entry.item.ticket.error = PredictError(self._slot, name, repr(error))
+            self._finish(served, batch, started)
+
+    def _next_batch(self, name: str) -> list[PieceEntry]:
+        """Wait for a batch of one model; empty when the card was stopped."""
+        wake = self._wake[name]
+        with self._lock:
+            while self._state is not CardState.STOPPED:
+                now = time.monotonic()
+                batch = self._queue.take(name, now)
+                if batch:
+                    if self._queue.queued(name):
+                        wake.notify()  # what is left may have its own time to go
+                    return batch
+                due = self._queue.next_due(name)
+                wake.wait(None if due == math.inf else due - now)
+        return []
+
+    def _finish(self, served: ServedModel, batch: Sequence[PieceEntry], started: float) -> None:
+        with self._lock:
+            served.finish(batch, started, time.monotonic())
+            self._queue.finished()
+            if self._queue.empty:
+                self._quiet.notify_all()
+            elif not self._queue.running:  # an idle card waits for nothing
+                for name, wake in self._wake.items():
+                    if self._queue.queued(name):
+                        wake.notify()
+
+    def _served(self, model: str) -> ServedModel:
+        served = self._models.get(model)
+        if served is None:
+            here = ", ".join(self._models) or "none"
+            raise InvalidRequestError(model, f"not on card {self._slot}, whose models are: {here}")
+        return served
+
+    def _refuse(self, ticket: Ticket) -> None:
+        served = self._models.get(ticket.request.model)
+        if served is not None:
+            ticket.left = 1
+            served.settle(ticket, time.monotonic())
+        else:
+            ticket.call.finish_one()
+
+    def _reply(self, ticket: Ticket) -> Reply:
+        if ticket.error is not None:
+            return Reply(ticket.request.id, None, ticket.error)
+        return self._models[ticket.request.model].reply(ticket)
+
+    def _busy_seconds(self) -> float:
+        if self._order is None or self._library is None:
+            return 0.0
+        ledger = card_ledger(self._order.kind, self._library, self._identity.device_id)
+        return 0.0 if ledger is None else float(ledger.busy_seconds)
+
+    def _busy_share(self) -> float | None:
+        if self._order is None or self._order.kind != "emulated" or math.isnan(self._ready_at):
+            return None
+        wall = time.monotonic() - self._ready_at
+        return (self._busy_seconds() - self._busy_before) / wall if wall > 0 else 0.0

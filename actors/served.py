@@ -1,0 +1,259 @@
+"""One model on its card: requests in, batches through a Model object, each owner's rows out."""
+
+import math
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from actors.batch import cut, join
+from actors.errors import OrchestratorError, PredictError
+from actors.lite import ModelObject
+from actors.messages import ModelOrder, ModelStats, Reply, Request
+from actors.queue import Entry
+from actors.shapes import (
+    Array,
+    Arrays,
+    Bucket,
+    Gear,
+    Signature,
+    bucket,
+    check,
+    choose_gear,
+    gear_rows,
+    merge,
+    row_limit,
+    split,
+)
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+#: Latencies kept for the percentiles: the latest ones, so that they follow the present load.
+LATENCIES = 2048
+#: Combinations of shapes whose checks are remembered; a client that varies more is checked anew.
+REMEMBERED = 1024
+
+
+class Call:
+    """One call of ``predict_many`` in flight: it is done when all its requests are."""
+
+    def __init__(self, waiting: int) -> None:
+        """Expect ``waiting`` requests to finish."""
+        self._waiting = waiting
+        self._done = threading.Event()
+        if not waiting:
+            self._done.set()
+
+    def finish_one(self) -> None:
+        """Count one request as done. Callers hold the card's lock."""
+        self._waiting -= 1
+        if not self._waiting:
+            self._done.set()
+
+    def wait(self) -> None:
+        """Block until every request is done."""
+        self._done.wait()
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One request on its way: its pieces, and what became of them."""
+
+    request: Request
+    call: Call
+    arrived: float
+    pieces: list[Arrays]
+    outputs: dict[int, Arrays] = field(default_factory=dict)
+    error: OrchestratorError | None = None
+    left: int = 0
+
+
+class Piece(NamedTuple):
+    """A part of a request that fits into one batch; mostly the whole request."""
+
+    ticket: Ticket
+    part: int
+
+    @property
+    def inputs(self) -> Arrays:
+        """Its rows."""
+        return self.ticket.pieces[self.part]
+
+
+PieceEntry = Entry[Piece]
+
+
+@dataclass
+class Counters:
+    """What a model did since its card started; changed under the card's lock only."""
+
+    requests: int = 0
+    rows: int = 0
+    padded_rows: int = 0
+    batches: int = 0
+    errors: int = 0
+    wait_seconds: float = 0.0
+    predict_seconds: float = 0.0
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES))
+
+    def stats(self, queued: int) -> ModelStats:
+        """A snapshot; percentiles over the latest requests."""
+        latest = sorted(self.latencies)
+        return ModelStats(
+            requests=self.requests,
+            rows=self.rows,
+            padded_rows=self.padded_rows,
+            batches=self.batches,
+            errors=self.errors,
+            queued=queued,
+            wait_seconds=self.wait_seconds,
+            predict_seconds=self.predict_seconds,
+            latency_p50_ms=_percentile_ms(latest, 0.50),
+            latency_p99_ms=_percentile_ms(latest, 0.99),
+        )
+
+
+class ServedModel:
+    """A model's order, signature and counters, and what happens to its requests."""
+
+    def __init__(self, order: ModelOrder, signature: Signature, slot: str) -> None:
+        self.name = order.name
+        self.signature = signature
+        self.counters = Counters()
+        self._rule = order.batching
+        self._slot = slot
+        self._known: dict[Any, tuple[int, Bucket, int]] = {}
+        self._gears: dict[tuple[Bucket, int], Gear] = {}
+
+    def admit(self, ticket: Ticket) -> Iterator[PieceEntry]:
+        """Check a request and yield an entry for each of its pieces.
+
+        Raises:
+            InvalidRequestError: the model does not take it.
+        """
+        inputs = ticket.request.inputs
+        rows, key, limit = self._placed(inputs)
+        ticket.pieces = [inputs] if rows <= limit else split(self.signature, self._rule, inputs)
+        ticket.left = len(ticket.pieces)
+        for part in range(ticket.left):
+            count = min(limit, rows - part * limit)
+            yield Entry(self.name, key, count, limit, ticket.arrived, Piece(ticket, part))
+
+    def run(
+        self, target: ModelObject, buffers: Mapping[str, Array], batch: Sequence[PieceEntry]
+    ) -> None:
+        """Run a batch and give every piece its outputs or its error.
+
+        When a batch of several fails, each runs again alone, so that only the culprit's owner
+        gets the error.
+        """
+        try:
+            shares = self._predict(target, buffers, batch)
+        except PredictError as error:
+            if len(batch) == 1:
+                batch[0].item.ticket.error = error
+                return
+            for entry in batch:
+                self.run(target, buffers, [entry])
+            return
+        for entry, share in zip(batch, shares, strict=True):
+            entry.item.ticket.outputs[entry.item.part] = share
+
+    def finish(self, batch: Sequence[PieceEntry], started: float, ended: float) -> None:
+        """Count a batch and tell the callers whose requests are complete, under the card's lock."""
+        rows = sum(entry.rows for entry in batch)
+        held = gear_rows(self._gear(batch[0].bucket, rows), self._rule)
+        counters = self.counters
+        counters.batches += 1
+        counters.rows += rows
+        counters.padded_rows += held - rows
+        counters.predict_seconds += ended - started
+        for entry in batch:
+            counters.wait_seconds += started - entry.arrived
+            self.settle(entry.item.ticket, ended)
+
+    def settle(self, ticket: Ticket, now: float) -> None:
+        """Count one piece of a ticket as done, and the ticket with its last one."""
+        ticket.left -= 1
+        if ticket.left:
+            return
+        self.counters.requests += 1
+        if ticket.error is None:
+            self.counters.latencies.append(now - ticket.arrived)
+        else:
+            self.counters.errors += 1
+        ticket.call.finish_one()
+
+    def reply(self, ticket: Ticket) -> Reply:
+        """The answer to a finished request, in its caller's thread."""
+        if ticket.error is not None:
+            return Reply(ticket.request.id, None, ticket.error)
+        parts = [ticket.outputs[part] for part in range(len(ticket.pieces))]
+        return Reply(ticket.request.id, merge(self._rule, parts))
+
+    def warm_up(self, target: ModelObject, every_gear: bool) -> None:
+        """Run the largest gear, or all, on zeros, and check that results can be cut.
+
+        Raises:
+            PredictError: the library failed, or an output does not have the batch on its axis.
+        """
+        gears = sorted(self.signature.gears, key=_elements)
+        for gear in gears if every_gear else gears[-1:]:
+            zeros = [
+                np.zeros(shape, spec.dtype)
+                for spec, (_, shape) in zip(self.signature.inputs, gear.inputs, strict=True)
+            ]
+            held = gear_rows(gear, self._rule)
+            owners = [1] * held if held > 1 else [held]
+            target.predict(gear, zeros, partial(cut, self._rule, rows=owners, held=held))
+
+    def _placed(self, inputs: Arrays) -> tuple[int, Bucket, int]:
+        """Rows, bucket and row limit of a request; looked up where the same shapes came before."""
+        try:
+            seen = tuple((name, a.shape, a.dtype) for name, a in inputs.items())
+            return self._known[seen]
+        except (AttributeError, KeyError, TypeError):
+            rows = check(self.signature, self._rule, self.name, inputs)
+        key = bucket(self.signature, self._rule, inputs)
+        placed = rows, key, row_limit(self.signature, self._rule, key)
+        return _remember(self._known, seen, placed)
+
+    def _gear(self, key: Bucket, rows: int) -> Gear:
+        found = self._gears.get((key, rows))
+        if found is None:
+            found = choose_gear(self.signature, self._rule, key, rows)
+            _remember(self._gears, (key, rows), found)
+        return found
+
+    def _predict(
+        self, target: ModelObject, buffers: Mapping[str, Array], batch: Sequence[PieceEntry]
+    ) -> list[dict[str, Array]]:
+        rows = [entry.rows for entry in batch]
+        gear = self._gear(batch[0].bucket, sum(rows))
+        inputs = [entry.item.inputs for entry in batch]
+        arrays = join(self.signature, self._rule, gear, inputs, buffers)
+        held = gear_rows(gear, self._rule)
+        return target.predict(gear, arrays, partial(cut, self._rule, rows=rows, held=held))
+
+
+def _remember(known: dict[K, V], key: K, value: V) -> V:
+    if len(known) >= REMEMBERED:
+        known.clear()
+    known[key] = value
+    return value
+
+
+def _elements(gear: Gear) -> int:
+    return sum(math.prod(shape) for _, shape in gear.inputs)
+
+
+def _percentile_ms(ordered: Sequence[float], share: float) -> float | None:
+    """The smallest value that ``share`` of all do not exceed."""
+    if not ordered:
+        return None
+    return ordered[math.ceil(share * len(ordered)) - 1] * 1e3
