@@ -1,0 +1,60 @@
+"""Actor calls in flight, and the cards that they are on."""
+
+from dataclasses import dataclass, field
+
+from actors.errors import OrchestratorError
+from orchestrator.dispatch.retry import Ticket
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One actor call: requests of one model for one card.
+
+    ``life`` names the card's process; ``rows_ahead`` are the rows in flight on the replica when the
+    call left, its own included.
+    """
+
+    id: int
+    model: str
+    slot: str
+    life: int
+    tickets: tuple[Ticket, ...]
+    sent: float
+    rows_ahead: int
+
+    @property
+    def rows(self) -> int:
+        """Rows over all its requests."""
+        return sum(ticket.rows for ticket in self.tickets)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A request that failed for good."""
+
+    id: int
+    error: OrchestratorError
+
+
+@dataclass
+class Slot:
+    """A card as the desk sees it.
+
+    ``serving`` is the life that takes work, or None and ``why``; ``gone`` says why it will not come
+    back. ``held_for`` is a suspect request that waits for the card to be empty.
+    """
+
+    name: str
+    serving: int | None = None
+    gone: str = ""
+    why: str = "is starting"
+    in_flight: dict[int, Bundle] = field(default_factory=dict)
+    held_for: int | None = None
+    _company: dict[int, int] = field(default_factory=dict)
+
+    def together(self, life: int) -> int:
+        """How many requests a process had on it when it was first seen dead."""
+        if life not in self._company:
+            bundles = [bundle for bundle in self.in_flight.values() if bundle.life == life]
+            self._company[life] = sum(len(bundle.tickets) for bundle in bundles)
+        return self._company[life]

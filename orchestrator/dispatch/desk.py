@@ -1,0 +1,321 @@
+"""The driver's dispatch desk: every request between its caller and its card. Pure.
+
+One owner calls it; time and ids are arguments. It decides, the router acts: ``dispatch`` returns
+the calls to make, everything else the requests that have failed for good.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+
+from actors.errors import InvalidRequestError, NotServingError, OrchestratorError, PredictError
+from orchestrator.dispatch.calls import Bundle, Failure, Slot
+from orchestrator.dispatch.retry import (
+    RetryRules,
+    Ticket,
+    Verdict,
+    after_death,
+    after_error,
+    failure,
+)
+from orchestrator.dispatch.routing import Replica, Route, TransportRules, call_size, choose
+
+
+class Desk:
+    """Pending requests per model, calls in flight per card, and the rules between them."""
+
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        retry: RetryRules | None = None,
+        transport: TransportRules | None = None,
+    ) -> None:
+        self._retry = retry or RetryRules()
+        self._transport = transport or TransportRules()
+        self._replicas: dict[str, dict[str, Replica]] = {}
+        self._slots: dict[str, Slot] = {}
+        for route in routes:
+            self._replicas.setdefault(route.model, {})[route.slot] = Replica(route)
+            self._slots.setdefault(route.slot, Slot(route.slot))
+        self._pending: dict[str, deque[Ticket]] = {model: deque() for model in self._replicas}
+        self._suspects: deque[Ticket] = deque()
+        self._open: dict[int, Ticket] = {}
+        self._next_bundle = 0
+        self.retries = dict.fromkeys(self._replicas, 0)
+        self.set_aside: list[Failure] = []
+
+    def __len__(self) -> int:
+        """Requests that have neither an answer nor a failure."""
+        return len(self._open)
+
+    def submit(self, ticket: Ticket) -> list[Failure]:
+        """Take a request. It fails at once when its model is served no longer."""
+        self._open[ticket.id] = ticket
+        if self._abandoned(ticket.model):
+            return [self._fail(ticket, self._why_unserved(ticket.model))]
+        self._pending[ticket.model].append(ticket)
+        return []
+
+    def is_open(self, request_id: int) -> bool:
+        """Whether a request still waits for its answer; a second answer finds it closed."""
+        return request_id in self._open
+
+    def close(self, request_id: int) -> None:
+        """Forget a request that its caller cancelled, or that a sibling's failure made useless."""
+        self._open.pop(request_id, None)
+
+    def serving(self, slot: str, life: int) -> None:
+        """A card's process has its models and takes work."""
+        card = self._slots[slot]
+        card.serving, card.why = life, ""
+
+    def down(self, slot: str, life: int, reason: str, now: float) -> None:
+        """A card's process is dead or unfit; another may follow. Its calls end by themselves."""
+        card = self._slots[slot]
+        if card.serving == life:
+            card.together(life)
+            card.serving, card.held_for, card.why = None, None, reason
+            self._restart_waits(slot, now)
+
+    def give_up(self, slot: str, reason: str) -> list[Failure]:
+        """A card will not come back; requests that only it could serve fail with the reason."""
+        card = self._slots[slot]
+        card.serving, card.held_for, card.gone = None, None, reason
+        failed = []
+        for replica in self._on(slot):
+            model = replica.route.model
+            if self._abandoned(model):
+                failed += [self._fail(t, self._why_unserved(model)) for t in self._waiting(model)]
+        return failed
+
+    def dispatch(self, now: float) -> list[Bundle]:
+        """The calls to make now, suspects first, then model by model."""
+        made = self._dispatch_suspects(now)
+        for model, pending in self._pending.items():
+            while pending:
+                bundle = self._next_call(model, pending, now)
+                if bundle is None:
+                    break
+                made.append(bundle)
+        return made
+
+    def answered(
+        self, bundle: Bundle, outcomes: Mapping[int, OrchestratorError | None], now: float
+    ) -> tuple[list[int], list[Failure]]:
+        """A call returned: the ids that are answered now, and those that failed for good."""
+        self._returned(bundle)
+        replica = self._replicas[bundle.model][bundle.slot]
+        done: list[int] = []
+        failed: list[Failure] = []
+        for ticket in bundle.tickets:
+            if ticket.id not in self._open:
+                continue
+            error = outcomes.get(ticket.id, PredictError(bundle.slot, bundle.model, "no reply"))
+            if error is None:
+                del self._open[ticket.id]
+                done.append(ticket.id)
+            else:
+                failed += self._errored(bundle, ticket, error, now)
+        if done:
+            replica.observed(now - bundle.sent, bundle.rows_ahead)
+        return done, failed
+
+    def died(self, bundle: Bundle, reason: str, now: float) -> list[Failure]:
+        """A call ended with its card's process. Its requests go elsewhere or are set aside."""
+        card = self._slots[bundle.slot]
+        self.down(bundle.slot, bundle.life, reason, now)
+        together = card.together(bundle.life)
+        self._returned(bundle)
+        failed = []
+        for ticket in reversed(bundle.tickets):
+            if ticket.id not in self._open:
+                continue
+            verdict = after_death(ticket, bundle.slot, reason, together, self._retry)
+            failed += self._judge(ticket, verdict, now)
+            if verdict is Verdict.FAIL:
+                self.set_aside += failed[-1:]
+        return failed
+
+    def expire(self, now: float) -> list[Failure]:
+        """Fail what has waited too long while no replica of its model was serving."""
+        failed = []
+        for model in self._pending:
+            if self._live(model):
+                continue
+            late = [t for t in self._waiting(model) if now - t.since >= self._retry.patience]
+            why = (
+                f"no replica served within {self._retry.patience:g} s: {self._why_unserved(model)}"
+            )
+            failed += [self._fail(ticket, why) for ticket in late]
+        return failed
+
+    def in_flight(self, slot: str) -> int:
+        """Requests that are on a card now."""
+        return sum(len(bundle.tickets) for bundle in self._slots[slot].in_flight.values())
+
+    def waiting(self, model: str) -> int:
+        """Requests of a model that are in the driver, on no card."""
+        return len(self._waiting(model))
+
+    def unserved(self) -> dict[str, str]:
+        """Models that no card serves now or will serve again, each with the reason."""
+        return {m: self._why_unserved(m) for m in self._pending if self._abandoned(m)}
+
+    def slots_of(self, model: str) -> Sequence[str]:
+        """The cards that the plan gives to a model."""
+        return tuple(self._replicas[model])
+
+    def _dispatch_suspects(self, now: float) -> list[Bundle]:
+        made = []
+        for ticket in list(self._suspects):
+            if ticket.id not in self._open:
+                self._suspects.remove(ticket)
+                self._release(ticket.id)
+                continue
+            card = self._hold(ticket)
+            if card is not None and not card.in_flight:
+                self._suspects.remove(ticket)
+                made.append(self._send(ticket.model, card, [ticket], now))
+        return made
+
+    def _hold(self, ticket: Ticket) -> Slot | None:
+        """Keep a card free for a suspect: the one that it holds already, or the least busy one."""
+        live = [self._slots[name] for name in self._live(ticket.model)]
+        for card in live:
+            if card.held_for == ticket.id:
+                return card
+        free = [card for card in live if card.held_for is None]
+        if not free:
+            return None
+        chosen = min(free, key=lambda card: (len(card.in_flight), card.name in ticket.failed_on))
+        chosen.held_for = ticket.id
+        return chosen
+
+    def _next_call(self, model: str, pending: deque[Ticket], now: float) -> Bundle | None:
+        while pending and pending[0].id not in self._open:
+            pending.popleft()
+        if not pending:
+            return None
+        head = pending[0]
+        free = [r for r in self._free(model) if r.route.slot not in head.failed_on]
+        replica = choose(free or self._untried(head), head.rows)
+        if replica is None:
+            return None
+        room = sum(self._transport.calls - r.calls for r in self._free(model))
+        limit = call_size(replica, len(pending), room, self._transport)
+        tickets = self._take(pending, limit, replica.route.slot)
+        return self._send(model, self._slots[replica.route.slot], tickets, now)
+
+    def _untried(self, ticket: Ticket) -> list[Replica]:
+        """Replicas that may take a ticket which failed before: any, if all live ones have tried."""
+        if set(self._live(ticket.model)) - ticket.failed_on:
+            return []
+        return self._free(ticket.model)
+
+    def _take(self, pending: deque[Ticket], limit: int, slot: str) -> list[Ticket]:
+        taken: list[Ticket] = []
+        nbytes = 0
+        while pending and len(taken) < limit:
+            ticket = pending[0]
+            if ticket.id in self._open:
+                full = nbytes + ticket.nbytes > self._transport.max_bytes
+                if taken and (full or slot in ticket.failed_on):
+                    break
+                taken.append(ticket)
+                nbytes += ticket.nbytes
+            pending.popleft()
+        return taken
+
+    def _send(self, model: str, card: Slot, tickets: Sequence[Ticket], now: float) -> Bundle:
+        replica = self._replicas[model][card.name]
+        rows = sum(ticket.rows for ticket in tickets)
+        replica.sent(rows)
+        self._next_bundle += 1
+        life = card.serving
+        assert life is not None, f"{card.name} is not serving"
+        bundle = Bundle(
+            self._next_bundle, model, card.name, life, tuple(tickets), now, replica.rows
+        )
+        card.in_flight[bundle.id] = bundle
+        return bundle
+
+    def _returned(self, bundle: Bundle) -> None:
+        card = self._slots[bundle.slot]
+        if card.in_flight.pop(bundle.id, None) is not None:
+            self._replicas[bundle.model][bundle.slot].returned(bundle.rows)
+        if card.held_for is not None and card.held_for == bundle.tickets[0].id:
+            card.held_for = None
+
+    def _errored(
+        self, bundle: Bundle, ticket: Ticket, error: OrchestratorError, now: float
+    ) -> list[Failure]:
+        if isinstance(error, InvalidRequestError):
+            del self._open[ticket.id]
+            return [Failure(ticket.id, error)]
+        if isinstance(error, NotServingError):
+            # Not the request's fault; the controller says when the card serves again.
+            self.down(bundle.slot, bundle.life, str(error), now)
+            ticket.story.append(str(error))
+            return self._judge(ticket, Verdict.AGAIN, now)
+        others = set(self._live(ticket.model)) - ticket.failed_on - {bundle.slot}
+        verdict = after_error(ticket, bundle.slot, str(error), bool(others), self._retry)
+        return self._judge(ticket, verdict, now)
+
+    def _judge(self, ticket: Ticket, verdict: Verdict, now: float) -> list[Failure]:
+        if verdict is Verdict.FAIL:
+            return [self._fail(ticket)]
+        if self._abandoned(ticket.model):
+            return [self._fail(ticket, self._why_unserved(ticket.model))]
+        self.retries[ticket.model] += 1
+        ticket.since = now
+        if verdict is Verdict.ALONE:
+            self._suspects.append(ticket)
+        else:
+            self._pending[ticket.model].appendleft(ticket)
+        return []
+
+    def _fail(self, ticket: Ticket, why: str = "") -> Failure:
+        self._open.pop(ticket.id, None)
+        if why:
+            ticket.story.append(why)
+        return Failure(ticket.id, failure(ticket))
+
+    def _release(self, ticket_id: int) -> None:
+        for card in self._slots.values():
+            if card.held_for == ticket_id:
+                card.held_for = None
+
+    def _restart_waits(self, slot: str, now: float) -> None:
+        """Patience counts from the moment when the last replica went."""
+        for replica in self._on(slot):
+            if not self._live(replica.route.model):
+                for ticket in self._waiting(replica.route.model):
+                    ticket.since = now
+
+    def _waiting(self, model: str) -> list[Ticket]:
+        suspects = [t for t in self._suspects if t.model == model]
+        return [t for t in (*suspects, *self._pending[model]) if t.id in self._open]
+
+    def _on(self, slot: str) -> list[Replica]:
+        return [on[slot] for on in self._replicas.values() if slot in on]
+
+    def _live(self, model: str) -> list[str]:
+        return [s for s in self._replicas[model] if self._slots[s].serving is not None]
+
+    def _hopeful(self, model: str) -> list[str]:
+        return [s for s in self._replicas[model] if not self._slots[s].gone]
+
+    def _abandoned(self, model: str) -> bool:
+        return not self._hopeful(model)
+
+    def _free(self, model: str) -> list[Replica]:
+        return [
+            replica
+            for slot, replica in self._replicas[model].items()
+            if self._slots[slot].serving is not None
+            and self._slots[slot].held_for is None
+            and replica.calls < self._transport.calls
+        ]
+
+    def _why_unserved(self, model: str) -> str:
+        told = [f"{s} {self._slots[s].gone or self._slots[s].why}" for s in self._replicas[model]]
+        return f"model {model} is not served now: " + "; ".join(told)

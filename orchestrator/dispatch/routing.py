@@ -1,0 +1,92 @@
+"""Which replica takes the next requests of a model, and how many of them go in one call.
+
+Requests are bound to a replica as late as possible: they wait in the driver until a replica has a
+call to spare, so that a card that slows down or dies holds little of the work.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+#: How much of a new observation enters a replica's estimate of seconds per row.
+_LEARNING_RATE = 0.25
+
+
+@dataclass(frozen=True)
+class Route:
+    """One replica as planned.
+
+    ``share`` is its part of the model's load relative to the model's most loaded replica (so at
+    most 1), ``row_seconds`` the expected card time of one row, ``rows_per_call`` what keeps every
+    thread of the replica busy with one batch waiting behind it.
+    """
+
+    model: str
+    slot: str
+    share: float = 1.0
+    row_seconds: float = 0.001
+    rows_per_call: int = 1
+
+
+@dataclass(frozen=True)
+class TransportRules:
+    """How requests are bundled into actor calls.
+
+    ``calls`` in flight per replica hide the round trip; a call is sized to about
+    ``target_seconds`` of work, so that it costs little per request and returns soon.
+    """
+
+    calls: int = 3
+    target_seconds: float = 0.02
+    max_requests: int = 256
+    max_bytes: int = 16 << 20
+
+
+class Replica:
+    """What the driver knows of one model on one card: what is in flight and how fast it answers."""
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.calls = 0
+        self.rows = 0
+        self.row_seconds = route.row_seconds / max(route.share, 1e-9)
+
+    def sent(self, rows: int) -> None:
+        """Count a call that leaves."""
+        self.calls += 1
+        self.rows += rows
+
+    def returned(self, rows: int) -> None:
+        """Count a call that came back, answered or not."""
+        self.calls -= 1
+        self.rows -= rows
+
+    def observed(self, seconds: float, rows: int) -> None:
+        """Learn from an answered call: ``rows`` were in flight when it left, itself included."""
+        sample = seconds / max(rows, 1)
+        self.row_seconds += _LEARNING_RATE * (sample - self.row_seconds)
+
+    def expected_wait(self, rows: int) -> float:
+        """Seconds until ``rows`` more would be answered."""
+        return (self.rows + rows) * self.row_seconds
+
+
+def choose(replicas: Iterable[Replica], rows: int) -> Replica | None:
+    """The replica with the least expected wait; on a tie the one with the larger planned share."""
+    return min(
+        replicas,
+        key=lambda r: (r.expected_wait(rows), -r.route.share, r.route.slot),
+        default=None,
+    )
+
+
+def call_size(replica: Replica, waiting: int, free_calls: int, rules: TransportRules) -> int:
+    """How many of ``waiting`` requests the next call to ``replica`` takes; at least 1.
+
+    What waits is spread over all ``free_calls`` of the model, but no call is made smaller than what
+    keeps the replica's threads busy, nor longer than the target.
+    """
+    most = max(
+        int(rules.target_seconds / max(replica.row_seconds, 1e-9)), replica.route.rows_per_call
+    )
+    fair = max(-(-waiting // max(free_calls, 1)), replica.route.rows_per_call)
+    return max(1, min(fair, most, waiting, rules.max_requests))

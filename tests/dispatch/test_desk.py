@@ -1,0 +1,221 @@
+"""The desk's rules, one by one."""
+
+import pytest
+
+from actors.errors import InvalidRequestError, NotServingError, PredictError
+from orchestrator.dispatch import Bundle, Desk, RetryRules, Route, Ticket, TransportRules
+from orchestrator.errors import RequestFailedError
+
+DET = [Route("det", "n/0"), Route("det", "n/1")]
+
+
+def desk_of(routes=DET, serving=("n/0", "n/1"), **transport) -> Desk:
+    desk = Desk(routes, RetryRules(), TransportRules(**transport))
+    for slot in serving:
+        desk.serving(slot, 1)
+    return desk
+
+
+def put(desk: Desk, *ids: int, model: str = "det", now: float = 0.0, nbytes: int = 8):
+    return [f for i in ids for f in desk.submit(Ticket(i, model, 1, nbytes, now))]
+
+
+def ids(bundle: Bundle) -> list[int]:
+    return [ticket.id for ticket in bundle.tickets]
+
+
+def test_requests_are_answered_once() -> None:
+    desk = desk_of()
+    put(desk, 1, 2)
+    bundles = desk.dispatch(0.0)
+    assert sorted(i for b in bundles for i in ids(b)) == [1, 2]
+    for bundle in bundles:
+        done, failed = desk.answered(bundle, dict.fromkeys(ids(bundle)), 0.1)
+        assert (done, failed) == (ids(bundle), [])
+        assert desk.answered(bundle, dict.fromkeys(ids(bundle)), 0.2) == ([], [])
+    assert len(desk) == 0
+
+
+def test_calls_in_flight_are_bounded_per_replica_and_the_rest_waits() -> None:
+    desk = desk_of([Route("det", "n/0", row_seconds=1.0)], ["n/0"], calls=2)
+    put(desk, *range(10))
+    assert [ids(b) for b in desk.dispatch(0.0)] == [[0], [1]]
+    assert desk.dispatch(0.0) == []
+    assert desk.waiting("det") == 8
+
+
+def test_a_bundle_is_bounded_in_bytes_but_takes_at_least_one() -> None:
+    desk = desk_of([Route("det", "n/0")], ["n/0"], calls=1, max_bytes=100)
+    put(desk, 1, 2, nbytes=80)
+    assert [ids(b) for b in desk.dispatch(0.0)] == [[1]]
+
+
+def test_a_death_sends_requests_elsewhere_at_once() -> None:
+    desk = desk_of(calls=1)
+    put(desk, 1, 2, 3, 4)
+    first, second = desk.dispatch(0.0)
+    assert desk.died(first, "killed", 0.1) == []
+    assert desk.dispatch(0.1) == []  # the other card has its call
+    desk.answered(second, dict.fromkeys(ids(second)), 0.001)
+    moved = desk.dispatch(0.2)
+    assert {b.slot for b in moved} == {second.slot}
+    assert [i for b in moved for i in ids(b)] == ids(first)
+
+
+def test_an_answer_that_arrives_after_a_second_sending_is_dropped() -> None:
+    desk = desk_of()
+    put(desk, 1)
+    (first,) = desk.dispatch(0.0)
+    desk.died(first, "killed", 0.1)
+    (again,) = desk.dispatch(0.1)
+    assert again.slot != first.slot
+    assert desk.answered(first, {1: None}, 0.2)[0] == [1]
+    assert desk.answered(again, {1: None}, 0.3)[0] == []
+
+
+def test_the_only_replica_is_waited_for() -> None:
+    desk = desk_of([Route("det", "n/0")], ["n/0"])
+    put(desk, 1)
+    (bundle,) = desk.dispatch(0.0)
+    assert desk.died(bundle, "killed", 0.1) == []
+    assert desk.dispatch(0.2) == []
+    desk.serving("n/0", 2)
+    (again,) = desk.dispatch(5.0)
+    assert (ids(again), again.life) == ([1], 2)
+
+
+def test_patience_ends_with_the_story() -> None:
+    desk = desk_of([Route("det", "n/0")], ["n/0"])
+    put(desk, 1)
+    (bundle,) = desk.dispatch(0.0)
+    desk.died(bundle, "killed", 10.0)
+    assert desk.expire(129.9) == []
+    (failure,) = desk.expire(130.0)
+    assert isinstance(failure.error, RequestFailedError)
+    assert str(failure.error) == (
+        "model det: request failed: n/0 died (killed; it was alone on the card); "
+        "no replica served within 120 s: model det is not served now: n/0 killed"
+    )
+    assert len(desk) == 0
+
+
+def test_two_deaths_alone_set_a_request_aside() -> None:
+    desk = desk_of()
+    put(desk, 1)
+    (bundle,) = desk.dispatch(0.0)
+    assert desk.died(bundle, "SIGSEGV", 0.1) == []
+    (again,) = desk.dispatch(0.1)
+    (failure,) = desk.died(again, "SIGSEGV", 0.2)
+    assert "set aside: 2 cards died while it was the only request on them" in str(failure.error)
+    assert desk.set_aside == [failure]
+    assert len(desk) == 0
+
+
+def test_a_suspect_runs_alone_and_the_innocent_go_free() -> None:
+    desk = desk_of([Route("det", "n/0")], ["n/0"], calls=1)
+    put(desk, 1, 2, 3)
+    for life in (1, 2):
+        (bundle,) = desk.dispatch(0.0)
+        assert len(bundle.tickets) == 3
+        assert desk.died(bundle, "killed", 0.0) == []
+        desk.serving("n/0", life + 1)
+    order = []
+    for _ in range(3):
+        (alone,) = desk.dispatch(1.0)
+        order += ids(alone)
+        desk.answered(alone, {alone.tickets[0].id: None}, 1.0)
+    assert sorted(order) == [1, 2, 3]
+
+
+def test_a_suspect_gets_a_card_that_empties_for_it() -> None:
+    desk = desk_of([Route("det", "n/0")], ["n/0"], calls=2)
+    put(desk, 1, 2)
+    for life in (1, 2):
+        for bundle in desk.dispatch(0.0):
+            desk.died(bundle, "killed", 0.0)
+        desk.serving("n/0", life + 1)
+    put(desk, 3)
+    (alone,) = desk.dispatch(1.0)
+    assert len(alone.tickets) == 1
+    assert desk.dispatch(1.0) == []  # held: neither the other suspect nor the new request joins it
+    desk.answered(alone, dict.fromkeys(ids(alone)), 1.0)
+    (second,) = desk.dispatch(1.0)
+    assert len(second.tickets) == 1
+    desk.answered(second, dict.fromkeys(ids(second)), 1.0)
+    assert [ids(b) for b in desk.dispatch(1.0)] == [[3]]
+
+
+def test_a_card_that_dies_with_company_does_not_count_as_alone() -> None:
+    desk = desk_of([Route("det", "n/0"), Route("cls", "n/0")], ["n/0"])
+    put(desk, 1)
+    put(desk, 2, model="cls")
+    one, two = desk.dispatch(0.0)
+    desk.died(one, "killed", 0.1)
+    desk.died(two, "killed", 0.1)
+    assert all("2 requests were on the card" in b.tickets[0].story[0] for b in (one, two))
+
+
+def test_an_invalid_request_fails_alone_and_at_once() -> None:
+    desk = desk_of([Route("det", "n/0")], ["n/0"], calls=1)
+    put(desk, 1, 2)
+    (bundle,) = desk.dispatch(0.0)
+    error = InvalidRequestError("det", "input x has dtype int8")
+    done, failed = desk.answered(bundle, {1: error, 2: None}, 0.1)
+    assert (done, failed[0].id, failed[0].error) == ([2], 1, error)
+
+
+def test_a_library_failure_is_tried_on_another_card_once() -> None:
+    desk = desk_of()
+    put(desk, 1)
+    (first,) = desk.dispatch(0.0)
+    assert desk.answered(first, {1: PredictError(first.slot, "det", "boom")}, 0.1) == ([], [])
+    (second,) = desk.dispatch(0.1)
+    assert second.slot != first.slot
+    _, (failure,) = desk.answered(second, {1: PredictError(second.slot, "det", "boom")}, 0.2)
+    assert str(failure.error).count("boom") == 2
+
+
+def test_a_card_that_does_not_serve_gets_nothing_until_it_does() -> None:
+    desk = desk_of()
+    put(desk, 1)
+    (first,) = desk.dispatch(0.0)
+    desk.answered(first, {1: NotServingError(first.slot, "draining")}, 0.1)
+    (second,) = desk.dispatch(0.1)
+    assert second.slot != first.slot
+    desk.answered(second, {1: None}, 0.2)
+    put(desk, 2, 3, 4)
+    assert {b.slot for b in desk.dispatch(0.3)} == {second.slot}
+
+
+def test_a_model_without_cards_fails_with_the_reasons() -> None:
+    desk = desk_of([Route("det", "n/0"), Route("rec", "n/1")])
+    desk.down("n/0", 1, "killed", 0.0)
+    put(desk, 1)
+    (failure,) = desk.give_up("n/0", "failed 5 times: killed")
+    assert "model det is not served now: n/0 failed 5 times: killed" in str(failure.error)
+    (at_once,) = put(desk, 2)
+    assert "failed 5 times" in str(at_once.error)
+    assert list(desk.unserved()) == ["det"]
+    assert put(desk, 3, model="rec") == []
+
+
+def test_a_late_death_of_an_old_process_does_not_stop_the_new_one() -> None:
+    desk = desk_of([Route("det", "n/0")], ["n/0"], calls=1)
+    put(desk, 1)
+    (old,) = desk.dispatch(0.0)
+    desk.down("n/0", 1, "killed", 0.1)
+    desk.serving("n/0", 2)
+    desk.died(old, "killed", 0.2)
+    assert [b.life for b in desk.dispatch(0.3)] == [2]
+
+
+@pytest.mark.parametrize("closed_before_dispatch", [True, False])
+def test_a_cancelled_request_is_forgotten(closed_before_dispatch) -> None:
+    desk = desk_of()
+    put(desk, 1)
+    bundles = [] if closed_before_dispatch else desk.dispatch(0.0)
+    desk.close(1)
+    assert desk.dispatch(0.0) == []
+    for bundle in bundles:
+        assert desk.answered(bundle, {1: None}, 0.1) == ([], [])
+    assert len(desk) == 0
