@@ -1,0 +1,1 @@
+"""Deployments and scripts that really run; each is tested."""

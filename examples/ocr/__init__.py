@@ -1,0 +1,1 @@
+"""Read pages of text with three models on shared cards: detector, angle classifier, recognizer."""
