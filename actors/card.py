@@ -10,7 +10,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
 
@@ -55,7 +55,9 @@ FOLLOWS: Mapping[CardState, frozenset[CardState]] = {
 class CardActor:
     """One card: ``identify``, ``load``, then ``predict_many`` from any number of threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_built: Callable[[], None] | None = None) -> None:
+        """Start empty. ``on_built`` is called once, when all models are built and none has run."""
+        self._on_built = on_built
         self._lock = threading.Lock()
         self._quiet = threading.Condition(self._lock)
         self._state = CardState.EMPTY
@@ -216,6 +218,8 @@ class CardActor:
         lite = LiteCard(library, order.kind, order.slot, device_id)
         lite.declare(order.models, order.share_workspace)
         objects = {m.name: [lite.build(m) for _ in range(m.threads)] for m in order.models}
+        if self._on_built is not None:
+            self._on_built()
         for model in order.models:
             self._warm_up(order, model, objects[model.name])
         return objects
