@@ -37,7 +37,8 @@ EXACT = AllocationRule(pad=0, granule=1, large_granule=1, large_above=0)
 @dataclass(frozen=True)
 class Sizes:
     """A model as measured, before rounding. ``tensors``: bytes of each input and output at the
-    largest gear; ``workspace``: the largest over the gears (dynamic models: at ``max_shape``)."""
+    largest gear; ``workspace``: the largest over the gears (dynamic models: at ``max_shape``).
+    """
 
     weights: int
     workspace: int
@@ -91,7 +92,7 @@ class Footprint:
         return self.object_bytes * self.threads
 
 
-def footprint(  # noqa: PLR0913 - one argument per term of the formula
+def footprint(
     name: str,
     sizes: Sizes,
     rule: AllocationRule,
@@ -130,8 +131,18 @@ class CardMemory:
     @property
     def total(self) -> int:
         """Bytes used; streams are counted apart."""
-        return (
-            self.overhead + self.weights + self.workspace + self.private + self.io + self.objects
+        return self.overhead + self.weights + self.workspace + self.private + self.io + self.objects
+
+    def plus(self, model: Footprint) -> "CardMemory":
+        """The card with one more model: everything adds up, the shared workspace takes the max."""
+        return CardMemory(
+            overhead=self.overhead,
+            weights=self.weights + model.weight_total,
+            workspace=max(self.workspace, model.workspace if model.shares else 0),
+            private=self.private + model.private_workspace,
+            io=self.io + model.io_total,
+            objects=self.objects + model.object_total,
+            streams=self.streams + model.streams * model.threads,
         )
 
     def parts(self) -> str:
@@ -147,18 +158,22 @@ class CardMemory:
         return " + ".join(f"{part} {nbytes:,}" for part, nbytes in named.items() if nbytes)
 
 
-def card_memory(footprints: Iterable[Footprint], overhead: int = 0) -> CardMemory:
-    """Sum what adds up and take the largest of what is shared."""
-    models = tuple(footprints)
-    return CardMemory(
-        overhead=overhead,
-        weights=sum(m.weight_total for m in models),
-        workspace=max((m.workspace for m in models if m.shares), default=0),
-        private=sum(m.private_workspace for m in models),
-        io=sum(m.io_total for m in models),
-        objects=sum(m.object_total for m in models),
-        streams=sum(m.streams * m.threads for m in models),
-    )
+def card_memory(
+    footprints: Iterable[Footprint], overhead: int = 0, *, share_workspace: bool = True
+) -> CardMemory:
+    """Sum what adds up and take the largest of what is shared.
+
+    ``share_workspace=False`` is a card on which every model keeps a workspace of its own.
+    """
+    used = CardMemory(overhead=overhead)
+    for model in footprints:
+        used = used.plus(model if share_workspace else apart(model))
+    return used
+
+
+def apart(model: Footprint) -> Footprint:
+    """The same model on a card that shares no workspace; its weights stay as they were."""
+    return replace(model, share_workspace=False)
 
 
 def unshared(model: Footprint) -> Footprint:

@@ -1,0 +1,146 @@
+"""The cards there are, or that a plan supposes: ``Card`` and ``Inventory``."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from actors.messages import CardKind
+from orchestrator.config.cards import Cards
+from orchestrator.config.presets import CARD_TYPES
+from orchestrator.errors import DeploymentError
+from orchestrator.units import parse_bytes
+
+_GROUP = re.compile(r"(?:(?P<node>[\w.-]+):)?(?P<count>\d+)\s*x\s*(?P<what>[\w.-]+)")
+_SYNTAX = (
+    "write COUNTxSIZE or COUNTxTYPE, such as 2x160MiB, 1x310P or node-a:2x64GiB,node-b:2x64GiB"
+)
+
+#: The node of every card when there is only one machine.
+LOCAL_NODE = "local"
+#: More cards than any cluster has; a larger number is a slip of the finger.
+MOST_CARDS = 100_000
+
+
+@dataclass(frozen=True)
+class Card:
+    """One slot. ``capacity_bytes`` is the free memory of the idle card; ``speed`` is relative.
+
+    At most ``capacity_bytes - reserve_bytes`` are used, ``overhead_bytes`` of it by the process.
+    """
+
+    name: str
+    node: str
+    kind: CardKind
+    capacity_bytes: int
+    type: str | None = None
+    overhead_bytes: int = 0
+    reserve_bytes: int = 0
+    streams: int | None = None
+    speed: float = 1.0
+
+    @property
+    def usable_bytes(self) -> int:
+        """What the card may hold, its overhead included."""
+        return self.capacity_bytes - self.reserve_bytes
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Cards with unique names, in the order that reports list them."""
+
+    cards: tuple[Card, ...]
+
+    def __iter__(self) -> Iterator[Card]:
+        return iter(self.cards)
+
+    def __len__(self) -> int:
+        return len(self.cards)
+
+    @classmethod
+    def parse(cls, text: str, section: Cards) -> "Inventory":
+        """Read ``--cards``: groups of ``[NODE:]COUNTxSIZE`` or ``[NODE:]COUNTxTYPE``.
+
+        What a group leaves open (kind, overhead, reserve, type) comes from ``section``.
+
+        Raises:
+            DeploymentError: unknown syntax, size or type, or no card at all.
+        """
+        made: list[Card] = []
+        for group in text.split(","):
+            match = _GROUP.fullmatch(group.strip())
+            if not match:
+                raise _bad(text, f"cannot read {group.strip()!r}: {_SYNTAX}")
+            count = int(match["count"])
+            if not 1 <= count <= MOST_CARDS:
+                raise _bad(text, f"{count} cards: between 1 and {MOST_CARDS:,} can be planned")
+            node = match["node"] or LOCAL_NODE
+            for _ in range(count):
+                index = sum(card.node == node for card in made) if len(made) < 1000 else len(made)
+                made.append(_card(f"{node}/{index}", node, match["what"], section, text))
+        return cls(tuple(made))
+
+    @classmethod
+    def declared(cls, section: Cards) -> "Inventory":
+        """The cards that the deployment itself names, all on one node.
+
+        Raises:
+            DeploymentError: neither a capacity nor a known type, or no count.
+        """
+        what = section.type
+        if section.capacity is None and what is None:
+            raise _missing(
+                "capacity", "write capacity: 20GiB, a type such as 310P, or use --cards 2x20GiB"
+            )
+        if section.count is None:
+            raise _missing("count", "write count: 2, or use --cards 2x20GiB")
+        return cls(
+            tuple(
+                _card(f"{LOCAL_NODE}/{index}", LOCAL_NODE, None, section, "cards")
+                for index in range(section.count)
+            )
+        )
+
+
+def _card(name: str, node: str, what: str | None, section: Cards, source: str) -> Card:
+    """One card from what the command line says, then the section, then the type's preset."""
+    named_type = what if what in CARD_TYPES else section.type
+    preset = CARD_TYPES.get(named_type or "")
+    capacity = section.capacity
+    if what is not None and what not in CARD_TYPES:
+        capacity = _capacity(what, source)
+    elif what is not None and what != section.type:
+        capacity = None
+    if capacity is None and preset is None:
+        raise _missing("capacity", f"type {named_type!r} is not one of {', '.join(CARD_TYPES)}")
+    overhead = section.overhead
+    if overhead is None:
+        overhead = preset.overhead_bytes if preset and section.kind == "ascend" else 0
+    return Card(
+        name=name,
+        node=node,
+        kind=section.kind,
+        type=named_type,
+        capacity_bytes=preset.capacity_bytes if capacity is None and preset else int(capacity or 0),
+        overhead_bytes=overhead,
+        reserve_bytes=section.reserve,
+        speed=preset.speed if preset else 1.0,
+    )
+
+
+def _capacity(what: str, source: str) -> int:
+    try:
+        capacity = parse_bytes(what)
+    except ValueError:
+        known = ", ".join(CARD_TYPES)
+        raise _bad(source, f"{what!r} is neither a size nor a type ({known}): {_SYNTAX}") from None
+    if capacity == 0:
+        raise _bad(source, "a card of 0 bytes holds nothing")
+    return capacity
+
+
+def _bad(text: str, problem: str) -> DeploymentError:
+    return DeploymentError(f"--cards {text}", (f"{problem}",))
+
+
+def _missing(field: str, hint: str) -> DeploymentError:
+    return DeploymentError("cards", (f"{field} is not known: {hint}",))

@@ -1,0 +1,230 @@
+"""From a deployment with profiles and cards to a problem; from its plan to the cards' orders."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from actors.memory import CardMemory, footprint
+from actors.messages import CardOrder, ModelOrder
+from orchestrator.config import Deployment, ModelSpec, parse_deployment
+from orchestrator.errors import DeploymentError
+from orchestrator.inventory import Inventory
+from orchestrator.placement.board import Tally
+from orchestrator.placement.explain import explain, unshared_memory
+from orchestrator.placement.plan import Plan
+from orchestrator.placement.problem import Model, Problem, load_json
+from orchestrator.placement.refusal import solve
+from orchestrator.placement.solve import DEFAULT_BUDGET
+from orchestrator.placement.verify import tally_in, verify
+from orchestrator.profiles import ModelProfile
+
+_PARTS = ("deployment", "profiles", "problem", "plan")
+
+
+@dataclass(frozen=True)
+class DeploymentPlan:
+    """A plan with all that it was made from: what ``run`` and ``up`` take."""
+
+    deployment: Deployment
+    profiles: Mapping[str, ModelProfile]
+    problem: Problem
+    plan: Plan
+
+    @property
+    def inventory(self) -> Inventory:
+        """The cards that were planned for."""
+        return Inventory(self.problem.cards)
+
+    @cached_property
+    def slots(self) -> tuple[str, ...]:
+        """The slots that hold models."""
+        return tuple(card.card for card in self.plan.cards)
+
+    def explain(self) -> str:
+        """For every replica its card, its bytes by part, and why the other cards were not taken."""
+        origins = {name: profile.label for name, profile in self.profiles.items()}
+        return explain(self.problem, self.plan, origins)
+
+    def memory(self, slot: str) -> CardMemory:
+        """Planned bytes of a slot by part.
+
+        Raises:
+            KeyError: no such slot.
+        """
+        return self._tally(slot).memory
+
+    def unshared(self, slot: str) -> CardMemory:
+        """What the slot's models would take with weights and workspace of their own per thread.
+
+        Raises:
+            KeyError: no such slot.
+        """
+        tally = self._tally(slot)
+        return unshared_memory(tally.card, tally.models)
+
+    def orders(self, slot: str) -> CardOrder:
+        """What the card of a slot is told to build; no models for a slot that the plan leaves idle.
+
+        Raises:
+            KeyError: no such slot.
+        """
+        tally = self._tally(slot)
+        card = tally.card
+        names = tally.names
+        return CardOrder(
+            slot=slot,
+            kind=card.kind,
+            capacity_bytes=card.capacity_bytes,
+            models=tuple(
+                self._order(order, tally)
+                for order in self.deployment.orders()
+                if order.name in names
+            ),
+            overhead_bytes=card.overhead_bytes,
+            reserve_bytes=card.reserve_bytes,
+            share_workspace=tally.share,
+            rule=self.deployment.rule,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The bundle: four parts and the SHA-256 of each."""
+        parts = {
+            "deployment": self.deployment.as_data(),
+            "profiles": {name: profile.to_dict() for name, profile in self.profiles.items()},
+            "problem": self.problem.to_dict(),
+            "plan": self.plan.to_dict(),
+        }
+        parts = json.loads(json.dumps(parts))
+        return {**parts, "hashes": {name: _hash(parts[name]) for name in _PARTS}}
+
+    def to_json(self) -> str:
+        """The bundle as JSON text."""
+        return json.dumps(self.to_dict(), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "plan") -> "DeploymentPlan":
+        """Read a bundle, and check it anew: hashes, then every rule of its problem.
+
+        Raises:
+            DeploymentError: not a bundle, edited by hand, or a plan that breaks a rule.
+        """
+        data = load_json(text, source)
+        if not isinstance(data, dict) or any(part not in data for part in (*_PARTS, "hashes")):
+            raise DeploymentError(
+                source, (f"not a plan bundle: it needs {', '.join(_PARTS)}, hashes",)
+            )
+        edited = [part for part in _PARTS if data["hashes"].get(part) != _hash(data[part])]
+        problem = Problem.from_dict(data["problem"], f"{source}: problem")
+        plan = Plan.from_dict(data["plan"], f"{source}: plan")
+        broken = verify(problem, plan)
+        if edited or broken:
+            changed = tuple(f"{part} was changed after the plan was made" for part in edited)
+            raise DeploymentError(source, (*changed, *broken))
+        return cls(
+            deployment=parse_deployment(data["deployment"], f"{source}: deployment"),
+            profiles={name: ModelProfile.from_dict(one) for name, one in data["profiles"].items()},
+            problem=problem,
+            plan=plan,
+        )
+
+    def _tally(self, slot: str) -> Tally:
+        return tally_in(self.problem, self.plan, slot)
+
+    def _order(self, order: ModelOrder, tally: Tally) -> ModelOrder:
+        model = next(model for model in tally.models if model.name == order.name)
+        share = model.share_workspace and tally.share
+        return replace(
+            order,
+            share_weights=model.share_weights,
+            share_workspace=share,
+            footprint=replace(model.footprint, share_workspace=share),
+        )
+
+
+def plan_deployment(
+    deployment: Deployment,
+    profiles: Mapping[str, ModelProfile],
+    inventory: Inventory,
+    *,
+    batch: bool = False,
+    budget: int = DEFAULT_BUDGET,
+) -> DeploymentPlan:
+    """Place a deployment's models on the cards. ``batch``: for a job, which may fill the cards.
+
+    Raises:
+        PlanRefusedError: nothing fits; with the numbers and the nearest changes that would.
+        DeploymentError: the deployment's placement rules contradict each other or the cards.
+    """
+    problem = problem_of(deployment, profiles, inventory, batch=batch)
+    return DeploymentPlan(deployment, dict(profiles), problem, solve(problem, budget=budget))
+
+
+def problem_of(
+    deployment: Deployment,
+    profiles: Mapping[str, ModelProfile],
+    inventory: Inventory,
+    *,
+    batch: bool = False,
+) -> Problem:
+    """The placement problem of a deployment: final bytes, milliseconds per item, and its rules.
+
+    Raises:
+        DeploymentError: rules that contradict each other or name unknown models or cards.
+    """
+    placement = deployment.placement
+    orders = {order.name: order for order in deployment.orders()}
+    problem = Problem(
+        objective=placement.objective,
+        models=tuple(
+            _model(spec, orders[spec.name], profiles[spec.name], deployment)
+            for spec in deployment.models
+        ),
+        cards=inventory.cards,
+        name=deployment.name,
+        affinity=placement.affinity,
+        anti_affinity=placement.anti_affinity,
+        max_utilisation=placement.utilisation(batch),
+    )
+    problem.require_sound(deployment.name)
+    return problem
+
+
+def _model(
+    spec: ModelSpec, order: ModelOrder, profile: ModelProfile, deployment: Deployment
+) -> Model:
+    used = footprint(
+        spec.name,
+        profile.sizes,
+        deployment.rule,
+        threads=order.threads,
+        share_weights=order.share_weights,
+        share_workspace=order.share_workspace,
+    )
+    same = profile.batch_ms == profile.service_ms
+    return Model(
+        name=spec.name,
+        weight_bytes=used.weights,
+        workspace_bytes=used.workspace,
+        io_bytes=used.io,
+        dynamic=used.dynamic,
+        threads=used.threads,
+        service_ms=profile.service_ms or 0.0,
+        demand_rps=spec.demand or 0.0,
+        min_replicas=spec.replicas.min,
+        max_replicas=spec.replicas.max,
+        share_weights=used.share_weights,
+        share_workspace=used.share_workspace,
+        object_bytes=used.object_bytes,
+        streams=used.streams,
+        max_delay_ms=None if spec.max_delay is None else spec.max_delay * 1000,
+        batch_ms=None if same else profile.batch_ms,
+        spread_nodes=deployment.placement.spread.get(spec.name, 1),
+        cards=spec.cards or None,
+    )
+
+
+def _hash(part: object) -> str:
+    return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()

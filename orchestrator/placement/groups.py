@@ -1,0 +1,142 @@
+"""Models that must go together, as one thing to place."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from orchestrator.inventory import Card
+from orchestrator.placement.problem import Model, Problem
+
+
+@dataclass(frozen=True)
+class Group:
+    """Models of one affinity group (mostly just one model) and the cards that may have them.
+
+    ``low`` replicas are required, ``high`` (None: unbounded) allowed, over ``spread`` nodes at least.
+    """
+
+    models: tuple[Model, ...]
+    low: int
+    high: int | None
+    spread: int
+    allowed: tuple[int, ...]
+
+    @cached_property
+    def name(self) -> str:
+        """The members' names, for ties and messages."""
+        return " + ".join(model.name for model in self.models)
+
+    @cached_property
+    def work(self) -> float:
+        """Card-seconds a second of all members' demand at speed 1."""
+        return sum(model.work for model in self.models)
+
+    @cached_property
+    def always(self) -> int:
+        """Bytes that every card with the group pays, the shared workspace apart."""
+        return sum(
+            model.footprint.weight_total
+            + model.footprint.private_workspace
+            + model.footprint.io_total
+            + model.footprint.object_total
+            for model in self.models
+        )
+
+    @cached_property
+    def workspace(self) -> int:
+        """The largest workspace that the group brings to the shared one."""
+        return max(
+            model.footprint.workspace if model.footprint.shares else 0 for model in self.models
+        )
+
+
+@dataclass(frozen=True)
+class World:
+    """A problem in canonical order: cards and groups sorted by name, so that input order is moot."""
+
+    problem: Problem
+    cards: tuple[Card, ...]
+    groups: tuple[Group, ...]
+    enemies: dict[str, frozenset[str]]
+    previous: dict[str, frozenset[str]]
+
+    @cached_property
+    def models(self) -> tuple[Model, ...]:
+        """All models by name."""
+        return tuple(sorted(self.problem.models, key=lambda model: natural(model.name)))
+
+    def room(self, card: Card) -> float:
+        """Card-seconds a second that the card may be busy, at speed 1."""
+        return card.speed * self.problem.max_utilisation
+
+
+def world(problem: Problem) -> World:
+    """Sort the problem and merge what must go together."""
+    cards = tuple(sorted(problem.cards, key=lambda card: natural(card.name)))
+    by_name = {model.name: model for model in problem.models}
+    names = sorted(by_name, key=natural)
+    groups = tuple(
+        _group(tuple(by_name[name] for name in members), cards)
+        for members in merge(names, problem.affinity)
+    )
+    enemies: dict[str, set[str]] = {name: set() for name in names}
+    for apart in problem.anti_affinity:
+        for name in apart:
+            enemies[name] |= set(apart) - {name}
+    return World(
+        problem=problem,
+        cards=cards,
+        groups=groups,
+        enemies={name: frozenset(others) for name, others in enemies.items()},
+        previous={old.card: frozenset(old.models) for old in problem.previous_plan},
+    )
+
+
+def merge(names: Sequence[str], affinity: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Names joined by any chain of affinity groups, each in the order of ``names``."""
+    parent = {name: name for name in names}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    for group in affinity:
+        for name in group[1:]:
+            parent[root(name)] = root(group[0])
+    members: dict[str, list[str]] = {}
+    for name in names:
+        members.setdefault(root(name), []).append(name)
+    return [tuple(group) for group in members.values()]
+
+
+def natural(name: str) -> tuple[tuple[int, str], ...]:
+    """Sort key that puts ``node/2`` before ``node/10``."""
+    pieces = re.findall(r"\d+|\D+", name)
+    ordered = tuple((int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces)
+    return (*ordered, (-2, name))
+
+
+def may_use(model: Model, card: Card) -> bool:
+    """Whether kind, type and pins allow the card."""
+    return (
+        (model.allowed_kinds is None or card.kind in model.allowed_kinds)
+        and (model.allowed_types is None or card.type in model.allowed_types)
+        and (model.cards is None or card.name in model.cards)
+    )
+
+
+def _group(models: tuple[Model, ...], cards: tuple[Card, ...]) -> Group:
+    highs = [model.max_replicas for model in models if model.max_replicas is not None]
+    return Group(
+        models=models,
+        low=max(model.replicas_needed for model in models),
+        high=min(highs) if highs else None,
+        spread=max(model.spread_nodes for model in models),
+        allowed=tuple(
+            index
+            for index, card in enumerate(cards)
+            if all(may_use(model, card) for model in models)
+        ),
+    )

@@ -1,0 +1,177 @@
+"""The plan: its type, its public JSON, and the check that a plan keeps every rule of its problem."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from orchestrator.errors import DeploymentError
+from orchestrator.placement import strict
+from orchestrator.placement.problem import OBJECTIVES, Objective, load_json
+from orchestrator.placement.strict import FLAG, NAMES, RECORDS, TEXT, Findings, Kind
+
+
+@dataclass(frozen=True)
+class CardPlan:
+    """What one card holds, and whether its static models share one workspace."""
+
+    card: str
+    models: tuple[str, ...]
+    share_workspace: bool = True
+
+
+@dataclass(frozen=True)
+class Load:
+    """Items per second of one model that one card is given."""
+
+    model: str
+    card: str
+    rps: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who is where, how the load is split, and how good that is.
+
+    ``value``: cards used (min_cards) or alpha (max_alpha). ``bound``: no plan is better; ``gap`` is
+    the relative distance to it. ``alpha``: smallest served / demand, None without demand. ``moves``:
+    replicas that the previous plan did not have there, None without one.
+    """
+
+    cards: tuple[CardPlan, ...]
+    loads: tuple[Load, ...]
+    objective: Objective
+    value: float | None
+    alpha: float | None
+    bound: float | None
+    bound_name: str
+    gap: float | None
+    stop_reason: str
+    moves: int | None = None
+
+    @property
+    def cards_used(self) -> int:
+        """Cards with at least one model."""
+        return len(self.cards)
+
+    @cached_property
+    def by_card(self) -> Mapping[str, CardPlan]:
+        """The used cards by name."""
+        return {card.card: card for card in self.cards}
+
+    @cached_property
+    def rps(self) -> Mapping[tuple[str, str], float]:
+        """Items per second by (model, card)."""
+        return {(load.model, load.card): load.rps for load in self.loads}
+
+    def replicas(self, model: str) -> tuple[str, ...]:
+        """The cards that hold the model."""
+        return tuple(card.card for card in self.cards if model in card.models)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The public JSON."""
+        return {
+            "plan": [
+                {
+                    "card": card.card,
+                    "models": list(card.models),
+                    "share_workspace": card.share_workspace,
+                }
+                for card in self.cards
+            ],
+            "loads": [{"model": x.model, "card": x.card, "rps": x.rps} for x in self.loads],
+            "objective": self.objective,
+            "value": self.value,
+            "alpha": self.alpha,
+            "bound": self.bound,
+            "bound_name": self.bound_name,
+            "gap": self.gap,
+            "cards_used": self.cards_used,
+            "moves": self.moves,
+            "stop_reason": self.stop_reason,
+        }
+
+    @classmethod
+    def from_dict(cls, data: object, source: str = "plan") -> "Plan":
+        """Read the public JSON strictly; whether it keeps its problem's rules is ``verify``'s to say.
+
+        Raises:
+            DeploymentError: unknown, missing or wrong keys.
+        """
+        findings = Findings()
+        top = strict.read_record(data, PLAN, PLAN_REQUIRED, "", findings)
+        cards = _records(top.get("plan", ()), CARD_PLAN, CARD_PLAN_REQUIRED, "plan", findings)
+        loads = _records(top.get("loads", ()), LOAD, tuple(LOAD), "loads", findings)
+        if findings.lines:
+            raise DeploymentError(source, tuple(findings.lines))
+        return cls(
+            cards=tuple(
+                CardPlan(card["card"], tuple(card["models"]), card.get("share_workspace", True))
+                for card in cards
+            ),
+            loads=tuple(Load(load["model"], load["card"], float(load["rps"])) for load in loads),
+            objective=top["objective"],
+            value=top.get("value"),
+            alpha=top.get("alpha"),
+            bound=top.get("bound"),
+            bound_name=top.get("bound_name", ""),
+            gap=top.get("gap"),
+            stop_reason=top.get("stop_reason", ""),
+            moves=top.get("moves"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "plan") -> "Plan":
+        """Read JSON text.
+
+        Raises:
+            DeploymentError: not JSON, or what ``from_dict`` refuses.
+        """
+        return cls.from_dict(load_json(text, source), source)
+
+
+_NUMBER = Kind(
+    "a finite number or null",
+    lambda value: value is None or (type(value) in (int, float) and math.isfinite(value)),
+    {"type": ["number", "null"]},
+)
+CARD_PLAN: Mapping[str, Kind] = {"card": TEXT, "models": NAMES, "share_workspace": FLAG}
+CARD_PLAN_REQUIRED = ("card", "models")
+LOAD: Mapping[str, Kind] = {"model": TEXT, "card": TEXT, "rps": strict.number(0)}
+PLAN: Mapping[str, Kind] = {
+    "plan": RECORDS,
+    "loads": RECORDS,
+    "objective": strict.choice(*OBJECTIVES),
+    "value": _NUMBER,
+    "alpha": _NUMBER,
+    "bound": _NUMBER,
+    "bound_name": Kind("text", lambda value: isinstance(value, str), {"type": "string"}),
+    "gap": _NUMBER,
+    "cards_used": strict.whole(0),
+    "moves": strict.optional(strict.whole(0)),
+    "stop_reason": Kind("text", lambda value: isinstance(value, str), {"type": "string"}),
+}
+PLAN_REQUIRED = ("plan", "loads", "objective")
+
+
+def plan_schema() -> dict[str, Any]:
+    """The JSON schema that is committed as ``plan.schema.json``."""
+    schema = strict.record_schema(PLAN, PLAN_REQUIRED)
+    properties = schema["properties"]
+    properties["plan"]["items"] = strict.record_schema(CARD_PLAN, CARD_PLAN_REQUIRED)
+    properties["loads"]["items"] = strict.record_schema(LOAD, tuple(LOAD))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Plan", **schema}
+
+
+def _records(
+    records: Iterable[object],
+    kinds: Mapping[str, Kind],
+    required: tuple[str, ...],
+    where: str,
+    findings: Findings,
+) -> list[dict[str, Any]]:
+    return [
+        strict.read_record(record, kinds, required, f"{where}[{index}]", findings)
+        for index, record in enumerate(records)
+    ]

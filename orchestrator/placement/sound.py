@@ -1,0 +1,91 @@
+"""What a problem must not say: unknown names, duplicates, rules that contradict each other."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from orchestrator.placement.groups import merge
+from orchestrator.placement.problem import Problem
+from orchestrator.placement.strict import Findings, did_you_mean
+
+
+def contradictions(problem: Problem) -> tuple[str, ...]:
+    """One line for each thing that is wrong; none for a sound problem."""
+    findings = Findings()
+    _names(problem, findings)
+    _models(problem, findings)
+    if not findings.lines:
+        _groups(problem, findings)
+    return tuple(findings.lines)
+
+
+def _names(problem: Problem, findings: Findings) -> None:
+    models = [model.name for model in problem.models]
+    cards = [card.name for card in problem.cards]
+    for what, names in (("models", models), ("cards", cards)):
+        if not names:
+            findings.add(what, "the list is empty")
+        for name, count in Counter(names).items():
+            if count > 1:
+                findings.add(what, f"the name {name!r} is given {count} times")
+    for where, groups in (("affinity", problem.affinity), ("anti_affinity", problem.anti_affinity)):
+        for index, group in enumerate(groups):
+            _known(f"{where}[{index}]", group, models, "model", findings)
+            if len(set(group)) < len(group):
+                findings.add(f"{where}[{index}]", "a model is named twice")
+    for model in problem.models:
+        _known(f"models ({model.name}): cards", model.cards or (), cards, "card", findings)
+    for index, old in enumerate(problem.previous_plan):
+        _known(f"previous_plan[{index}]", (old.card,), cards, "card", findings)
+        _known(f"previous_plan[{index}]", old.models, models, "model", findings)
+    for name, count in Counter(old.card for old in problem.previous_plan).items():
+        if count > 1:
+            findings.add("previous_plan", f"card {name!r} appears {count} times")
+
+
+def _models(problem: Problem, findings: Findings) -> None:
+    for model in problem.models:
+        where = f"models ({model.name})"
+        most = model.max_replicas
+        if most is not None and most < model.min_replicas:
+            findings.add(
+                where, f"min_replicas {model.min_replicas} is more than max_replicas {most}"
+            )
+        if most is not None and most < model.spread_nodes:
+            findings.add(
+                where, f"spread_nodes {model.spread_nodes} is more than max_replicas {most}"
+            )
+        if model.demand_rps > 0 and model.service_ms == 0:
+            findings.add(where, f"demand_rps {model.demand_rps:g} needs a service_ms above 0")
+        if model.cards is not None and not model.cards:
+            findings.add(where, "cards is an empty list: leave it out or name a card")
+
+
+def _groups(problem: Problem, findings: Findings) -> None:
+    """Affinity against anti-affinity, and against replica limits that its members do not share."""
+    together = merge([model.name for model in problem.models], problem.affinity)
+    by_name = {model.name: model for model in problem.models}
+    for group in together:
+        members = [by_name[name] for name in group]
+        for index, apart in enumerate(problem.anti_affinity):
+            both = sorted(set(group) & set(apart))
+            if len(both) > 1:
+                findings.add(
+                    f"anti_affinity[{index}]",
+                    f"{' and '.join(both)} must stay apart, but affinity puts them together",
+                )
+        low = max(model.replicas_needed for model in members)
+        high = min((model.max_replicas for model in members if model.max_replicas), default=low)
+        if low > high:
+            findings.add(
+                "affinity",
+                f"{', '.join(group)} occupy the same cards, but one needs {low} replicas "
+                f"and another may have {high}",
+            )
+
+
+def _known(
+    where: str, names: Iterable[str], known: Sequence[str], what: str, findings: Findings
+) -> None:
+    for name in names:
+        if name not in known:
+            findings.add(where, f"no {what} is called {name!r}{did_you_mean(name, known)}")

@@ -1,0 +1,363 @@
+"""What is known about each model's sizes and times, where it comes from, and the cache of it."""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache as once
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from actors.memory import Sizes
+from actors.messages import CardKind, GearMeasurement, Measurement, ModelOrder
+from actors.shapes import Gear, TensorSpec, gear_rows
+from orchestrator.config import Cards, Deployment, ModelSpec
+from orchestrator.errors import DeploymentError
+
+Origin = Literal["measured", "declared", "estimated"]
+
+#: An estimate's workspace, from the file's size and from one float32 set of the inputs. Coarse on
+#: purpose: convolutions keep several wide layers alive, transformers about as much as they weigh.
+WORKSPACE_PER_WEIGHT = 2
+WORKSPACE_PER_INPUT = 16
+
+
+@dataclass(frozen=True)
+class ModelProfile:
+    """Sizes before rounding, and milliseconds of the batch that will be used (None: unknown).
+
+    ``origin`` is that of the least certain part; ``declared`` names what the deployment gave.
+    """
+
+    name: str
+    sizes: Sizes
+    origin: Origin
+    service_ms: float | None = None
+    batch_ms: float | None = None
+    declared: tuple[str, ...] = ()
+    measurement: Measurement | None = None
+
+    @property
+    def label(self) -> str:
+        """Where the numbers come from, for tables: ``measured``, ``declared: sizes``."""
+        if self.origin == "declared" or not self.declared:
+            return self.origin
+        return f"{self.origin}, declared {' and '.join(self.declared)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON of the profile; ``from_dict`` reads it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "ModelProfile":
+        """Read what ``to_dict`` wrote.
+
+        Raises:
+            KeyError, TypeError: the data is of another shape.
+        """
+        sizes = dict(data["sizes"], tensors=tuple(data["sizes"]["tensors"]))
+        measured = data["measurement"]
+        return cls(
+            name=data["name"],
+            sizes=Sizes(**sizes),
+            origin=data["origin"],
+            service_ms=data["service_ms"],
+            batch_ms=data["batch_ms"],
+            declared=tuple(data["declared"]),
+            measurement=None if measured is None else measurement_from(measured),
+        )
+
+
+def measurement_from(data: Mapping[str, Any]) -> Measurement:
+    """A measurement from its JSON.
+
+    Raises:
+        KeyError, TypeError: the data is of another shape.
+    """
+    return Measurement(
+        weight_bytes=data["weight_bytes"],
+        object_bytes=data["object_bytes"],
+        streams=data["streams"],
+        dynamic=data["dynamic"],
+        inputs=tuple(_tensor(spec) for spec in data["inputs"]),
+        outputs=tuple(_tensor(spec) for spec in data["outputs"]),
+        gears=tuple(
+            GearMeasurement(
+                **{
+                    **measured,
+                    "gear": _gear(measured["gear"]),
+                    "tensor_bytes": tuple(measured["tensor_bytes"]),
+                }
+            )
+            for measured in data["gears"]
+        ),
+        library=data["library"],
+    )
+
+
+class ProfileCache:
+    """Measurements in JSON files, one for each model file, options, kind, type and engine."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        home = os.environ.get("ASCEND_ORCHESTRATOR_CACHE") or "~/.cache/ascend-orchestrator"
+        self.folder = folder or Path(home).expanduser() / "profiles"
+
+    def get(self, order: ModelOrder, kind: CardKind, card_type: str | None) -> Measurement | None:
+        """What was measured before; a file that cannot be read counts as none.
+
+        Raises:
+            DeploymentError: the model's file is missing.
+        """
+        path = self._path(order, kind, card_type)
+        try:
+            return measurement_from(json.loads(path.read_text())["measurement"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def put(
+        self, order: ModelOrder, kind: CardKind, card_type: str | None, measurement: Measurement
+    ) -> None:
+        """Keep a measurement; readers see the old file or the new one, never half of it."""
+        path = self._path(order, kind, card_type)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record = {"key": profile_key(order, kind, card_type), "measurement": asdict(measurement)}
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            json.dump(record, file, indent=1)
+        Path(file.name).replace(path)
+
+    def _path(self, order: ModelOrder, kind: CardKind, card_type: str | None) -> Path:
+        digest = _digest(json.dumps(profile_key(order, kind, card_type), sort_keys=True).encode())
+        return self.folder / f"{order.name}-{digest[:20]}.json"
+
+
+def profile_key(order: ModelOrder, kind: CardKind, card_type: str | None) -> dict[str, Any]:
+    """Everything that a measurement depends on.
+
+    Raises:
+        DeploymentError: the model's file is missing.
+    """
+    options = {
+        "provider": order.provider,
+        "precision": order.precision,
+        "dynamic": order.dynamic,
+        "gears": None if order.gears is None else [asdict(gear) for gear in order.gears],
+        "config": {section: dict(values) for section, values in order.config.items()},
+        "config_file": _text_of(order.config_path),
+    }
+    return {
+        "model": file_digest(model_file(order, kind)),
+        "options": _digest(json.dumps(options, sort_keys=True).encode()),
+        "kind": kind,
+        "type": card_type,
+        "library": library_version(kind),
+        "cpu": cpu_model() if kind == "emulated" else None,
+    }
+
+
+def model_path(order: ModelOrder, kind: CardKind) -> Path:
+    """The file that the library reads: for an emulated card the .onnx beside the .mindir."""
+    path = Path(order.path)
+    return path.with_suffix(".onnx") if kind == "emulated" else path
+
+
+def model_file(order: ModelOrder, kind: CardKind) -> Path:
+    """The same, proved to exist.
+
+    Raises:
+        DeploymentError: it does not.
+    """
+    path = model_path(order, kind)
+    if not path.is_file():
+        raise DeploymentError(f"model {order.name}", (f"no such file: {path}",))
+    return path
+
+
+@once
+def cpu_model() -> str:
+    """Name of this machine's processor: an emulated card's times depend on it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def library_version(kind: CardKind) -> str:
+    """Name and version of what computes for this kind, without importing it."""
+    package = "onnxruntime" if kind == "emulated" else "mindspore-lite"
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return f"{package} (not installed)"
+
+
+def missing(deployment: Deployment, cache: ProfileCache) -> tuple[ModelOrder, ...]:
+    """The models whose sizes or times the plan needs and nobody has declared or measured.
+
+    Raises:
+        DeploymentError: the file of such a model is missing.
+    """
+    kind, card_type = deployment.cards.kind, deployment.cards.type
+    return tuple(
+        order
+        for spec, order in _models(deployment)
+        if _must_measure(spec) and cache.get(order, kind, card_type) is None
+    )
+
+
+def collect(
+    deployment: Deployment, cache: ProfileCache, *, estimate: bool = False
+) -> dict[str, ModelProfile]:
+    """A profile for every model: as declared, else as measured, else, if allowed, estimated.
+
+    Raises:
+        DeploymentError: a model's file is missing, it is not measured and must not be estimated, or
+            it has demand and nobody knows its time.
+    """
+    kind, card_type = deployment.cards.kind, deployment.cards.type
+    profiles = {}
+    for spec, order in _models(deployment):
+        here = spec.sizes is None or model_path(order, kind).is_file()
+        measurement = cache.get(order, kind, card_type) if here else None
+        profiles[spec.name] = profile(spec, order, deployment.cards, measurement, estimate=estimate)
+    return profiles
+
+
+def profile(
+    spec: ModelSpec,
+    order: ModelOrder,
+    cards: Cards,
+    measurement: Measurement | None,
+    *,
+    estimate: bool = False,
+) -> ModelProfile:
+    """One model's profile; what the deployment says of it goes before what was measured.
+
+    Raises:
+        DeploymentError: sizes or a time are needed and not known.
+    """
+    sizes, origin = _sizes(spec, order, cards, measurement, estimate)
+    service_ms, batch_ms, source = _times(spec, order, cards, measurement)
+    if spec.demand is not None and not service_ms:
+        text = "has demand and no known time: give its service_time, or let it be measured"
+        raise DeploymentError(f"model {spec.name}", (text,))
+    declared = (("sizes",) if origin == "declared" else ()) + ((source,) if source else ())
+    return ModelProfile(spec.name, sizes, origin, service_ms, batch_ms, declared, measurement)
+
+
+def measured_sizes(measurement: Measurement) -> Sizes:
+    """What a measured model takes at its largest gear, before rounding."""
+    return Sizes(
+        weights=measurement.weight_bytes,
+        workspace=measurement.workspace_bytes,
+        tensors=measurement.largest.tensor_bytes,
+        object_bytes=measurement.object_bytes,
+        streams=measurement.streams,
+        dynamic=measurement.dynamic,
+    )
+
+
+def _models(deployment: Deployment) -> Iterator[tuple[ModelSpec, ModelOrder]]:
+    return zip(deployment.models, deployment.orders(), strict=True)
+
+
+def _must_measure(spec: ModelSpec) -> bool:
+    return spec.sizes is None or (spec.demand is not None and spec.service_time is None)
+
+
+def _sizes(
+    spec: ModelSpec,
+    order: ModelOrder,
+    cards: Cards,
+    measurement: Measurement | None,
+    estimate: bool,
+) -> tuple[Sizes, Origin]:
+    if spec.sizes is not None:
+        declared = Sizes(
+            weights=spec.sizes.weights,
+            workspace=spec.sizes.workspace,
+            tensors=(spec.sizes.io,),
+            object_bytes=spec.sizes.objects,
+            dynamic=order.dynamic,
+        )
+        return declared, "declared"
+    if measurement is not None:
+        return measured_sizes(measurement), "measured"
+    if not estimate:
+        text = "not measured yet: let the plan measure it, or give its sizes in the deployment"
+        raise DeploymentError(f"model {spec.name}", (text,))
+    return _estimated(order, model_file(order, cards.kind).stat().st_size), "estimated"
+
+
+def _estimated(order: ModelOrder, file_bytes: int) -> Sizes:
+    """The file as weights; workspace and io from it and from the declared shapes as float32."""
+    inputs = max(
+        (sum(4 * math.prod(shape) for _, shape in gear.inputs) for gear in order.gears or ()),
+        default=0,
+    )
+    return Sizes(
+        weights=file_bytes,
+        workspace=max(WORKSPACE_PER_WEIGHT * file_bytes, WORKSPACE_PER_INPUT * inputs),
+        tensors=(inputs, inputs) if inputs else (file_bytes,),
+        dynamic=order.dynamic,
+    )
+
+
+def _times(
+    spec: ModelSpec, order: ModelOrder, cards: Cards, measurement: Measurement | None
+) -> tuple[float | None, float | None, str]:
+    """Milliseconds of one item and of one batch at speed 1, and the field that declared them."""
+    gears = order.gears or (spec.shapes.combinations if spec.shapes else ())
+    if measurement is not None:
+        gears = tuple(measured.gear for measured in measurement.gears)
+    rows = max((_rows(gear, order) for gear in gears), default=1)
+    if spec.service_time is not None:
+        item = spec.service_time * 1000
+        return item, item * rows, "service_time"
+    if measurement is not None:
+        batch = max(m.execute_ms for m in measurement.gears if _rows(m.gear, order) == rows)
+    elif cards.kind == "emulated" and spec.emulated is not None:
+        batch = max(spec.emulated.execute) * 1000
+    else:
+        return None, None, ""
+    return batch / rows * cards.speed, batch * cards.speed, "" if measurement else "emulated"
+
+
+def _rows(gear: Gear, order: ModelOrder) -> int:
+    """Rows that a full batch of the gear serves: the declared largest batch caps them."""
+    rows = gear_rows(gear, order.batching)
+    return rows if order.batching.max_batch is None else min(rows, order.batching.max_batch)
+
+
+def _text_of(path: str | None) -> str | None:
+    try:
+        return None if path is None else Path(path).read_text()
+    except OSError as error:
+        raise DeploymentError(str(path), (f"cannot be read: {error.strerror}",)) from None
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _gear(data: Mapping[str, Any]) -> Gear:
+    return Gear(tuple((name, tuple(shape)) for name, shape in data["inputs"]))
+
+
+def _tensor(data: Mapping[str, Any]) -> TensorSpec:
+    return TensorSpec(data["name"], data["dtype"], tuple(data["shape"]))
