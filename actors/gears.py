@@ -12,7 +12,8 @@ shape configuration, and ``ProfileParser`` in its source). Pure; errors are Valu
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from actors.shapes import OPEN, Gear, Shape
 
@@ -136,30 +137,45 @@ def config_gears(sections: Mapping[str, Mapping[str, str]]) -> tuple[Gear, ...] 
     return parse_gears(input_shape, dynamic_dims)
 
 
-def parse_sections(text: str) -> dict[str, dict[str, str]]:
-    """Read the text of a Lite config file (``.ini``) by section.
+@dataclass(frozen=True)
+class ConfigLine:
+    """One ``key=value`` of a Lite config file; lines count from 1."""
 
-    ``#`` and ``;`` begin a comment line; keys keep their case, values may be quoted, a later line
-    wins.
+    number: int
+    section: str
+    key: str
+    value: str
+
+
+def config_lines(text: str) -> Iterator[ConfigLine]:
+    """Read the text of a Lite config file (``.ini``) line by line.
+
+    ``#`` and ``;`` begin a comment line; keys keep their case and values may be quoted.
 
     Raises:
         ValueError: a line that is neither a section nor ``key=value``, or stands before a section.
     """
-    sections: dict[str, dict[str, str]] = {}
-    current: dict[str, str] | None = None
+    section: str | None = None
     for number, raw in enumerate(text.splitlines(), start=1):
-        line = raw.strip()
+        line = raw.strip().lstrip("\ufeff")
         if not line or line[0] in "#;":
             continue
         if line.startswith("[") and line.endswith("]"):
-            current = sections.setdefault(line[1:-1].strip(), {})
+            section = line[1:-1].strip()
             continue
         key, equals, value = line.partition("=")
         if not equals or not key.strip():
             raise ValueError(f"line {number}: expected [section] or key=value, got {line!r}")
-        if current is None:
+        if section is None:
             raise ValueError(f"line {number}: {key.strip()} stands before any [section]")
-        current[key.strip()] = _unquoted(value)
+        yield ConfigLine(number, section, key.strip(), _unquoted(value))
+
+
+def parse_sections(text: str) -> dict[str, dict[str, str]]:
+    """A Lite config file by section; a later line wins. Raises ValueError as ``config_lines``."""
+    sections: dict[str, dict[str, str]] = {}
+    for line in config_lines(text):
+        sections.setdefault(line.section, {})[line.key] = line.value
     return sections
 
 

@@ -4,7 +4,9 @@ OrchestratorError
 ├── DeploymentError         a deployment file or object says something that cannot be
 ├── UnsupportedError        a field or option whose feature does not exist yet
 ├── PlanRefusedError        no placement satisfies the constraints
+├── ClusterError            Ray could not be started or joined, or will not let us in
 ├── CardsUnavailableError   the cluster has fewer cards than the deployment names
+├── CardLostError           the process of a card ended, or its node did (a CardError)
 ├── RequestFailedError      a request that every replica tried failed, with its story
 └── JobError                a batch job's input or output cannot be used
 """
@@ -21,7 +23,9 @@ from actors.errors import (
 
 __all__ = [
     "CardError",
+    "CardLostError",
     "CardsUnavailableError",
+    "ClusterError",
     "DeploymentError",
     "DoesNotFitError",
     "InvalidRequestError",
@@ -37,7 +41,10 @@ __all__ = [
 
 
 class DeploymentError(OrchestratorError):
-    """A deployment says something that cannot be. ``problems`` are complete lines of text."""
+    """A deployment says something that cannot be.
+
+    ``problems`` are complete lines of text; one about a line of the file begins with its number.
+    """
 
     def __init__(self, source: str, problems: tuple[str, ...]) -> None:
         super().__init__(source, problems)
@@ -45,7 +52,10 @@ class DeploymentError(OrchestratorError):
         self.problems = problems
 
     def __str__(self) -> str:
-        return "\n".join(f"{self.source}:{problem}" for problem in self.problems)
+        return "\n".join(
+            f"{self.source}:{problem}" if problem[:1].isdigit() else f"{self.source}: {problem}"
+            for problem in self.problems
+        )
 
 
 class UnsupportedError(OrchestratorError):
@@ -73,6 +83,31 @@ class PlanRefusedError(OrchestratorError):
         if self.changes:
             lines.append("  fits if: " + ", or ".join(self.changes))
         return "\n".join(lines)
+
+
+class ClusterError(OrchestratorError):
+    """Ray could not be started or joined. ``hint`` is the nearest thing to try."""
+
+    def __init__(self, address: str, problem: str, hint: str) -> None:
+        super().__init__(address, problem, hint)
+        self.address = address
+        self.problem = problem
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"Ray at {self.address}: {self.problem}: {self.hint}"
+
+
+class CardLostError(CardError):
+    """The process of a card ended, or its node did; what it was doing may or may not have run."""
+
+    def __init__(self, card: str, reason: str) -> None:
+        super().__init__(card, reason)
+        self.card = card
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"card {self.card}: {self.reason}"
 
 
 class CardsUnavailableError(OrchestratorError):

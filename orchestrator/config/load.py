@@ -1,0 +1,108 @@
+"""From a file, or plain data, to a checked ``Deployment``: every problem at once."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config.checked import Checked
+from orchestrator.config.deployment import Deployment
+from orchestrator.config.findings import Finding, Loc, error_of
+from orchestrator.config.lite_file import difference, lite_shapes
+from orchestrator.config.models import ModelSpec
+from orchestrator.config.section import Reading
+from orchestrator.config.shapes import Shapes
+from orchestrator.config.yaml_file import YamlError, parse_yaml, read_text
+from orchestrator.errors import DeploymentError
+
+
+def load_deployment(path: str | os.PathLike[str]) -> Deployment:
+    """Read a deployment file, resolve its paths, and look at the files that it names.
+
+    Shapes that the file leaves to a model's ``.ini`` are filled in from there.
+
+    Raises:
+        DeploymentError: one line for each problem, with file and line.
+        UnsupportedError: all is well but for fields whose feature does not exist yet.
+    """
+    source = str(path)
+    try:
+        data, lines, findings = parse_yaml(read_text(Path(path)))
+    except YamlError as error:
+        raise DeploymentError(source, (str(error),)) from error
+    checked = Checked(data, findings)
+    deployment = checked.run(Reading(str(Path(path).parent)))
+    if deployment is not None:
+        deployment, found = _with_files(deployment)
+        checked.add(found)
+    if checked.found or deployment is None:
+        raise error_of(source, tuple(checked.found), data, lines)
+    return deployment
+
+
+def parse_deployment(
+    data: Mapping[str, Any], source: str = "deployment", folder: str | os.PathLike[str] = "."
+) -> Deployment:
+    """Check plain data, as read from JSON; ``folder`` is what relative paths start from.
+
+    The files that it names are not looked at.
+
+    Raises:
+        DeploymentError: one line for each problem.
+        UnsupportedError: all is well but for fields whose feature does not exist yet.
+    """
+    checked = Checked(data)
+    deployment = checked.run(Reading(str(folder)))
+    if checked.found or deployment is None:
+        raise error_of(source, tuple(checked.found), data)
+    return deployment
+
+
+def _with_files(deployment: Deployment) -> tuple[Deployment, list[Finding]]:
+    """The deployment with shapes filled in from Lite config files, and what is wrong with files."""
+    findings: list[Finding] = []
+    models: list[ModelSpec] = []
+    for index, model in enumerate(deployment.models):
+        filled, found = _with_lite_config(model)
+        found = [*_model_file(model, deployment.cards.kind), *found]
+        findings.extend(finding.below(("models", index)) for finding in found)
+        models.append(filled)
+    return deployment.model_copy(update={"models": tuple(models)}), findings
+
+
+def _model_file(model: ModelSpec, kind: str) -> Iterator[Finding]:
+    path = Path(model.path)
+    onnx = path.with_suffix(".onnx")
+    if kind == "emulated":
+        if not onnx.is_file():
+            yield Finding(
+                ("path",), f"there is no file {onnx}, which kind emulated runs for {path.name}"
+            )
+    elif path.suffix == ".onnx":
+        yield Finding(("path",), f"{path} is for kind emulated: convert it with converter_lite")
+    elif path.is_dir():
+        yield Finding(("path",), f"{path} is a folder")
+    elif not path.is_file():
+        yield Finding(("path",), f"there is no file {path}")
+
+
+def _with_lite_config(model: ModelSpec) -> tuple[ModelSpec, list[Finding]]:
+    """Shapes from the model's Lite config, or how it and the deployment contradict each other."""
+    loc: Loc = ("lite", "config_file") if model.lite.config_file else ("path",)
+    try:
+        found = lite_shapes(model)
+    except ValueError as error:
+        return model, [Finding(loc, str(error))]
+    if found is None:
+        return model, []
+    if model.shapes is not None:
+        text = difference(model.shapes, found)
+        return model, [Finding(("shapes",), f"say {text}")] if text else []
+    if found.gears is None:
+        text = (
+            f"{found.source} leaves dimensions open and lists no gears: "
+            "add shapes: {dynamic: {max_shape: ...}}"
+        )
+        return model, [Finding(("shapes",), text)]
+    filled = model.model_copy(update={"shapes": Shapes.of_gears(found.gears)})
+    return filled, list(filled.shape_findings())
