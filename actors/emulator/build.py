@@ -1,0 +1,163 @@
+"""From a build's arguments to what exactly is to be built: sizes, sharing, and refusals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from actors.emulator import nativelog
+from actors.emulator.api_context import Context
+from actors.emulator.calibrate import Calibration, calibrate
+from actors.emulator.config import Sections, Settings, merge, read_file, settings
+from actors.emulator.device import Device
+from actors.emulator.registry import LIBRARY
+from actors.emulator.types import ModelType
+from actors.gears import DYNAMIC_DIMS, INPUT_SHAPE, SECTION
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """What a build shares. ``locked``: it runs under the card's lock.
+
+    ``key`` names the shared weights, ``owner`` their ledger entry (0, or less for a GE group).
+    """
+
+    weights: bool = False
+    workspace: bool = False
+    locked: bool = False
+    key: str = ""
+    owner: int = 0
+
+
+@dataclass(frozen=True)
+class Order:
+    """One build: the path as it was spelled, the file that serves it, and what it goes by."""
+
+    path: str
+    onnx: Path
+    device: Device
+    settings: Settings
+    calibration: Calibration
+    sharing: Sharing
+    info: Mapping[str, str] = field(default_factory=dict)
+
+
+def plan_build(
+    path: str,
+    model_type: ModelType,
+    context: Context,
+    sections: Sections,
+    group_id: int | None,
+) -> Order:
+    """Look everything up that a build needs, and measure the model if nobody has yet.
+
+    Raises:
+        ValueError: the library would refuse; the text is what it would log.
+        OSError: a file cannot be read.
+    """
+    onnx = served_file(path, model_type)
+    compiled = compiled_sections(path, sections)
+    wanted = settings(compiled)
+    device = _device(context)
+    return Order(
+        path=path,
+        onnx=onnx,
+        device=device,
+        settings=wanted,
+        calibration=calibrate(onnx, wanted),
+        sharing=_sharing(path, onnx, context, device, compiled, group_id),
+        info={key: compiled.get(SECTION, {}).get(key, "") for key in (INPUT_SHAPE, DYNAMIC_DIMS)},
+    )
+
+
+def size_member(path: str, model_type: ModelType, context: Context) -> None:
+    """What ``cal_max_size_of_workspace`` does for one path: read its sizes, then register it.
+
+    Raises:
+        ValueError: no such model, or the card's workspace is taken already.
+        OSError: a file cannot be read.
+    """
+    found = calibration(path, {}, model_type)
+    device = _device(context)
+    if device.has_allocated:
+        raise ValueError(f"Device {device.index} has alloc memory!")
+    device.size(path, found.weight_bytes, 0 if found.dynamic else found.workspace_bytes)
+
+
+def calibration(
+    model_path: str, config: Sections | None = None, model_type: ModelType = ModelType.MINDIR
+) -> Calibration:
+    """What a model takes, per gear, in bytes before rounding; measured if it is not in the cache.
+
+    ``config`` are options by section on top of the ``.ini`` beside the model and of ``declare``.
+
+    Raises:
+        ValueError: not a model, or shapes that it does not take.
+        OSError: a file cannot be read.
+    """
+    onnx = served_file(model_path, model_type)
+    return calibrate(onnx, settings(compiled_sections(model_path, config or {})))
+
+
+def served_file(path: str, model_type: ModelType) -> Path:
+    """The ``.onnx`` beside a ``.mindir``.
+
+    Raises:
+        ValueError: another file type, or nothing there to serve.
+    """
+    if model_type is not ModelType.MINDIR or not path.endswith(".mindir"):
+        raise ValueError(f"{path} is no MindIR (expected a path that ends in .mindir)")
+    onnx = Path(path).with_suffix(".onnx")
+    if not onnx.is_file():
+        raise ValueError(f"{path} cannot be emulated: there is no {onnx.name} beside it")
+    return onnx
+
+
+def compiled_sections(path: str, sections: Sections) -> dict[str, dict[str, str]]:
+    """The ``.ini`` beside the model, what ``declare`` said, this build's own: later ones win."""
+    beside = read_file(Path(path).with_suffix(".ini"))
+    return merge(beside, LIBRARY.declared(path), sections)
+
+
+def _device(context: Context) -> Device:
+    if context.first_target != "ascend":
+        if context.first_target == "gpu":
+            raise ValueError("Init session failed: no gpu here")
+        return LIBRARY.host
+    return LIBRARY.device(context.ascend.device_id)
+
+
+def _sharing(
+    path: str,
+    onnx: Path,
+    context: Context,
+    device: Device,
+    compiled: Sections,
+    group_id: int | None,
+) -> Sharing:
+    if device is LIBRARY.host:
+        return Sharing()
+    if context.ascend.provider == "ge":
+        external = compiled.get("ge_session_options", {}).get("ge.externalWeight") == "1"
+        if group_id is None or not external:
+            return Sharing()
+        return Sharing(weights=True, key=f"ge {group_id} {onnx.resolve()}", owner=-group_id)
+    flag = LIBRARY.registration(path)
+    if flag is None:
+        return Sharing()
+    weights = device.weight_bytes.get(path)
+    if weights is None:
+        kind = "weight" if flag.weights else "work"
+        raise ValueError(
+            f"Can't get {kind} mem of device {device.index}: {path} was sized elsewhere"
+        )
+    if weights == 0:
+        raise ValueError(f"Weight size if 0! {path}")
+    dynamic = calibrate(onnx, settings(compiled)).dynamic
+    if dynamic and flag.workspace:
+        nativelog.write("Dynamic input model not support share workspace.")
+    return Sharing(
+        weights=flag.weights,
+        workspace=flag.workspace and not dynamic,
+        locked=flag.workspace,
+        key=path if flag.weights else "",
+    )

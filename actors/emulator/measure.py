@@ -1,0 +1,131 @@
+"""Measure what a model needs. Runs in a throw-away process: ``python -m actors.emulator.measure``.
+
+Reads a job as JSON on standard input and writes the answer as JSON on standard output. There is no
+call that tells an arena's peak: run once in a huge arena, ask the kernel which pages were touched,
+then confirm in an arena of that size and add 3 % until three runs succeed.
+
+Inputs are random but seeded: floats in [0, 1), integers and booleans 0 or 1, which are safe as
+indices and as masks. A second run with zeros finds outputs whose shape depends on the data.
+"""
+
+import ctypes
+import json
+import math
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from actors.emulator import arena
+
+Array = arena.Array
+Feeds = Mapping[str, Array]
+Shapes = Mapping[str, tuple[int, ...]]
+
+PAGE = 4096
+_TRIES = 40
+
+
+def main() -> None:
+    """Answer one job: ``{path, gears: [{name: [dtype, shape]}], bound}``."""
+    job = json.load(sys.stdin)
+    _count_small_pages()
+    path = Path(job["path"])
+    answers = []
+    for gear in job["gears"]:
+        try:
+            answers.append(measure(path, _feeds(gear), bound=job["bound"]))
+        except Exception as error:
+            answers.append({"error": f"{type(error).__name__}: {error}"})
+    json.dump(answers, sys.stdout)
+
+
+def measure(path: Path, feeds: Feeds, *, bound: bool) -> dict[str, Any]:
+    """Arena bytes for these feeds, and the outputs' types and shapes.
+
+    With ``bound`` the outputs lie outside the arena, as they do in a card that keeps a buffer for
+    them; outputs whose shape depends on the data cannot be bound.
+    """
+    wide = arena.Arena(arena.LARGEST).open(path)
+    names = arena.output_names(wide)
+    in_arena: dict[str, Array | None] = dict.fromkeys(names)
+    full = wide.run(feeds, in_arena)
+    blank = wide.run({name: np.zeros_like(array) for name, array in feeds.items()}, in_arena)
+    steady = bound and all(full[name].shape == blank[name].shape for name in names)
+    targets = {name: np.empty_like(full[name]) if steady else None for name in names}
+    del wide
+    need = _settle(path, feeds, targets, _touched(path, feeds, targets))
+    return {
+        "workspace": need,
+        "bound": steady,
+        "outputs": [[name, full[name].dtype.name, list(full[name].shape)] for name in names],
+    }
+
+
+def _touched(path: Path, feeds: Feeds, targets: Mapping[str, Array | None]) -> int:
+    """Bytes up to the highest page that one run touches in an arena of its own."""
+    lines: list[str] = []
+    ort.set_default_logger_callback(lambda *record: lines.append(record[-1]), 1)
+    try:
+        arena.Arena(arena.LARGEST).open(path).run(feeds, targets)
+        regions = [text for text in lines if text.startswith("Allocated memory at")]
+    finally:
+        ort.set_default_logger_callback(None)
+        ort.set_default_logger_severity(3)
+    return max((_extent(text) for text in regions), default=PAGE)
+
+
+def _extent(line: str) -> int:
+    """Of ``Allocated memory at 0x<low> to 0x<high>``: from low to the end of the last used page."""
+    low, high = (int(value, 16) for value in re.findall(r"0x[0-9a-fA-F]+", line))
+    first = -(-low // PAGE) * PAGE
+    pages = (high - first) // PAGE
+    seen = (ctypes.c_ubyte * pages)()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mincore(ctypes.c_void_p(first), ctypes.c_size_t(pages * PAGE), seen):
+        raise OSError(ctypes.get_errno(), "mincore")
+    touched = np.flatnonzero(np.frombuffer(bytes(seen), np.uint8) & 1)
+    return first - low + (int(touched[-1]) + 1) * PAGE if touched.size else PAGE
+
+
+def _settle(path: Path, feeds: Feeds, targets: Mapping[str, Array | None], need: int) -> int:
+    """One run is a lower bound: fragmentation can ask for a little more."""
+    for _ in range(_TRIES):
+        engine = arena.Arena(need).open(path)
+        try:
+            for _ in range(3):
+                engine.run(feeds, targets)
+        except Exception as error:
+            if not arena.is_workspace_full(error):
+                raise
+            need += need // 32 + PAGE
+        else:
+            return need
+    raise RuntimeError(f"no workspace size settled after {_TRIES} tries (last {need:,} bytes)")
+
+
+def _feeds(gear: Mapping[str, Any]) -> dict[str, Array]:
+    rng = np.random.default_rng(0)
+    return {name: _values(rng, np.dtype(kind), shape) for name, (kind, shape) in gear.items()}
+
+
+def _values(rng: np.random.Generator, kind: np.dtype[Any], shape: list[int]) -> Array:
+    if kind.kind == "f":
+        return rng.random(shape).astype(kind)
+    return rng.integers(0, 2, math.prod(shape)).reshape(shape).astype(kind)
+
+
+def _count_small_pages() -> None:
+    """Count 4 KiB pages, not 2 MiB ones; it lasts for the process."""
+    pr_set_thp_disable = 41
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(pr_set_thp_disable, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""What an ONNX file says of itself, read without the onnx package: inputs, outputs, weight bytes.
+
+Field numbers are those of onnx.proto3. Weights are the initializers of the graph and of its
+subgraphs, and the tensors of Constant nodes, which engines turn into initializers: elements times
+element size, wherever the data lies (in the file or in external data).
+"""
+
+import math
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.shapes import OPEN, TensorSpec
+
+Span = tuple[int, int]
+Field = tuple[int, int | Span]
+
+#: TensorProto.DataType -> (numpy name, bits of one element)
+_TYPES = {
+    1: ("float32", 32),
+    2: ("uint8", 8),
+    3: ("int8", 8),
+    4: ("uint16", 16),
+    5: ("int16", 16),
+    6: ("int32", 32),
+    7: ("int64", 64),
+    9: ("bool", 8),
+    10: ("float16", 16),
+    11: ("float64", 64),
+    12: ("uint32", 32),
+    13: ("uint64", 64),
+    14: ("complex64", 64),
+    15: ("complex128", 128),
+    16: ("bfloat16", 16),
+    17: ("float8", 8),
+    18: ("float8", 8),
+    19: ("float8", 8),
+    20: ("float8", 8),
+    21: ("uint4", 4),
+    22: ("int4", 4),
+}
+
+
+class NotAModelError(ValueError):
+    """The file is no ONNX model."""
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """Inputs, outputs and weights. -1 is open; a tensor of unknown rank has shape ``(-1,)``."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    weight_bytes: int
+    external_data: tuple[str, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any input has an open dimension."""
+        return any(OPEN in spec.shape for spec in self.inputs)
+
+
+def read_onnx(path: Path) -> OnnxFile:
+    """Read the graph's signature and count its weights.
+
+    Raises:
+        NotAModelError: not an ONNX file, or one that is cut off.
+        OSError: the file cannot be read.
+    """
+    if path.stat().st_size == 0:
+        raise NotAModelError(f"{path} is empty")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            return _Reader(data).model()
+        except (ValueError, IndexError, UnicodeDecodeError) as error:
+            raise NotAModelError(f"{path} is not an ONNX model: {error}") from None
+
+
+class _Reader:
+    """A protobuf walk over one mapped file."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self._data = data
+        self._external: list[str] = []
+
+    def model(self) -> OnnxFile:
+        """Field 7 of ModelProto is the graph."""
+        graphs = [span for number, span in self._fields((0, len(self._data))) if number == 7]
+        if len(graphs) != 1 or isinstance(graphs[0], int):
+            raise ValueError("it holds no graph")
+        graph = graphs[0]
+        names: set[str] = set()
+        weights = self._graph_weights(graph, names)
+        inputs = [
+            spec for spec in map(self._value_info, self._spans(graph, 11)) if spec.name not in names
+        ]
+        outputs = [self._value_info(span) for span in self._spans(graph, 12)]
+        if not outputs:
+            raise ValueError("its graph has no outputs")
+        return OnnxFile(
+            tuple(inputs), tuple(outputs), weights, tuple(dict.fromkeys(self._external))
+        )
+
+    def _varint(self, pos: int) -> tuple[int, int]:
+        value = shift = 0
+        while True:
+            byte = self._data[pos]
+            value |= (byte & 0x7F) << shift
+            pos, shift = pos + 1, shift + 7
+            if byte < 0x80:
+                return value, pos
+            if shift > 63:
+                raise ValueError(f"no number at byte {pos}")
+
+    def _fields(self, span: Span) -> Iterator[Field]:
+        """``(number, int)`` for varints, ``(number, (start, stop))`` for what has a length."""
+        pos, end = span
+        while pos < end:
+            key, pos = self._varint(pos)
+            number, wire = key >> 3, key & 7
+            if wire == 0:
+                value, pos = self._varint(pos)
+                yield number, value
+            elif wire == 2:
+                length, pos = self._varint(pos)
+                if pos + length > end:
+                    raise ValueError(f"field {number} at byte {pos} is cut off")
+                yield number, (pos, pos + length)
+                pos += length
+            elif wire in (1, 5):
+                pos += 8 if wire == 1 else 4
+            else:
+                raise ValueError(f"wire type {wire} before byte {pos}")
+
+    def _spans(self, span: Span, number: int) -> Iterator[Span]:
+        for found, value in self._fields(span):
+            if found == number and not isinstance(value, int):
+                yield value
+
+    def _text(self, span: Span, number: int) -> str:
+        for start, stop in self._spans(span, number):
+            return self._data[start:stop].decode()
+        return ""
+
+    def _graph_weights(self, graph: Span, names: set[str]) -> int:
+        total = 0
+        for tensor in self._spans(graph, 5):
+            names.add(self._text(tensor, 8))
+            total += self._tensor_bytes(tensor)
+        for sparse in self._spans(graph, 15):
+            total += sum(self._tensor_bytes(t) for n in (1, 2) for t in self._spans(sparse, n))
+        for node in self._spans(graph, 1):
+            constant = self._text(node, 4) == "Constant"
+            for attribute in self._spans(node, 5):
+                if constant:
+                    total += sum(self._tensor_bytes(t) for t in self._spans(attribute, 5))
+                for number in (6, 11):
+                    total += sum(
+                        self._graph_weights(sub, set()) for sub in self._spans(attribute, number)
+                    )
+        return total
+
+    def _tensor_bytes(self, tensor: Span) -> int:
+        kind = 0
+        dims: list[int] = []
+        for number, value in self._fields(tensor):
+            if number == 1:
+                dims.extend([value] if isinstance(value, int) else self._packed(value))
+            elif number == 2 and isinstance(value, int):
+                kind = value
+            elif number == 13 and not isinstance(value, int):
+                self._note_external(value)
+        bits = _TYPES.get(kind, ("", 0))[1]
+        return -(-math.prod(dims) * bits // 8)
+
+    def _packed(self, span: Span) -> Iterator[int]:
+        pos, end = span
+        while pos < end:
+            value, pos = self._varint(pos)
+            yield value
+
+    def _note_external(self, entry: Span) -> None:
+        if self._text(entry, 1) == "location":
+            self._external.append(self._text(entry, 2))
+
+    def _value_info(self, span: Span) -> TensorSpec:
+        name, dtype, dims = self._text(span, 1), "", None
+        for kind in self._spans(span, 2):
+            for tensor in self._spans(kind, 1):
+                for number, value in self._fields(tensor):
+                    if number == 1 and isinstance(value, int):
+                        dtype = _TYPES.get(value, (f"onnx type {value}", 0))[0]
+                    elif number == 2 and not isinstance(value, int):
+                        dims = tuple(self._dim(dim) for dim in self._spans(value, 1))
+        return TensorSpec(name, dtype, (OPEN,) if dims is None else dims)
+
+    def _dim(self, span: Span) -> int:
+        for number, value in self._fields(span):
+            if number == 1 and isinstance(value, int) and 0 < value < 1 << 40:
+                return value
+        return OPEN

@@ -1,0 +1,127 @@
+"""Where a build's memory comes from: the card's ledger, and the arena that its session runs in."""
+
+import math
+from pathlib import Path
+
+from actors.emulator.arena import LARGEST, Arena, Engine
+from actors.emulator.build import Order
+from actors.emulator.device import LedgerEntry
+from actors.emulator.registry import LIBRARY
+
+#: Runs that overlap in one arena fragment it: T of them need up to this much more than T peaks.
+SLACK = 1.3
+#: How many Model objects an arena for overlapping runs has room for at first.
+_FIRST_ROOM = 8
+
+
+def take(order: Order, number: int) -> Engine:
+    """Charge one Model object to its card and give it an engine.
+
+    What several objects share is taken first, and stays when the rest fails.
+
+    Raises:
+        DeviceFullError: the card has too little memory left.
+        ValueError: the workspace is larger than an arena can be.
+    """
+    device, sharing = order.device, order.sharing
+    with LIBRARY.building:
+        if sharing.weights and sharing.key not in device.engines:
+            nbytes = device.rule.alloc(order.calibration.weight_bytes)
+            device.charge(LedgerEntry(order.path, sharing.owner, weights=nbytes))
+        if sharing.workspace:
+            _require_room(order)
+        device.charge(_entry(order, number))
+        try:
+            engine = _engine(order, number)
+        except Exception:
+            device.discard(order.path, number)
+            raise
+        LIBRARY.alive += 1
+        return engine
+
+
+def grow(order: Order, number: int, engine: Engine) -> None:
+    """Charge what a dynamic model needs at a new shape, and widen its arena.
+
+    Raises:
+        DeviceFullError: the card has too little memory left; nothing has changed.
+        ValueError: the workspace is larger than an arena can be.
+    """
+    with LIBRARY.building:
+        order.device.charge(_entry(order, number))
+        _widen(order, engine)
+
+
+def give_back(order: Order, number: int) -> None:
+    """A Model is gone: its own memory comes back, shared memory with the last of all models."""
+    with LIBRARY.lock:
+        order.device.discard(order.path, number)
+        LIBRARY.alive -= 1
+        if LIBRARY.alive == 0:
+            order.device.release_shared(order.path, order.sharing.key, order.sharing.owner)
+
+
+def _entry(order: Order, number: int) -> LedgerEntry:
+    rule, found, sharing = order.device.rule, order.calibration, order.sharing
+    tensors = found.tensor_bytes if found.gears else ()
+    return LedgerEntry(
+        path=order.path,
+        object=number,
+        weights=0 if sharing.weights else rule.alloc(found.weight_bytes),
+        private=0 if sharing.workspace else rule.alloc(found.workspace_bytes),
+        io=sum(rule.alloc(size) for size in tensors),
+    )
+
+
+def _require_room(order: Order) -> None:
+    """Sizing saw what the model was compiled with; a build with other shapes may need more."""
+    device = order.device
+    if order.calibration.workspace_bytes > device.workspace_bytes:
+        raise ValueError(
+            f"Get work mem failed! {order.path} needs {order.calibration.workspace_bytes:,} bytes, "
+            f"the workspace was sized to {device.workspace_bytes:,}"
+        )
+    device.shared_arena()
+
+
+def _engine(order: Order, number: int) -> Engine:
+    device, sharing = order.device, order.sharing
+    if sharing.weights and sharing.key in device.engines:
+        engine = device.engines[sharing.key]
+        device.users[sharing.key] += 1
+        if not sharing.workspace:
+            _widen(order, engine)
+        return engine
+    arena = device.shared_arena() if sharing.workspace else Arena(_private_bytes(order))
+    before = _resident()
+    engine = arena.open(order.onnx)
+    cost = max(0, _resident() - before - order.calibration.weight_bytes)
+    device.note_engine(order.path, sharing.owner if sharing.weights else number, cost)
+    if sharing.weights:
+        device.engines[sharing.key] = engine
+        device.users[sharing.key] = 1
+    return engine
+
+
+def _widen(order: Order, engine: Engine) -> None:
+    size = _private_bytes(order)
+    if size > engine.arena.nbytes:
+        engine.arena.resize(size)
+
+
+def _private_bytes(order: Order) -> int:
+    """Size of a private arena: the peak, or room for several where runs overlap.
+
+    Room that no run touches costs nothing, and at most as many runs overlap as there are objects.
+    """
+    peak = max(order.calibration.workspace_bytes, 1)
+    if order.sharing.locked or not order.sharing.weights or peak > LARGEST:
+        return peak
+    objects = order.device.users.get(order.sharing.key, 1)
+    room = max(_FIRST_ROOM, 1 << (objects - 1).bit_length())
+    return min(LARGEST, math.ceil(SLACK * room * peak))
+
+
+def _resident() -> int:
+    """Resident bytes of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
