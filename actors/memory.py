@@ -28,7 +28,7 @@ class AllocationRule:
         return -(-(nbytes + self.pad) // granule) * granule
 
 
-#: aclrtMalloc with HUGE_FIRST: 32 bytes more, 2 MiB pages above 1 MiB, else 4 KiB pages (CANN docs).
+#: aclrtMalloc with HUGE_FIRST (CANN docs): 32 bytes more; 2 MiB pages above 1 MiB, else 4 KiB.
 ASCEND = AllocationRule(pad=32, granule=4 << 10, large_granule=2 << 20, large_above=1 << 20)
 #: No rounding: sizes that are final already.
 EXACT = AllocationRule(pad=0, granule=1, large_granule=1, large_above=0)
@@ -36,8 +36,10 @@ EXACT = AllocationRule(pad=0, granule=1, large_granule=1, large_above=0)
 
 @dataclass(frozen=True)
 class Sizes:
-    """A model as measured, before rounding. ``tensors``: bytes of each input and output at the
-    largest gear; ``workspace``: the largest over the gears (dynamic models: at ``max_shape``).
+    """A model as measured, before rounding.
+
+    ``tensors``: bytes of each input and output at the largest gear; ``workspace``: the largest over
+    the gears (dynamic models: at ``max_shape``).
     """
 
     weights: int

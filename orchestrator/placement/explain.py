@@ -30,7 +30,7 @@ class Rejection:
 class ReplicaReason:
     """One replica: where it is, what it takes there, and why not elsewhere.
 
-    ``workspace`` is what the model needs; if ``shared``, out of the card's one, which ``sized_by`` set.
+    ``workspace`` is what the model needs; if ``shared``, inside the card's, which ``sized_by`` set.
     """
 
     model: str
@@ -200,7 +200,8 @@ def _replica_line(reason: ReplicaReason, origin: str | None) -> str:
 def _card_line(problem: Problem, plan: Plan, slot: str) -> str:
     tally = tally_in(problem, plan, slot)
     used, usable = tally.memory.total, tally.card.usable_bytes
-    text = f"card {slot}: {format_bytes(used)} of {format_bytes(usable)}, {format_bytes(usable - used)} free"
+    free = format_bytes(usable - used)
+    text = f"card {slot}: {format_bytes(used)} of {format_bytes(usable)}, {free} free"
     saved = unshared_memory(tally.card, tally.models).total - used
     if saved > 0:
         text += f"; without any sharing {format_bytes(saved)} more"

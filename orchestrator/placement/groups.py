@@ -13,7 +13,7 @@ from orchestrator.placement.problem import Model, Problem
 class Group:
     """Models of one affinity group (mostly just one model) and the cards that may have them.
 
-    ``low`` replicas are required, ``high`` (None: unbounded) allowed, over ``spread`` nodes at least.
+    From ``low`` to ``high`` replicas (None: unbounded), over ``spread`` nodes at least.
     """
 
     models: tuple[Model, ...]
@@ -53,7 +53,7 @@ class Group:
 
 @dataclass(frozen=True)
 class World:
-    """A problem in canonical order: cards and groups sorted by name, so that input order is moot."""
+    """A problem in canonical order, by name, so that the order of the input is moot."""
 
     problem: Problem
     cards: tuple[Card, ...]

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import linprog
 from scipy.sparse import coo_array
 
@@ -11,6 +13,7 @@ from orchestrator.placement.board import Tally
 from orchestrator.placement.groups import World
 from orchestrator.placement.problem import Model
 
+Numbers = npt.NDArray[Any]
 #: Tangents at these utilisations approximate its square: what is over the bottleneck is balanced.
 _TANGENTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -82,16 +85,18 @@ class _Program:
         #: Seconds of its card that a second of a replica's work takes.
         self.cost = np.array([1 / tallies[card].gain(demanded[model]) for model, card in pairs])
 
-    def _totals(self, values: np.ndarray, of: np.ndarray, count: int) -> np.ndarray:
-        return np.bincount(of, weights=values, minlength=count)
+    def _totals(self, values: Numbers, of: Numbers, count: int) -> Numbers:
+        totals: Numbers = np.bincount(of, weights=values, minlength=count)
+        return totals
 
-    def even(self) -> np.ndarray:
+    def even(self) -> Numbers:
         """Every model's work over its replicas in proportion to what their cards can do."""
         room = self.room[self.card] / self.cost
         per_model = self._totals(room, self.model, len(self.work))
-        return self.work[self.model] * room / per_model[self.model]
+        work: Numbers = self.work[self.model] * room / per_model[self.model]
+        return work
 
-    def reached(self, work: np.ndarray) -> float:
+    def reached(self, work: Numbers) -> float:
         """The alpha at which these shares of the work fill the busiest card."""
         busy = self._totals(work * self.cost, self.card, len(self.room))
         served = self._totals(work, self.model, len(self.work)) / self.work
@@ -114,7 +119,7 @@ class _Program:
         alpha = float(found.x[n]) / scale
         return alpha, list(found.eqlin.marginals), list(-found.ineqlin.marginals)
 
-    def balanced(self, alpha: float) -> np.ndarray:
+    def balanced(self, alpha: float) -> Numbers:
         """At this alpha, the work per replica that keeps the squares of the utilisations small."""
         n, cards, pairs = len(self.pairs), len(self.room), np.arange(len(self.pairs))
         serve = self._matrix([(np.ones(n), self.model, pairs)], (len(self.work), n), None, cards)
@@ -130,16 +135,20 @@ class _Program:
         fill = self._matrix(rows, ((len(_TANGENTS) + 1) * cards, n + cards), None)
         cost = np.concatenate([np.zeros(n), np.ones(cards)])
         found = linprog(
-            cost, A_ub=fill, b_ub=np.concatenate(limits), A_eq=serve, b_eq=self.work * alpha * (1 - 1e-9),
+            cost,
+            A_ub=fill,
+            b_ub=np.concatenate(limits),
+            A_eq=serve,
+            b_eq=self.work * alpha * (1 - 1e-9),
             method="highs",
-        )  # fmt: skip
+        )
         return np.maximum(found.x[:n], 0.0) / alpha if found.status == 0 else self.even()
 
     @staticmethod
     def _matrix(
-        blocks: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+        blocks: Sequence[tuple[Numbers, Numbers, Numbers]],
         shape: tuple[int, int],
-        last: np.ndarray | None,
+        last: Numbers | None,
         blank: int = 0,
     ) -> coo_array:
         values = np.concatenate([block[0] for block in blocks])

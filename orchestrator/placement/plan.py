@@ -1,4 +1,4 @@
-"""The plan: its type, its public JSON, and the check that a plan keeps every rule of its problem."""
+"""The plan: its type and its public JSON."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -34,9 +34,9 @@ class Load:
 class Plan:
     """Who is where, how the load is split, and how good that is.
 
-    ``value``: cards used (min_cards) or alpha (max_alpha). ``bound``: no plan is better; ``gap`` is
-    the relative distance to it. ``alpha``: smallest served / demand, None without demand. ``moves``:
-    replicas that the previous plan did not have there, None without one.
+    ``value``: cards used (min_cards) or alpha (max_alpha). ``bound``: no plan is better; ``gap``:
+    the relative distance to it. ``alpha``: smallest served / demand, None without demand.
+    ``moves``: replicas that the previous plan did not have there, None without one.
     """
 
     cards: tuple[CardPlan, ...]
@@ -94,7 +94,7 @@ class Plan:
 
     @classmethod
     def from_dict(cls, data: object, source: str = "plan") -> "Plan":
-        """Read the public JSON strictly; whether it keeps its problem's rules is ``verify``'s to say.
+        """Read the public JSON strictly; whether it keeps the problem's rules is ``verify``'s.
 
         Raises:
             DeploymentError: unknown, missing or wrong keys.

@@ -21,7 +21,7 @@ _TARGETS = (1.0, 0.97, 0.9, 0.75, 0.5, 0.25, 0.05, 0.0)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A placement with its best split, and the number that says how good it is (larger is better)."""
+    """A placement with its best split, and a score that says how good it is (larger is better)."""
 
     tallies: tuple[Tally, ...]
     split: Split

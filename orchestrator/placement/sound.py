@@ -24,22 +24,23 @@ def _names(problem: Problem, findings: Findings) -> None:
     for what, names in (("models", models), ("cards", cards)):
         if not names:
             findings.add(what, "the list is empty")
-        for name, count in Counter(names).items():
-            if count > 1:
-                findings.add(what, f"the name {name!r} is given {count} times")
+        _once(what, names, findings)
     for where, groups in (("affinity", problem.affinity), ("anti_affinity", problem.anti_affinity)):
         for index, group in enumerate(groups):
             _known(f"{where}[{index}]", group, models, "model", findings)
-            if len(set(group)) < len(group):
-                findings.add(f"{where}[{index}]", "a model is named twice")
+            _once(f"{where}[{index}]", group, findings)
     for model in problem.models:
         _known(f"models ({model.name}): cards", model.cards or (), cards, "card", findings)
     for index, old in enumerate(problem.previous_plan):
         _known(f"previous_plan[{index}]", (old.card,), cards, "card", findings)
         _known(f"previous_plan[{index}]", old.models, models, "model", findings)
-    for name, count in Counter(old.card for old in problem.previous_plan).items():
+    _once("previous_plan", [old.card for old in problem.previous_plan], findings)
+
+
+def _once(where: str, names: Iterable[str], findings: Findings) -> None:
+    for name, count in Counter(names).items():
         if count > 1:
-            findings.add("previous_plan", f"card {name!r} appears {count} times")
+            findings.add(where, f"the name {name!r} is given {count} times")
 
 
 def _models(problem: Problem, findings: Findings) -> None:

@@ -1,4 +1,4 @@
-"""Strict reading of records: which keys there are, what each may hold, and the schema that says so."""
+"""Strict reading of records: which keys there are, what each may hold, and the schema of it."""
 
 import difflib
 import math

@@ -1,7 +1,7 @@
 """Whether a plan keeps every rule of its problem: for plans that come from files."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from orchestrator.placement.board import Tally, late, tally_of
 from orchestrator.placement.groups import World, may_use, world
@@ -39,26 +39,29 @@ def tally_in(problem: Problem, plan: Plan, slot: str) -> Tally:
 
 
 def _unknown(problem: Problem, plan: Plan) -> Iterator[str]:
+    """Names that the problem does not have, and things that are said twice."""
     models = {model.name for model in problem.models}
     cards = {card.name for card in problem.cards}
-    placed = set()
-    for name, count in Counter(card.card for card in plan.cards).items():
-        if name not in cards:
-            yield f"card {name}: not in the problem"
-        if count > 1:
-            yield f"card {name}: appears {count} times"
+    yield from _twice("card {0}: appears {1} times", [card.card for card in plan.cards])
     for card in plan.cards:
-        for name, count in Counter(card.models).items():
-            placed.add((name, card.card))
+        if card.card not in cards:
+            yield f"card {card.card}: not in the problem"
+        yield from _twice(f"card {card.card}: holds {{0}} {{1}} times", card.models)
+        for name in card.models:
             if name not in models:
                 yield f"card {card.card}: model {name} is not in the problem"
-            if count > 1:
-                yield f"card {card.card}: holds {name} {count} times"
-    for (name, slot), count in Counter((load.model, load.card) for load in plan.loads).items():
-        if (name, slot) not in placed:
-            yield f"load of {name} on {slot}: there is no such replica"
+    placed = {(name, card.card) for card in plan.cards for name in card.models}
+    pairs = [f"{load.model} on {load.card}" for load in plan.loads]
+    yield from _twice("load of {0}: given {1} times", pairs)
+    for load in plan.loads:
+        if (load.model, load.card) not in placed:
+            yield f"load of {load.model} on {load.card}: there is no such replica"
+
+
+def _twice(text: str, names: Iterable[str]) -> Iterator[str]:
+    for name, count in Counter(names).items():
         if count > 1:
-            yield f"load of {name} on {slot}: given {count} times"
+            yield text.format(name, count)
 
 
 def _cards(scene: World, plan: Plan) -> Iterator[str]:
@@ -66,9 +69,10 @@ def _cards(scene: World, plan: Plan) -> Iterator[str]:
         tally = tally_in(scene.problem, plan, held.card)
         card, used = tally.card, tally.memory
         if used.total > card.usable_bytes:
+            short = used.total - card.usable_bytes
             yield (
                 f"card {card.name}: needs {format_bytes(used.total)} and has "
-                f"{format_bytes(card.usable_bytes)}: {used.total - card.usable_bytes:,} bytes too few"
+                f"{format_bytes(card.usable_bytes)}: {short:,} bytes too few"
             )
         if card.streams is not None and used.streams > card.streams:
             yield f"card {card.name}: needs {used.streams} streams and has {card.streams}"
@@ -112,7 +116,8 @@ def _loads(scene: World, plan: Plan) -> Iterator[str]:
             for model in tally.models
         )
         if busy > scene.problem.max_utilisation * (1 + _TOLERANCE):
-            yield f"card {held.card}: busy {busy:.4f} of its time, at most {scene.problem.max_utilisation}"
+            limit = scene.problem.max_utilisation
+            yield f"card {held.card}: busy {busy:.4f} of its time, at most {limit:g}"
     served = [
         sum(plan.rps.get((model.name, slot), 0.0) for slot in plan.replicas(model.name))
         / model.demand_rps
