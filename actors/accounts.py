@@ -70,14 +70,10 @@ def resident_bytes() -> int:
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _by_path(entries: Iterable[Any]) -> Mapping[str, tuple[int, int, int]]:
-    """Weights, workspace and io of each path, summed over its Model objects."""
+def _by_path(entries: Iterable[Any]) -> Mapping[str, tuple[int, int | None, int]]:
+    """Weights, private workspace (None: it has none) and io of each path, over its objects."""
     sums: dict[str, tuple[int, int, int]] = {}
     for entry in entries:
-        weights, workspace, io = sums.get(entry.path, (0, 0, 0))
-        sums[entry.path] = (
-            weights + entry.weights,
-            max(workspace, entry.workspace),
-            io + entry.io,
-        )
-    return sums
+        weights, private, io = sums.get(entry.path, (0, 0, 0))
+        sums[entry.path] = weights + entry.weights, private + entry.private, io + entry.io
+    return {path: (weights, private or None, io) for path, (weights, private, io) in sums.items()}

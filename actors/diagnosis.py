@@ -28,7 +28,9 @@ def order_problem(order: ModelOrder, orders: Sequence[ModelOrder]) -> str | None
 def file_problem(path: str, kind: CardKind) -> str | None:
     """What is wrong with a model file; None when nothing can be seen from outside."""
     file = Path(path)
-    if kind == "emulated" and file.suffix == ".mindir":
+    if kind == "emulated":
+        if file.suffix != ".mindir":
+            return "the path of a model must end in .mindir; the .onnx beside it is served here"
         file = file.with_suffix(".onnx")
         if not file.exists():
             return f"an emulated card serves {file.name} beside it, which does not exist"

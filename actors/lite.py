@@ -108,6 +108,8 @@ class LiteCard:
         """
         for order in orders:
             self._check_order(order, orders)
+            if self._kind == "emulated":  # a MindIR has its shapes inside, an ONNX file does not
+                self._library.declare(order.path, _sections(order))
         if self._kind == "cpu":
             return
         groups: dict[str, list[ModelOrder]] = {}
@@ -129,10 +131,7 @@ class LiteCard:
         if order.config_path:
             options["config_path"] = order.config_path
         if order.config:
-            options["config_dict"] = {
-                section: {key: str(value) for key, value in keys.items()}
-                for section, keys in order.config.items()
-            }
+            options["config_dict"] = _sections(order)
         with self._load_errors([order]):
             model.build_from_file(
                 order.path, library.ModelType.MINDIR, self._context(order), **options
@@ -239,6 +238,14 @@ class ModelObject:
             self._gear = gear
         tensors: Sequence[Any] = self._model.get_inputs()
         return tensors
+
+
+def _sections(order: ModelOrder) -> dict[str, dict[str, str]]:
+    """The order's options as the library takes them: every value a string."""
+    return {
+        section: {key: str(value) for key, value in keys.items()}
+        for section, keys in order.config.items()
+    }
 
 
 def group_flag(order: ModelOrder, share_workspace: bool = True) -> str | None:

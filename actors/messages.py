@@ -105,7 +105,10 @@ class Reply:
 
 @dataclass(frozen=True)
 class ModelMemory:
-    """One model's bytes on its card as planned and as the ledger or the card measured them."""
+    """One model's bytes on its card, over its threads, as planned and as the ledger has them.
+
+    ``workspace`` is what the model has to itself; None for one that uses the card's shared one.
+    """
 
     planned: Footprint
     weights: int | None
@@ -199,6 +202,11 @@ class Measurement:
     def workspace_bytes(self) -> int:
         """The largest workspace over the gears."""
         return max(gear.workspace_bytes for gear in self.gears)
+
+    @property
+    def tensor_bytes(self) -> tuple[int, ...]:
+        """Bytes of each input and output at the gear where it is largest: what a card allocates."""
+        return tuple(map(max, zip(*(gear.tensor_bytes for gear in self.gears), strict=True)))
 
     @property
     def largest(self) -> GearMeasurement:

@@ -1,0 +1,177 @@
+"""Measure one model in a throw-away process: what it takes, and how long it runs. Stores nothing.
+
+A process of its own, because a card's memory comes back only with the end of the process, and a
+failed build spoils it. ``python -m actors.probe JOB ANSWER`` is that process; both are pickles.
+"""
+
+import os
+import pickle
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from actors.errors import LoadError, OrchestratorError, PredictError
+from actors.lite import LiteCard, ModelObject, library_name, load_library
+from actors.memory import ASCEND, AllocationRule
+from actors.messages import CardKind, GearMeasurement, Measurement, ModelOrder
+from actors.shapes import Array, Gear, Signature, describe
+
+#: What messages call the card of a measurement.
+SLOT = "probe"
+#: Timed calls per gear, after one that is not timed.
+CALLS = 3
+#: More than any model takes: a measurement must not fail for want of room.
+ROOM = 1 << 50
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the throw-away process is told."""
+
+    order: ModelOrder
+    kind: CardKind
+    rule: AllocationRule
+    device_id: int
+
+
+def measure(
+    order: ModelOrder,
+    *,
+    kind: CardKind,
+    rule: AllocationRule = ASCEND,
+    device_id: int = 0,
+    timeout_seconds: float = 900.0,
+) -> Measurement:
+    """Measure a model in a spawned process; works from scripts, tests and Ray workers alike.
+
+    Sizes are bytes before rounding; ``execute_ms`` is the median of a few calls without copies.
+
+    Raises:
+        LoadError: the model does not load or run, the process died, or it took too long.
+        LibraryMissingError: the library of this card kind is not installed.
+    """
+    if kind != "emulated":
+        raise LoadError(
+            SLOT, order.name, order.path, f"not supported yet: measuring on kind {kind}; give sizes"
+        )
+    with tempfile.TemporaryDirectory(prefix="ascend-probe-") as folder:
+        job, answer = Path(folder, "job"), Path(folder, "answer")
+        job.write_bytes(pickle.dumps(Job(order, kind, rule, device_id)))
+        problem = _run([str(job), str(answer)], timeout_seconds)
+        if problem or not answer.exists():
+            raise LoadError(SLOT, order.name, order.path, problem or "measuring left no answer")
+        found = pickle.loads(answer.read_bytes())
+    if isinstance(found, OrchestratorError):
+        raise found
+    if not isinstance(found, Measurement):
+        raise TypeError(f"a probe answered {type(found)}")
+    return found
+
+
+def _run(arguments: Sequence[str], timeout_seconds: float) -> str:
+    """Run the throw-away process; what went wrong, or nothing."""
+    paths = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
+    try:
+        child = subprocess.run(
+            [sys.executable, "-m", "actors.probe", *arguments],
+            env={**os.environ, "PYTHONPATH": paths},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"measuring took longer than {timeout_seconds:g} s"
+    if not child.returncode:
+        return ""
+    last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+    return f"the measuring process ended with status {child.returncode}: {last}"
+
+
+def main(job_path: str, answer_path: str) -> None:
+    """The throw-away process: a Measurement or an error of ours goes into the answer."""
+    job: Job = pickle.loads(Path(job_path).read_bytes())
+    try:
+        answer: Measurement | OrchestratorError = _measure(job)
+    except OrchestratorError as error:
+        answer = error
+    Path(answer_path).write_bytes(pickle.dumps(answer))
+
+
+def _measure(job: Job) -> Measurement:
+    """Declare and build as a card does; sizes from the emulator, times from its clock."""
+    order = replace(job.order, threads=1)
+    library = load_library(job.kind, device_id=job.device_id, capacity_bytes=ROOM, rule=job.rule)
+    card = LiteCard(library, job.kind, SLOT, job.device_id)
+    card.declare([order])
+    target = card.build(order)
+    signature = target.signature
+    sizes = library.calibration(order.path, order.config_path, order.config)
+    if len(sizes.gears) != len(signature.gears):
+        raise LoadError(
+            SLOT,
+            order.name,
+            order.path,
+            f"{len(signature.gears)} gears were declared and the model is built for "
+            f"{len(sizes.gears)}: its configuration says otherwise",
+        )
+    own = order.config.get("emulated_card", {})
+    gears = [
+        GearMeasurement(
+            gear=gear,
+            workspace_bytes=found.workspace,
+            tensor_bytes=found.tensor_bytes,
+            execute_ms=_execute_ms(job, library, target, gear),
+            copy_in_ms=float(own.get("copy_in_ms", 0)),
+            copy_out_ms=float(own.get("copy_out_ms", 0)),
+        )
+        for gear, found in zip(signature.gears, sizes.gears, strict=True)
+    ]
+    return Measurement(
+        weight_bytes=sizes.weight_bytes,
+        object_bytes=0,
+        streams=0,
+        dynamic=signature.dynamic,
+        inputs=signature.inputs,
+        outputs=signature.outputs,
+        gears=tuple(gears),
+        library=library_name(library),
+    )
+
+
+def _execute_ms(job: Job, library: ModuleType, target: ModelObject, gear: Gear) -> float:
+    """Median of the card's execution time over a few calls; copies lie outside."""
+    batch = _inputs(target.signature, gear)
+    spent = []
+    try:
+        for _ in range(1 + CALLS):
+            before = library.memory(job.device_id).busy_seconds
+            target.predict(gear, batch, len)
+            spent.append(library.memory(job.device_id).busy_seconds - before)
+    except PredictError as error:
+        order = job.order
+        raise LoadError(SLOT, order.name, order.path, f"at {describe(gear)}: {error}") from error
+    return statistics.median(spent[1:]) * 1e3
+
+
+def _inputs(signature: Signature, gear: Gear) -> list[Array]:
+    """Floats in [0, 1) from a seed, anything else 0, which is safe as an index."""
+    rng = np.random.default_rng(0)
+    return [
+        rng.random(shape).astype(spec.dtype)
+        if np.dtype(spec.dtype).kind == "f"
+        else np.zeros(shape, spec.dtype)
+        for spec, (_, shape) in zip(signature.inputs, gear.inputs, strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,155 @@
+"""Small real models with their measured footprints, and cards that are stopped after each test."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from actors import emulator
+from actors.card import CardActor
+from actors.gears import DYNAMIC_DIMS, INPUT_SHAPE, SECTION, format_gears, format_shapes
+from actors.memory import ASCEND, Sizes, footprint
+from actors.messages import Array, CardOrder, ModelOrder, Reply, Request
+from actors.probe import measure
+from actors.shapes import Gear
+from tests import models
+
+GiB = 1 << 30
+
+
+def gears_of(*shapes: tuple[int, ...]) -> tuple[Gear, ...]:
+    return tuple(Gear((("x", shape),)) for shape in shapes)
+
+
+def planned(order: ModelOrder) -> ModelOrder:
+    """The order with the footprint that a plan would charge it."""
+    found = measure(order, kind="emulated")
+    sizes = Sizes(
+        found.weight_bytes, found.workspace_bytes, found.tensor_bytes, dynamic=found.dynamic
+    )
+    charged = footprint(
+        order.name,
+        sizes,
+        ASCEND,
+        threads=order.threads,
+        share_weights=order.share_weights,
+        share_workspace=order.share_workspace,
+    )
+    return replace(order, footprint=charged)
+
+
+def changed(order: ModelOrder, **changes: Any) -> ModelOrder:
+    """The same model with other threads, sharing or options, charged accordingly."""
+    made = replace(order, **changes)
+    assert made.footprint is not None
+    charged = replace(
+        made.footprint,
+        threads=made.threads,
+        share_weights=made.share_weights,
+        share_workspace=made.share_workspace,
+    )
+    return replace(made, footprint=charged)
+
+
+def with_times(order: ModelOrder, execute_ms: float) -> ModelOrder:
+    """The same model on an emulated card that takes this long for each batch."""
+    own = {**order.config.get("emulated_card", {}), "execute_ms": f"{execute_ms:g}"}
+    return replace(order, config={**order.config, "emulated_card": own})
+
+
+def card_order(*orders: ModelOrder, **changes: Any) -> CardOrder:
+    return CardOrder("local/0", "emulated", changes.pop("capacity_bytes", GiB), orders, **changes)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def mlp(folder: Path) -> ModelOrder:
+    """``x [1 or 4, 64]``: gears, named by the driver in the configuration."""
+    path = models.write_mlp(folder, "mlp")
+    gears = gears_of((1, 64), (4, 64))
+    input_shape, dynamic_dims = format_gears(gears)
+    config = {SECTION: {INPUT_SHAPE: input_shape, DYNAMIC_DIMS: dynamic_dims}}
+    return planned(ModelOrder("mlp", str(path), gears=gears, config=config))
+
+
+@pytest.fixture(scope="session")
+def conv(folder: Path) -> ModelOrder:
+    """``x [2, 3, 16, 16]``: a fixed shape, and a larger workspace."""
+    path = models.write_conv(folder, "conv", rows=2, size=(16, 16))
+    return planned(ModelOrder("conv", str(path)))
+
+
+@pytest.fixture(scope="session")
+def words(folder: Path) -> ModelOrder:
+    """``ids int64 [4, 6]``: indices from 50 on make the library itself fail."""
+    return planned(ModelOrder("words", str(models.write_embedding(folder, "words", rows=4))))
+
+
+@pytest.fixture(scope="session")
+def dynamic(folder: Path) -> ModelOrder:
+    """``x [up to 8, 64]``: purely dynamic."""
+    path = models.write_mlp(folder, "dynamic", seed=1)
+    gears = gears_of((8, 64))
+    config = {"emulated_card": {"max_shape": format_shapes(gears[0])}}
+    order = ModelOrder(
+        "dynamic", str(path), gears=gears, dynamic=True, share_workspace=False, config=config
+    )
+    return planned(order)
+
+
+Load = Callable[..., CardActor]
+
+
+@pytest.fixture
+def load() -> Iterator[Load]:
+    """Load a card with these models; it is stopped at the end."""
+    cards: list[CardActor] = []
+
+    def loaded(*orders: ModelOrder, **changes: Any) -> CardActor:
+        card = CardActor()
+        cards.append(card)
+        card.identify("node", "0", 0)
+        card.load(card_order(*orders, **changes))
+        return card
+
+    yield loaded
+    for card in cards:
+        card.stop()
+    emulator.reset()
+
+
+def ask(card: CardActor, model: str, *inputs: dict[str, Array]) -> list[Reply]:
+    return card.predict_many([Request(n, model, arrays) for n, arrays in enumerate(inputs)])
+
+
+def answer(card: CardActor, model: str, **inputs: Array) -> dict[str, Array]:
+    [reply] = ask(card, model, inputs)
+    if reply.error is not None:
+        raise reply.error
+    assert reply.outputs is not None
+    return dict(reply.outputs)
+
+
+def expected(order: ModelOrder, **inputs: Array) -> dict[str, Array]:
+    """What the engine says without any card, at exactly these shapes."""
+    session = ort.InferenceSession(
+        str(Path(order.path).with_suffix(".onnx")), providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in session.get_outputs()]
+    native = {
+        name: np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+        for name, array in inputs.items()
+    }
+    return dict(zip(names, session.run(names, native), strict=True))
+
+
+def rows(count: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).standard_normal((count, 64)).astype(np.float32)

@@ -1,0 +1,323 @@
+"""A card from start to stop, on the real emulator with real threads."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from actors.card import CardActor
+from actors.errors import (
+    DoesNotFitError,
+    InvalidRequestError,
+    LoadError,
+    NotServingError,
+    PredictError,
+)
+from actors.messages import CardState, ModelOrder
+from actors.shapes import BatchRule, Gear
+from tests.card.conftest import (
+    Load,
+    answer,
+    ask,
+    card_order,
+    changed,
+    expected,
+    rows,
+    with_times,
+)
+
+
+def close(left: np.ndarray, right: np.ndarray) -> None:
+    np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
+
+
+def test_plan_and_ledger_agree_to_the_byte(
+    load: Load, mlp: ModelOrder, conv: ModelOrder, words: ModelOrder, dynamic: ModelOrder
+) -> None:
+    card = load(
+        changed(mlp, threads=2), conv, changed(words, threads=3), changed(dynamic, threads=2)
+    )
+    report = card.memory()
+    assert report.measured == report.planned
+    assert report.planned.workspace == max(
+        m.planned.workspace for m in report.models if m.planned.shares
+    )
+    assert report.unshared.total > report.planned.total
+    assert report.resident_bytes > 0
+    for model in report.models:
+        assert model.weights == model.planned.weight_total
+        assert model.io == model.planned.io_total
+        assert (model.workspace or 0) == model.planned.private_workspace
+
+
+@pytest.mark.parametrize("share_weights", [True, False])
+@pytest.mark.parametrize("share_workspace", [True, False])
+def test_every_combination_of_sharing_is_charged_as_planned(
+    load: Load, mlp: ModelOrder, conv: ModelOrder, share_weights: bool, share_workspace: bool
+) -> None:
+    how = {"share_weights": share_weights, "share_workspace": share_workspace, "threads": 2}
+    card = load(changed(mlp, **how), changed(conv, **how))
+    assert card.memory().measured == card.memory().planned
+    close(answer(card, "mlp", x=rows(3))["y"], expected(mlp, x=rows(3))["y"])
+
+
+def test_a_plan_that_gave_up_the_shared_workspace_is_kept(load: Load, conv: ModelOrder) -> None:
+    card = load(conv, share_workspace=False)
+    report = card.memory()
+    assert report.measured == report.planned
+    assert report.planned.workspace == 0
+    assert report.planned.private > 0
+
+
+def test_the_load_report_names_what_the_models_take(mlp: ModelOrder, dynamic: ModelOrder) -> None:
+    card = CardActor()
+    identity = card.identify("node", "3", 0)
+    assert (identity.node_id, identity.npu_id) == ("node", "3")
+    report = card.load(card_order(mlp, dynamic))
+    card.stop()
+    assert report.signatures["mlp"].gears == mlp.gears
+    assert report.signatures["mlp"].outputs[0].name == "y"
+    assert report.signatures["dynamic"].dynamic
+    assert report.identity.library.startswith("emulated mindspore_lite 2.")
+    assert report.seconds > 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 11])
+def test_small_requests_are_padded_and_large_ones_split(
+    load: Load, mlp: ModelOrder, count: int
+) -> None:
+    x = rows(count)
+    close(answer(load(mlp), "mlp", x=x)["y"], expected(mlp, x=x)["y"])
+
+
+def test_a_dynamic_model_runs_at_any_size_up_to_the_declared_one(
+    load: Load, dynamic: ModelOrder
+) -> None:
+    card = load(dynamic)
+    for count in (8, 3, 5, 20):
+        x = rows(count, seed=count)
+        close(answer(card, "dynamic", x=x)["y"], expected(dynamic, x=x)["y"])
+
+
+@pytest.mark.parametrize(
+    "lay_out",
+    [
+        np.asfortranarray,
+        lambda x: x.astype(">f4"),
+        lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+        lambda x: np.asfortranarray(x.astype(">f4")),
+    ],
+    ids=["fortran", "big-endian", "strided", "both"],
+)
+@pytest.mark.parametrize("count", [1, 4])
+def test_any_memory_layout_gives_the_right_answer(
+    load: Load, mlp: ModelOrder, lay_out, count: int
+) -> None:
+    card = load(mlp)
+    answer(card, "mlp", x=rows(count, seed=9))  # old data that a silent refusal would leave behind
+    x = rows(count)
+    close(answer(card, "mlp", x=lay_out(x))["y"], expected(mlp, x=x)["y"])
+
+
+def test_answers_belong_to_their_callers(load: Load, mlp: ModelOrder) -> None:
+    card = load(mlp)
+    first = answer(card, "mlp", x=rows(4))["y"]
+    kept = first.copy()
+    answer(card, "mlp", x=rows(4, seed=1))
+    np.testing.assert_array_equal(first, kept)
+    assert first.flags.writeable
+
+
+def test_five_threads_use_one_copy_of_the_weights(load: Load, mlp: ModelOrder) -> None:
+    card = load(changed(mlp, threads=5))
+    one = load(changed(mlp, threads=1)).memory().measured
+    measured = card.memory().planned
+    assert one is not None
+    assert measured.weights == one.weights
+    card = load(changed(mlp, threads=5))
+    inputs = [rows(1 + n % 4, seed=n) for n in range(40)]
+    with ThreadPoolExecutor(10) as pool:
+        outputs = list(pool.map(lambda x: answer(card, "mlp", x=x)["y"], inputs))
+    for x, y in zip(inputs, outputs, strict=True):
+        close(y, expected(mlp, x=x)["y"])
+    assert card.memory().measured == card.memory().planned
+
+
+def test_requests_of_one_call_are_joined(load: Load, mlp: ModelOrder) -> None:
+    card = load(mlp)
+    inputs = [{"x": rows(1, seed=n)} for n in range(8)]
+    replies = ask(card, "mlp", *inputs)
+    assert [reply.id for reply in replies] == list(range(8))
+    for x, reply in zip(inputs, replies, strict=True):
+        assert reply.outputs is not None
+        close(reply.outputs["y"], expected(mlp, **x)["y"])
+    stats = card.stats().models["mlp"]
+    assert (stats.requests, stats.rows, stats.batches, stats.padded_rows) == (8, 8, 2, 0)
+    assert stats.latency_p50_ms is not None
+    assert stats.latency_p99_ms is not None
+    assert stats.latency_p50_ms <= stats.latency_p99_ms
+
+
+def test_requests_of_many_callers_are_joined(load: Load, mlp: ModelOrder) -> None:
+    card = load(with_times(mlp, 100))
+    with ThreadPoolExecutor(9) as pool:
+        futures = [pool.submit(answer, card, "mlp", x=rows(1, seed=n)) for n in range(9)]
+        outputs = [future.result()["y"] for future in futures]
+    for n, y in enumerate(outputs):
+        close(y, expected(mlp, x=rows(1, seed=n))["y"])
+    assert card.stats().models["mlp"].batches <= 5
+
+
+def test_a_bad_request_fails_alone(load: Load, mlp: ModelOrder) -> None:
+    card = load(mlp)
+    good, bad = {"x": rows(1)}, {"x": np.zeros((1, 64))}
+    replies = ask(card, "mlp", good, bad, good, {"y": rows(1)})
+    assert [reply.error is None for reply in replies] == [True, False, True, False]
+    assert isinstance(replies[1].error, InvalidRequestError)
+    assert "model mlp: input x has dtype float64; the model takes float32" in str(replies[1].error)
+    assert "did you mean" in str(replies[3].error) or "no such input" in str(replies[3].error)
+    [reply] = ask(card, "mpl", good)
+    assert "model mpl: not on card local/0, whose models are: mlp" in str(reply.error)
+    assert card.stats().models["mlp"].errors == 2
+
+
+def test_a_request_that_the_library_refuses_fails_alone(load: Load, words: ModelOrder) -> None:
+    card = load(words)
+    good, bad = np.ones((1, 6), np.int64), np.full((1, 6), 999, np.int64)
+    replies = ask(card, "words", {"ids": good}, {"ids": bad}, {"ids": good})
+    assert [reply.error is None for reply in replies] == [True, False, True]
+    error = replies[1].error
+    assert isinstance(error, PredictError)
+    text = str(error)
+    assert text.startswith("card local/0: model words failed: predict failed!")
+    assert "native log:" in text
+    assert "999" in text, "the cause, which the library keeps to its log"
+    assert isinstance(error.__cause__, RuntimeError)
+    close(answer(card, "words", ids=good)["vectors"], expected(words, ids=good)["vectors"])
+
+
+def test_models_of_one_card_answer_together(
+    load: Load, mlp: ModelOrder, conv: ModelOrder, dynamic: ModelOrder
+) -> None:
+    card = load(changed(mlp, threads=2), changed(conv, threads=2), dynamic)
+    image = np.random.default_rng(0).random((2, 3, 16, 16), np.float32)
+    wanted = expected(conv, x=image)["y"]
+
+    def both(n: int) -> None:
+        x = rows(1 + n % 6, seed=n)
+        close(answer(card, "mlp", x=x)["y"], expected(mlp, x=x)["y"])
+        close(answer(card, "conv", x=image)["y"], wanted)
+        close(answer(card, "dynamic", x=x)["y"], expected(dynamic, x=x)["y"])
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(both, range(24)))
+
+
+def test_a_plan_that_does_not_fit_is_refused_before_anything_is_built(mlp: ModelOrder) -> None:
+    card = CardActor()
+    with pytest.raises(DoesNotFitError) as caught:
+        card.load(card_order(mlp, capacity_bytes=100_000, reserve_bytes=1000))
+    error = caught.value
+    short = error.needed_bytes - 99_000
+    assert str(error).startswith(f"card local/0: its models need {error.needed_bytes:,} bytes (")
+    assert str(error).endswith(f"and it has 99,000: {short:,} bytes too few")
+    assert card.stats().state is CardState.FAILED
+    with pytest.raises(NotServingError, match="it is failed and cannot become loading"):
+        card.load(card_order(mlp))
+
+
+def test_control_calls_do_not_wait_behind_data(load: Load, mlp: ModelOrder) -> None:
+    card = load(with_times(mlp, 400))
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(answer, card, "mlp", x=rows(1))
+        started = time.monotonic()
+        for _ in range(20):
+            assert card.stats().state is CardState.READY
+            card.memory()
+        assert time.monotonic() - started < 0.3
+        assert not slow.done()
+        slow.result()
+    busy = card.stats().busy_share
+    assert busy is not None
+    assert 0 < busy <= 1
+
+
+def test_draining_finishes_what_is_here_and_takes_nothing_new(load: Load, mlp: ModelOrder) -> None:
+    card = load(with_times(mlp, 200))
+    accepted = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(lambda: (accepted.set(), answer(card, "mlp", x=rows(9)))[1])
+        accepted.wait()
+        while not card.stats().models["mlp"].queued and not future.done():
+            pass
+        assert not card.drain(timeout_seconds=0.01)
+        with pytest.raises(NotServingError, match="card local/0 takes no requests: it is draining"):
+            answer(card, "mlp", x=rows(1))
+        assert card.drain(timeout_seconds=10)
+        close(future.result()["y"], expected(mlp, x=rows(9))["y"])
+    card.stop()
+    assert card.stats().state is CardState.STOPPED
+
+
+def test_stopping_answers_those_who_still_wait(load: Load, mlp: ModelOrder) -> None:
+    card = load(with_times(mlp, 200))
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(ask, card, "mlp", {"x": rows(4)}, {"x": rows(4)}, {"x": rows(4)})
+        while not card.stats().models["mlp"].queued:
+            pass
+        before = {t.name for t in threading.enumerate()}
+        card.stop()
+        replies = future.result()
+    assert "mlp-0" in before
+    assert "mlp-0" not in {t.name for t in threading.enumerate()}
+    errors = [reply.error for reply in replies]
+    assert isinstance(errors[-1], NotServingError)
+    assert str(errors[-1]) == "card local/0 takes no requests: it is stopped"
+    card.stop()
+
+
+def test_a_card_without_models_answers_nothing(mlp: ModelOrder) -> None:
+    card = CardActor()
+    with pytest.raises(NotServingError, match="it is empty"):
+        answer(card, "mlp", x=rows(1))
+    with pytest.raises(NotServingError, match="it is empty"):
+        card.memory()
+    card.stop()
+
+
+def test_a_card_loads_once(load: Load, mlp: ModelOrder) -> None:
+    card = load(mlp)
+    with pytest.raises(NotServingError, match="it is ready and cannot become loading"):
+        card.load(card_order(mlp))
+
+
+def load_error(*orders: ModelOrder) -> str:
+    card = CardActor()
+    with pytest.raises(LoadError) as caught:
+        card.load(card_order(*orders))
+    assert card.stats().state is CardState.FAILED
+    return str(caught.value)
+
+
+def test_what_is_wrong_with_an_order_is_said(mlp: ModelOrder, conv: ModelOrder) -> None:
+    assert "its order has no planned bytes" in load_error(replace(mlp, footprint=None))
+    assert "not supported yet: provider ge" in load_error(replace(mlp, provider="ge"))
+    twin = replace(mlp, name="twin")
+    assert "model twin has the same path" in load_error(mlp, twin)
+    odd = replace(conv, gears=(Gear((("x", (3, 3, 16, 16)),)),))
+    assert "declared shape (3, 3, 16, 16) of input x; the model has (2, 3, 16, 16)" in load_error(
+        odd
+    )
+    named = replace(conv, gears=(Gear((("image", (2, 3, 16, 16)),)),))
+    assert "the declared shapes name image; the inputs are x" in load_error(named)
+    axis = replace(conv, batching=BatchRule(axis=4))
+    assert "batching.axis is 4 and input x has 4 dimensions" in load_error(axis)
+
+
+def test_open_dimensions_must_be_declared(dynamic: ModelOrder) -> None:
+    text = load_error(replace(dynamic, gears=None, dynamic=False, config={}))
+    assert "model dynamic" in text
+    assert "input x (-1, 64) has open dimensions: declare shapes as gears or dynamic" in text

@@ -1,0 +1,130 @@
+"""The library's sharp edges: files, groups, shapes and layouts, each caught before it cuts."""
+
+import importlib.util
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actors.errors import LoadError, PredictError
+from actors.lite import LibraryMissingError, LiteCard, group_flag, library_name, load_library
+from actors.messages import Arrays, ModelOrder
+from actors.shapes import Gear
+from tests import models
+from tests.card.conftest import GiB, expected, gears_of, rows
+
+
+def emulated() -> LiteCard:
+    library = load_library("emulated", capacity_bytes=GiB)
+    return LiteCard(library, "emulated", "local/0", 0)
+
+
+def copied(outputs: Arrays) -> dict[str, np.ndarray]:
+    return {name: np.array(array) for name, array in outputs.items()}
+
+
+@pytest.mark.parametrize(
+    ("weights", "workspace", "dynamic", "card", "flag"),
+    [
+        (True, True, False, True, "SHARE_WEIGHT_WORKSPACE"),
+        (True, False, False, True, "SHARE_WEIGHT"),
+        (False, True, False, True, "SHARE_WORKSPACE"),
+        (False, False, False, True, None),
+        (True, True, True, True, "SHARE_WEIGHT"),
+        (False, True, True, True, None),
+        (True, True, False, False, "SHARE_WEIGHT"),
+    ],
+)
+def test_the_flag_for_what_a_model_shares(
+    weights: bool, workspace: bool, dynamic: bool, card: bool, flag: str | None
+) -> None:
+    order = ModelOrder(
+        "m", "m.mindir", share_weights=weights, share_workspace=workspace, dynamic=dynamic
+    )
+    assert group_flag(order, share_workspace=card) == flag
+
+
+def test_files_that_are_no_models(tmp_path: Path, mlp: ModelOrder) -> None:
+    (tmp_path / "empty.onnx").touch()
+    (tmp_path / "folder.onnx").mkdir()
+    models.write_garbage(tmp_path, "garbage")
+    cases = {
+        "missing.mindir": "an emulated card serves missing.onnx beside it, which does not exist",
+        "garbage.onnx": "the path of a model must end in .mindir",
+        "empty.mindir": "the file is empty",
+        "folder.mindir": "it is a folder, not a model file",
+        "garbage.mindir": "likely causes: the file is damaged or not a model",
+    }
+    for name, told in cases.items():
+        bad = replace(mlp, name="bad", path=str(tmp_path / name), footprint=None)
+        with pytest.raises(LoadError) as caught:
+            emulated().declare([mlp, bad])
+        assert told in str(caught.value)
+        assert "bad" in caught.value.model
+        assert name in caught.value.path
+
+
+def test_a_failed_sizing_tells_the_native_cause(tmp_path: Path, mlp: ModelOrder) -> None:
+    bad = replace(mlp, name="bad", path=str(models.write_garbage(tmp_path, "garbage")))
+    with pytest.raises(LoadError, match="cal max size of workspace failed") as caught:
+        emulated().declare([bad])
+    assert "native log: " in str(caught.value)
+    assert "not an ONNX model" in str(caught.value)
+
+
+def test_a_batch_that_is_not_what_it_says_never_reaches_the_library(mlp: ModelOrder) -> None:
+    card = emulated()
+    card.declare([mlp])
+    target = card.build(mlp)
+    four = gears_of((4, 64))[0]
+    x = rows(4)
+    wrong = {
+        "is >f4, not native float32": x.astype(">f4"),
+        "is <f8, not native float32": x.astype("f8"),
+        "(contiguous: False)": np.asfortranarray(x),
+        "has shape (2, 64)": rows(2),
+    }
+    for told, array in wrong.items():
+        with pytest.raises(PredictError, match=re.escape(told)):
+            target.predict(four, [array], copied)
+    got = target.predict(four, [x], copied)["y"]
+    np.testing.assert_allclose(got, expected(mlp, x=x)["y"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_gear_that_was_not_compiled_fails_and_spoils_nothing(mlp: ModelOrder) -> None:
+    card = emulated()
+    card.declare([mlp])
+    target = card.build(mlp)
+    with pytest.raises(PredictError, match="resize failed!"):
+        target.predict(gears_of((3, 64))[0], [rows(3)], copied)
+    x = rows(1)
+    got = target.predict(gears_of((1, 64))[0], [x], copied)["y"]
+    np.testing.assert_allclose(got, expected(mlp, x=x)["y"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_fixed_model_is_never_resized(conv: ModelOrder) -> None:
+    card = emulated()
+    card.declare([conv])
+    target = card.build(conv)
+    other = Gear((("x", (1, 3, 16, 16)),))
+    with pytest.raises(PredictError, match="the model is fixed to"):
+        target.predict(other, [np.zeros((1, 3, 16, 16), np.float32)], copied)
+
+
+def test_a_library_that_is_not_there_says_how_to_get_it() -> None:
+    if importlib.util.find_spec("mindspore_lite"):
+        pytest.skip("the genuine mindspore_lite is installed here")
+    with pytest.raises(LibraryMissingError) as caught:
+        load_library("ascend")
+    assert "cards of kind ascend cannot be used here: No module named 'mindspore_lite'" in str(
+        caught.value
+    )
+    assert "Install the vendor's MindSpore Lite wheel" in str(caught.value)
+
+
+@pytest.mark.ascend
+def test_the_genuine_library_is_used_where_it_is_installed() -> None:
+    pytest.importorskip("mindspore_lite", reason="the genuine mindspore_lite is not installed")
+    assert library_name(load_library("ascend")).startswith("mindspore_lite ")
