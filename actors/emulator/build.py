@@ -76,7 +76,8 @@ def size_member(path: str, model_type: ModelType, context: Context) -> None:
         ValueError: no such model, or the card's workspace is taken already.
         OSError: a file cannot be read.
     """
-    found = calibration(path, {}, model_type)
+    onnx = served_file(path, model_type)
+    found = calibrate(onnx, settings(compiled_sections(path, {})))
     device = _device(context)
     if device.has_allocated:
         raise ValueError(f"Device {device.index} has alloc memory!")
@@ -84,18 +85,20 @@ def size_member(path: str, model_type: ModelType, context: Context) -> None:
 
 
 def calibration(
-    model_path: str, config: Sections | None = None, model_type: ModelType = ModelType.MINDIR
+    model_path: str, config_path: str | None = "", config_dict: Sections | None = None
 ) -> Calibration:
     """What a model takes, per gear, in bytes before rounding; measured if it is not in the cache.
 
-    ``config`` are options by section on top of the ``.ini`` beside the model and of ``declare``.
+    The configuration is the one that ``build_from_file`` would be given; it comes on top of the
+    ``.ini`` beside the model and of ``declare``.
 
     Raises:
         ValueError: not a model, or shapes that it does not take.
         OSError: a file cannot be read.
     """
-    onnx = served_file(model_path, model_type)
-    return calibrate(onnx, settings(compiled_sections(model_path, config or {})))
+    onnx = served_file(model_path, ModelType.MINDIR)
+    given = merge(read_file(Path(config_path)) if config_path else {}, config_dict or {})
+    return calibrate(onnx, settings(compiled_sections(model_path, given)))
 
 
 def served_file(path: str, model_type: ModelType) -> Path:

@@ -52,7 +52,8 @@ class GearCalibration:
 class Calibration:
     """A model as the emulated card charges it, in bytes before rounding.
 
-    ``gears`` is empty for a purely dynamic model without declared largest shapes.
+    ``gears`` is empty for a purely dynamic model without declared largest shapes. The copy times
+    are not measured but the emulated ones that the configuration asks for.
     """
 
     weight_bytes: int
@@ -60,6 +61,8 @@ class Calibration:
     outputs: tuple[TensorSpec, ...]
     gears: tuple[GearCalibration, ...]
     dynamic: bool
+    copy_in_ms: float = 0.0
+    copy_out_ms: float = 0.0
 
     @property
     def workspace_bytes(self) -> int:
@@ -99,6 +102,8 @@ def calibrate(path: Path, settings: Settings) -> Calibration:
         outputs=model.outputs,
         gears=measure_gears(path, model, ordered, bound=not dynamic),
         dynamic=dynamic,
+        copy_in_ms=settings.copy_in * 1000,
+        copy_out_ms=settings.copy_out * 1000,
     )
 
 

@@ -34,7 +34,8 @@ class LedgerEntry:
     """The bytes of one Model object, or of what the Model objects of one path share (object 0).
 
     Each allocation is rounded for itself by the card's rule. ``engine`` is what ONNX Runtime's own
-    session took from the process beyond the weights: no part of the card's memory.
+    session took from the process beyond the weights, ``slack`` what an arena for overlapping runs
+    may take beyond their peaks: no part of the card's memory.
     """
 
     path: str
@@ -44,6 +45,7 @@ class LedgerEntry:
     io: int = 0
     objects: int = 0
     engine: int = 0
+    slack: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,10 @@ class Device:
             self._require(entry.path, more)
             self._entries[key] = entry
 
-    def note_engine(self, path: str, number: int, nbytes: int) -> None:
-        """Record what the engine itself cost for an entry."""
+    def note(self, path: str, number: int, **costs: int) -> None:
+        """Record the engine's own costs for an entry: ``engine`` or ``slack``."""
         with self._guard:
-            entry = self._entries[path, number]
-            self._entries[path, number] = replace(entry, engine=entry.engine + nbytes)
+            self._entries[path, number] = replace(self._entries[path, number], **costs)
 
     def discard(self, path: str, number: int) -> None:
         """Take an entry out of the ledger."""
@@ -162,7 +163,7 @@ class Device:
                 private=sum(entry.private for entry in entries),
                 io=sum(entry.io for entry in entries),
                 objects=sum(entry.objects for entry in entries),
-                engine_bytes=sum(entry.engine for entry in entries),
+                engine_bytes=sum(entry.engine + entry.slack for entry in entries),
                 busy_seconds=self.clock.busy_seconds,
                 models=entries,
             )

@@ -27,6 +27,8 @@ Feeds = Mapping[str, Array]
 Shapes = Mapping[str, tuple[int, ...]]
 
 PAGE = 4096
+#: Arenas to look for the peak in. The engine's own tables take a 32nd of an arena: start small.
+_WIDE = (64 << 20, 512 << 20, arena.LARGEST)
 _TRIES = 40
 
 
@@ -50,28 +52,40 @@ def measure(path: Path, feeds: Feeds, *, bound: bool) -> dict[str, Any]:
     With ``bound`` the outputs lie outside the arena, as they do in a card that keeps a buffer for
     them; outputs whose shape depends on the data cannot be bound.
     """
-    wide = arena.Arena(arena.LARGEST).open(path)
-    names = arena.output_names(wide)
-    in_arena: dict[str, Array | None] = dict.fromkeys(names)
-    full = wide.run(feeds, in_arena)
-    blank = wide.run({name: np.zeros_like(array) for name, array in feeds.items()}, in_arena)
-    steady = bound and all(full[name].shape == blank[name].shape for name in names)
-    targets = {name: np.empty_like(full[name]) if steady else None for name in names}
-    del wide
-    need = _settle(path, feeds, targets, _touched(path, feeds, targets))
+    wide, full = _first_run(path, feeds)
+    blank = _run_in(wide, path, {name: np.zeros_like(array) for name, array in feeds.items()})
+    steady = bound and all(full[name].shape == blank[name].shape for name in full)
+    targets = {name: np.empty_like(array) if steady else None for name, array in full.items()}
+    need = _settle(path, feeds, targets, _touched(wide, path, feeds, targets))
     return {
         "workspace": need,
         "bound": steady,
-        "outputs": [[name, full[name].dtype.name, list(full[name].shape)] for name in names],
+        "outputs": [[name, array.dtype.name, list(array.shape)] for name, array in full.items()],
     }
 
 
-def _touched(path: Path, feeds: Feeds, targets: Mapping[str, Array | None]) -> int:
+def _first_run(path: Path, feeds: Feeds) -> tuple[int, dict[str, Array]]:
+    """The first size of arena that is large enough, and the outputs."""
+    for size in _WIDE[:-1]:
+        try:
+            return size, _run_in(size, path, feeds)
+        except Exception as error:
+            if not arena.is_workspace_full(error):
+                raise
+    return _WIDE[-1], _run_in(_WIDE[-1], path, feeds)
+
+
+def _run_in(size: int, path: Path, feeds: Feeds) -> dict[str, Array]:
+    engine = arena.Arena(size).open(path)
+    return engine.run(feeds, dict.fromkeys(arena.output_names(engine)))
+
+
+def _touched(size: int, path: Path, feeds: Feeds, targets: Mapping[str, Array | None]) -> int:
     """Bytes up to the highest page that one run touches in an arena of its own."""
     lines: list[str] = []
     ort.set_default_logger_callback(lambda *record: lines.append(record[-1]), 1)
     try:
-        arena.Arena(arena.LARGEST).open(path).run(feeds, targets)
+        arena.Arena(size).open(path).run(feeds, targets)
         regions = [text for text in lines if text.startswith("Allocated memory at")]
     finally:
         ort.set_default_logger_callback(None)

@@ -10,8 +10,6 @@ from actors.emulator.registry import LIBRARY
 
 #: Runs that overlap in one arena fragment it: T of them need up to this much more than T peaks.
 SLACK = 1.3
-#: How many Model objects an arena for overlapping runs has room for at first.
-_FIRST_ROOM = 8
 
 
 def take(order: Order, number: int) -> Engine:
@@ -89,39 +87,45 @@ def _engine(order: Order, number: int) -> Engine:
     if sharing.weights and sharing.key in device.engines:
         engine = device.engines[sharing.key]
         device.users[sharing.key] += 1
-        if not sharing.workspace:
-            _widen(order, engine)
+        _widen(order, engine)
         return engine
+    if sharing.weights:
+        device.users[sharing.key] = 1
     arena = device.shared_arena() if sharing.workspace else Arena(_private_bytes(order))
     before = _resident()
     engine = arena.open(order.onnx)
     cost = max(0, _resident() - before - order.calibration.weight_bytes)
-    device.note_engine(order.path, sharing.owner if sharing.weights else number, cost)
+    device.note(order.path, sharing.owner if sharing.weights else number, engine=cost)
     if sharing.weights:
         device.engines[sharing.key] = engine
-        device.users[sharing.key] = 1
     return engine
 
 
 def _widen(order: Order, engine: Engine) -> None:
+    """Make a private arena larger. What it then has beyond the ledger's peaks is the engine's cost."""
+    device, sharing = order.device, order.sharing
     size = _private_bytes(order)
-    if size > engine.arena.nbytes:
+    if not sharing.workspace and size > engine.arena.nbytes:
+        objects = device.users.get(sharing.key, 1)
         engine.arena.resize(size)
+        if sharing.weights:
+            slack = size - objects * order.calibration.workspace_bytes
+            device.note(order.path, sharing.owner, slack=max(0, slack))
 
 
 def _private_bytes(order: Order) -> int:
-    """Size of a private arena: the peak, or room for several where runs overlap.
+    """Size of a private arena: the peak, or room for as many runs as may overlap.
 
-    Room that no run touches costs nothing, and at most as many runs overlap as there are objects.
+    At most as many runs overlap as there are Model objects, since each is used by one at a time.
     """
     peak = max(order.calibration.workspace_bytes, 1)
-    if order.sharing.locked or not order.sharing.weights or peak > LARGEST:
-        return peak
     objects = order.device.users.get(order.sharing.key, 1)
-    room = max(_FIRST_ROOM, 1 << (objects - 1).bit_length())
-    return min(LARGEST, math.ceil(SLACK * room * peak))
+    if order.sharing.locked or objects == 1 or peak > LARGEST:
+        return peak
+    return min(LARGEST, math.ceil(SLACK * objects * peak))
 
 
 def _resident() -> int:
-    """Resident bytes of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    """Resident bytes of this process that no file backs, so without the engine's own code."""
+    _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
+    return (int(resident) - int(shared)) * 4096

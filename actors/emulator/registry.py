@@ -7,9 +7,10 @@ Registration is by the exact path string, for all devices alike and for the life
 import itertools
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from actors.emulator import arena, nativelog
-from actors.emulator.config import Sections, merge
+from actors.emulator.config import Sections, merge, read_file
 from actors.emulator.device import STATE, Device, DeviceMemory
 from actors.emulator.types import ModelGroupFlag
 from actors.memory import ASCEND, AllocationRule
@@ -128,13 +129,18 @@ def reset() -> None:
         arena.release()
 
 
-def declare(model_path: str, sections: Sections) -> None:
+def declare(model_path: str, sections: Sections, config_path: str | None = "") -> None:
     """Tell what a model was compiled with, where no ``.ini`` beside it says so.
 
     A genuine MindIR carries its shapes; sizing and building read them from the file. Call this
-    before ``cal_max_size_of_workspace``. Keys that are not given come from the ``.ini``.
+    before ``cal_max_size_of_workspace``. Keys that are not given come from ``config_path``, then
+    from the ``.ini``.
+
+    Raises:
+        ValueError: the file at ``config_path`` is no Lite configuration.
     """
-    LIBRARY.declare(model_path, sections)
+    from_file = read_file(Path(config_path)) if config_path else {}
+    LIBRARY.declare(model_path, merge(from_file, sections))
 
 
 def memory(device_id: int) -> DeviceMemory:
