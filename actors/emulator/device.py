@@ -134,10 +134,15 @@ class Device:
             self._require(entry.path, more)
             self._entries[key] = entry
 
-    def note(self, path: str, number: int, **costs: int) -> None:
-        """Record the engine's own costs for an entry: ``engine`` or ``slack``."""
+    def note_engine(self, path: str, number: int, nbytes: int) -> None:
+        """Record what making a session cost beyond its weights."""
         with self._guard:
-            self._entries[path, number] = replace(self._entries[path, number], **costs)
+            self._entries[path, number] = replace(self._entries[path, number], engine=nbytes)
+
+    def note_slack(self, path: str, number: int, nbytes: int) -> None:
+        """Record what an arena for overlapping runs may take beyond their peaks."""
+        with self._guard:
+            self._entries[path, number] = replace(self._entries[path, number], slack=nbytes)
 
     def discard(self, path: str, number: int) -> None:
         """Take an entry out of the ledger."""

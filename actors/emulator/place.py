@@ -95,14 +95,14 @@ def _engine(order: Order, number: int) -> Engine:
     before = _resident()
     engine = arena.open(order.onnx)
     cost = max(0, _resident() - before - order.calibration.weight_bytes)
-    device.note(order.path, sharing.owner if sharing.weights else number, engine=cost)
+    device.note_engine(order.path, sharing.owner if sharing.weights else number, cost)
     if sharing.weights:
         device.engines[sharing.key] = engine
     return engine
 
 
 def _widen(order: Order, engine: Engine) -> None:
-    """Make a private arena larger. What it then has beyond the ledger's peaks is the engine's cost."""
+    """Widen a private arena. What it has beyond the ledger's peaks is the engine's own cost."""
     device, sharing = order.device, order.sharing
     size = _private_bytes(order)
     if not sharing.workspace and size > engine.arena.nbytes:
@@ -110,7 +110,7 @@ def _widen(order: Order, engine: Engine) -> None:
         engine.arena.resize(size)
         if sharing.weights:
             slack = size - objects * order.calibration.workspace_bytes
-            device.note(order.path, sharing.owner, slack=max(0, slack))
+            device.note_slack(order.path, sharing.owner, max(0, slack))
 
 
 def _private_bytes(order: Order) -> int:
