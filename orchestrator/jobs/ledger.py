@@ -1,0 +1,91 @@
+"""What of a job is done. Pure: results go in, finished parts come out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from orchestrator.jobs.parts import Part
+from orchestrator.jobs.rejects import Reject, Stage
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Finished(Generic[Result]):
+    """A part all of whose records are settled: the results in the order of its records.
+
+    Records that were set aside have none, so there may be no result at all.
+    """
+
+    part: Part
+    results: tuple[Result, ...]
+
+
+class Ledger(Generic[Result]):
+    """Keeps the results of unfinished parts, and counts.
+
+    Every record is settled once: by ``done`` or by ``reject``. The one that settles the last record
+    of a part gets the finished part, with which the ledger has then done.
+    """
+
+    #: A job whose first records all fail in the pipeline is broken, not unlucky.
+    PATIENCE = 10
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.total = sum(len(part.records) for part in parts)
+        self.read = 0
+        self.rejects: list[Reject] = []
+        self._part = {record: part for part in parts for record in part.records}
+        self._open: dict[int, dict[str, Result | None]] = {part.index: {} for part in parts}
+
+    def done(self, record: str, result: Result) -> Finished[Result] | None:
+        """Settle a record with its result."""
+        self.read += 1
+        return self._settle(record, result)
+
+    def reject(self, reject: Reject) -> Finished[Result] | None:
+        """Settle a record by setting it aside."""
+        self.rejects.append(reject)
+        return self._settle(reject.record, None)
+
+    @property
+    def settled(self) -> int:
+        """Records that are done or set aside."""
+        return self.read + len(self.rejects)
+
+    def hopeless(self) -> Reject | None:
+        """The latest failure, if the pipeline has only failed so far and often enough to tell.
+
+        Often enough is ``PATIENCE`` times, or on all records that there are.
+        """
+        if self.read or not self.rejects:
+            return None
+        failed = [reject for reject in self.rejects if reject.stage is Stage.PIPELINE]
+        if self.settled == self.total:
+            return (failed or self.rejects)[-1]
+        return failed[-1] if len(failed) >= self.PATIENCE else None
+
+    def leftovers(self) -> list[Finished[Result]]:
+        """The unfinished parts that have results: what a job that stops can still save."""
+        found = []
+        for _, settled in sorted(self._open.items()):
+            if any(result is not None for result in settled.values()):
+                part = self._part[next(iter(settled))]
+                found.append(Finished(part, _in_order(part, settled)))
+        return found
+
+    def _settle(self, record: str, result: Result | None) -> Finished[Result] | None:
+        part = self._part[record]
+        settled = self._open.get(part.index)
+        if settled is None or record in settled:
+            raise ValueError(f"record {record!r} was settled before")
+        settled[record] = result
+        if len(settled) < len(part.records):
+            return None
+        del self._open[part.index]
+        return Finished(part, _in_order(part, settled))
+
+
+def _in_order(part: Part, settled: dict[str, Result | None]) -> tuple[Result, ...]:
+    results = (settled.get(record) for record in part.records)
+    return tuple(result for result in results if result is not None)

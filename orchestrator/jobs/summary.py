@@ -1,0 +1,86 @@
+"""What a job says about itself, while it runs and at its end. Pure."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any
+
+from orchestrator.jobs.rejects import Reject
+
+#: Rejects named in the summary; the rejects file has all of them.
+LISTED = 100
+
+
+class Outcome(str, Enum):
+    """How a job ended."""
+
+    COMPLETE = "complete"
+    """Every record was read or set aside."""
+    INTERRUPTED = "interrupted"
+    """Stopped by the user; what was in flight was finished and saved."""
+    FAILED = "failed"
+    """Stopped by a problem; the parts that are listed are whole."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a running job is."""
+
+    total: int
+    read: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class WrittenPart:
+    """A part file that is whole."""
+
+    file: str
+    records: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class JobSummary:
+    """The run summary. ``deployment`` is whatever the caller knows of plan and cards, as JSON."""
+
+    outcome: Outcome
+    total: int
+    read: int
+    rejects: tuple[Reject, ...]
+    ignored_files: int
+    parts: tuple[WrittenPart, ...]
+    seconds: float
+    problem: str | None = None
+    deployment: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def records_per_second(self) -> float:
+        """Records read in a second of the run, from the first read to the last part written."""
+        return self.read / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def rows(self) -> int:
+        """Rows of output."""
+        return sum(part.rows for part in self.parts)
+
+    def to_json(self) -> str:
+        """The document that is written beside the parts."""
+        stages = Counter(reject.stage.value for reject in self.rejects)
+        document = {
+            "outcome": self.outcome.value,
+            "problem": self.problem,
+            "records": {"total": self.total, "read": self.read, "rejected": len(self.rejects)},
+            "rows": self.rows,
+            "seconds": round(self.seconds, 3),
+            "records_per_second": round(self.records_per_second, 3),
+            "ignored_files": self.ignored_files,
+            "rejected_by_stage": dict(stages),
+            "rejects": [asdict(reject) for reject in self.rejects[:LISTED]],
+            "parts": [asdict(part) for part in self.parts],
+            **self.deployment,
+        }
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

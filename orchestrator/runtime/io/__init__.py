@@ -1,0 +1,1 @@
+"""Where jobs read from and write to."""

@@ -1,0 +1,243 @@
+"""Runs a batch job: records from a source through a pipeline function into a sink.
+
+The pipeline function runs here, on this process's event loop, with many records in flight; the
+models that it calls run on the cards. Memory is bounded by the records in flight and the rows of
+the few parts that are open.
+"""
+
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+import pyarrow as pa
+
+from orchestrator.errors import (
+    CardsUnavailableError,
+    JobError,
+    NotServingError,
+    OrchestratorError,
+)
+from orchestrator.jobs import (
+    Finished,
+    JobSummary,
+    Ledger,
+    Outcome,
+    Progress,
+    Reject,
+    Stage,
+    WrittenPart,
+    cut,
+)
+from orchestrator.runtime.io.parquet import to_table
+
+Array = npt.NDArray[Any]
+Columns = dict[str, Array]
+#: ``async def f(batch, models)``: columns of records in, columns of rows out.
+Pipeline = Callable[[Columns, Any], Awaitable[Mapping[str, Array]]]
+
+
+class Source(Protocol):
+    """Where records come from. Names are unique, and the same each time."""
+
+    names: Sequence[str]
+    ignored: int
+
+    def read(self, name: str) -> Columns:
+        """One record as columns of length one; raises JobError if that cannot be. Thread-safe."""
+
+
+class Sink(Protocol):
+    """Where parts go. Every method raises JobError when it cannot write."""
+
+    folder: Path
+
+    def write_part(self, finished: Finished[pa.Table]) -> WrittenPart:
+        """Make a part's file appear, whole."""
+
+    def write_reject(self, reject: Reject) -> None:
+        """Name a record that was set aside, at once."""
+
+    def write_summary(self, text: str) -> None:
+        """Make the run summary appear, whole."""
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """``in_flight``: records between source and sink at once. ``part_size``: records in a part."""
+
+    in_flight: int = 8
+    part_size: int = 8
+
+
+def run_job(
+    source: Source,
+    pipeline: Pipeline,
+    models: object,
+    sink: Sink,
+    options: JobOptions = JobOptions(),
+    *,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    describe: Callable[[], Mapping[str, Any]] = dict,
+) -> JobSummary:
+    """Run a job to its end and write its summary; ``describe`` adds what the caller knows.
+
+    The first Ctrl-C stops reading; what is in flight is finished and saved, and the summary says
+    ``interrupted``. The second stops at once; part files that are written stay whole.
+
+    Raises:
+        JobError: the output cannot be written, or the pipeline fails on everything. Parts and a
+            summary that names the problem are written first, as far as that is possible.
+    """
+    job = _Job(source, pipeline, models, sink, options, on_progress)
+    started = time.perf_counter()
+    problem: BaseException | None = None
+    try:
+        asyncio.run(job.run())
+    except asyncio.CancelledError:
+        problem = KeyboardInterrupt("interrupted twice")
+    except Exception as error:  # told in the summary, then raised again
+        problem = error
+    seconds = time.perf_counter() - started
+    if problem is None:
+        summary = job.summary(seconds, None, describe())
+        sink.write_summary(summary.to_json())
+        return summary
+    with contextlib.suppress(OrchestratorError):  # the problem may be that nothing can be written
+        job.save_leftovers()
+        sink.write_summary(job.summary(seconds, problem, describe()).to_json())
+    raise problem
+
+
+class _Job:
+    """One run: workers that take records in order, and the ledger that they fill."""
+
+    def __init__(
+        self,
+        source: Source,
+        pipeline: Pipeline,
+        models: object,
+        sink: Sink,
+        options: JobOptions,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self.source, self.pipeline, self.models, self.sink = source, pipeline, models, sink
+        self.options = options
+        self.ledger: Ledger[pa.Table] = Ledger(cut(source.names, options.part_size))
+        self.written: list[WrittenPart] = []
+        self.stopping = False
+        self._on_progress = on_progress
+        self._names = iter(source.names)
+
+    def summary(
+        self, seconds: float, problem: BaseException | None, deployment: Mapping[str, Any]
+    ) -> JobSummary:
+        """What is done so far, under the outcome that this makes it."""
+        if isinstance(problem, KeyboardInterrupt):
+            outcome = Outcome.INTERRUPTED
+        elif problem is not None:
+            outcome = Outcome.FAILED
+        else:
+            whole = self.ledger.settled == self.ledger.total
+            outcome = Outcome.COMPLETE if whole else Outcome.INTERRUPTED
+        return JobSummary(
+            outcome=outcome,
+            total=self.ledger.total,
+            read=self.ledger.read,
+            rejects=tuple(self.ledger.rejects),
+            ignored_files=self.source.ignored,
+            parts=tuple(sorted(self.written, key=lambda part: part.file)),
+            seconds=seconds,
+            problem=None if problem is None else str(problem) or type(problem).__name__,
+            deployment=deployment,
+        )
+
+    async def run(self) -> None:
+        self._tell()
+        with self._interruptible():
+            workers = [asyncio.ensure_future(self._work()) for _ in range(self.options.in_flight)]
+            try:
+                await asyncio.gather(*workers)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+        if self.stopping:
+            await asyncio.to_thread(self.save_leftovers)
+
+    def save_leftovers(self) -> None:
+        """Write what is read of parts that will not be finished."""
+        for finished in self.ledger.leftovers():
+            self.written.append(self.sink.write_part(finished))
+
+    async def _work(self) -> None:
+        for name in self._names:
+            if self.stopping:
+                return
+            await self._settle(name)
+
+    async def _settle(self, name: str) -> None:
+        outcome = await self._read(name)
+        if isinstance(outcome, Reject):
+            await asyncio.to_thread(self.sink.write_reject, outcome)
+            finished = self.ledger.reject(outcome)
+            self._give_up_if_hopeless()
+        else:
+            finished = self.ledger.done(name, outcome)
+        if finished is not None and finished.results:
+            self.written.append(await asyncio.to_thread(self.sink.write_part, finished))
+        self._tell()
+
+    async def _read(self, name: str) -> pa.Table | Reject:
+        try:
+            record = await asyncio.to_thread(self.source.read, name)
+        except JobError as error:
+            return Reject(name, Stage.READ, error.problem)
+        try:
+            return to_table(await self.pipeline(record, self.models))
+        except (CardsUnavailableError, NotServingError):
+            raise  # no card is left to serve: the next record would fare no better
+        except Exception as error:  # a user's function: whatever it raises costs this record alone
+            return Reject(name, Stage.PIPELINE, f"{type(error).__name__}: {error}")
+
+    def _give_up_if_hopeless(self) -> None:
+        last = self.ledger.hopeless()
+        if last is None:
+            return
+        count = len(self.ledger.rejects)
+        raise JobError(
+            last.record if count == 1 else f"all of the first {count} records",
+            f"failed to {'be read' if last.stage is Stage.READ else 'pass the pipeline'}, "
+            f"the last with: {last.reason}",
+        )
+
+    def _tell(self) -> None:
+        ledger = self.ledger
+        self._on_progress(Progress(ledger.total, ledger.read, len(ledger.rejects)))
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Turn the first Ctrl-C into ``stopping``; the second cancels the run."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals are the main thread's affair
+            return
+        loop, job = asyncio.get_running_loop(), asyncio.current_task()
+
+        def interrupt() -> None:
+            if self.stopping and job is not None:
+                job.cancel()
+            self.stopping = True
+
+        previous = signal.getsignal(signal.SIGINT)
+        loop.add_signal_handler(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
+            signal.signal(signal.SIGINT, previous)

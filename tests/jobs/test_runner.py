@@ -1,0 +1,258 @@
+"""Whole jobs in this process: pages in, one Parquet data set and a summary out."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from orchestrator.errors import CardsUnavailableError, JobError
+from orchestrator.jobs import Outcome
+from orchestrator.runtime.io.images import ImageFolder
+from orchestrator.runtime.io.parquet import ParquetFolder
+from orchestrator.runtime.runner import JobOptions, run_job
+
+PAGES = 20
+
+
+async def shades(batch, models):
+    """Rows as many as the page's shade says, so that pages differ in rows; the last has none."""
+    (image,) = batch["image"]
+    rows = int(image[0, 0, 0])
+    await asyncio.sleep(0)
+    return {
+        "page": np.array([str(batch["path"][0])] * rows, dtype=np.str_),
+        "box": np.full((rows, 4, 2), rows, np.float32),
+        "score": np.linspace(0, 1, rows, dtype=np.float32),
+    }
+
+
+@pytest.fixture
+def pages(tmp_path):
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    for index in range(PAGES):
+        Image.new("L", (8, 8), PAGES - 1 - index).save(folder / f"{index:02d}.png")
+    return folder
+
+
+def run(pages, out, pipeline=shades, models=None, **options):
+    sink = ParquetFolder(out)
+    sink.prepare()
+    return run_job(ImageFolder(pages), pipeline, models, sink, JobOptions(**options))
+
+
+def test_a_job_writes_one_data_set_and_a_summary(pages, tmp_path):
+    out = tmp_path / "deep" / "out"
+    summary = run(pages, out, part_size=6)
+    assert (summary.outcome, summary.read, summary.total) == (Outcome.COMPLETE, PAGES, PAGES)
+    table = pq.read_table(out)  # the folder is the data set, as any reader takes it
+    expected = [f"{i:02d}.png" for i in range(PAGES) for _ in range(PAGES - 1 - i)]
+    assert table["page"].to_pylist() == expected
+    assert table["box"].to_pylist()[0] == [[19.0, 19.0]] * 4
+    assert sorted(p.name for p in out.iterdir()) == [
+        "_summary.json",
+        *(f"part-{i:05d}.parquet" for i in range(4)),
+    ]
+    document = json.loads((out / "_summary.json").read_text())
+    assert document["outcome"] == "complete"
+    assert document["rows"] == len(expected)
+    assert [part["records"] for part in document["parts"]] == [6, 6, 6, 2]
+    assert sum(part["rows"] for part in document["parts"]) == len(expected)
+
+
+def test_the_result_does_not_depend_on_what_is_in_flight(pages, tmp_path):
+    for number, in_flight in enumerate((1, 3, 50)):
+        run(pages, tmp_path / str(number), in_flight=in_flight)
+    first, *others = (pq.read_table(tmp_path / str(number)) for number in range(3))
+    assert all(other.equals(first) for other in others)
+
+
+def test_no_more_than_the_window_is_in_memory(pages, tmp_path):
+    seen = []
+
+    async def watch(batch, models):
+        seen.append(+1)
+        await asyncio.sleep(0)
+        answer = await shades(batch, models)
+        seen.append(-1)
+        return answer
+
+    run(pages, tmp_path / "out", watch, in_flight=3)
+    assert np.cumsum(seen).max() == 3
+
+
+def test_broken_pages_are_named_and_the_rest_is_done(pages, tmp_path):
+    (pages / "03.png").write_bytes(b"no picture")
+    (pages / "07.png").write_bytes((pages / "07.png").read_bytes()[:45])
+    out = tmp_path / "out"
+    summary = run(pages, out)
+    assert summary.outcome is Outcome.COMPLETE
+    assert {reject.record for reject in summary.rejects} == {"03.png", "07.png"}
+    lines = [json.loads(line) for line in (out / "_rejects.jsonl").read_text().splitlines()]
+    assert {line["record"] for line in lines} == {"03.png", "07.png"}
+    assert all(line["stage"] == "read" and "cannot be read" in line["reason"] for line in lines)
+    assert set(pq.read_table(out)["page"].to_pylist()) == {
+        f"{i:02d}.png" for i in range(PAGES - 1) if i not in (3, 7)
+    }
+
+
+def test_a_page_on_which_the_pipeline_fails_is_set_aside(pages, tmp_path):
+    async def picky(batch, models):
+        if batch["path"][0] == "05.png":
+            raise ZeroDivisionError("no lines here")
+        return await shades(batch, models)
+
+    summary = run(pages, tmp_path / "out", picky)
+    (reject,) = summary.rejects
+    assert (reject.record, reject.stage.value) == ("05.png", "pipeline")
+    assert reject.reason == "ZeroDivisionError: no lines here"
+    assert summary.read == PAGES - 1
+
+
+def test_a_broken_pipeline_stops_the_job_early(pages, tmp_path):
+    async def broken(batch, models):
+        return models.det
+
+    with pytest.raises(JobError) as caught:
+        run(pages, tmp_path / "out", broken, in_flight=1)
+    assert str(caught.value) == (
+        "all of the first 10 records: failed to pass the pipeline, the last with: "
+        "AttributeError: 'NoneType' object has no attribute 'det'"
+    )
+    document = json.loads((tmp_path / "out" / "_summary.json").read_text())
+    assert document["outcome"] == "failed"
+    assert "AttributeError" in document["problem"]
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ([1], "a pipeline returns a dict of arrays, not list"),
+        ({"a": np.zeros(2), "b": np.zeros(3)}, r"differ in rows: {'a': 2, 'b': 3}"),
+        ({"a": np.float32(1)}, "differ in rows"),
+        ({"a": np.array([{1}, b"x"], dtype=object)}, "no Parquet column"),
+    ],
+)
+def test_a_result_that_is_no_table(pages, tmp_path, result, message):
+    async def odd(batch, models):
+        return result
+
+    with pytest.raises(JobError, match=message):
+        run(pages, tmp_path / "out", odd)
+
+
+def test_columns_that_change_stop_the_job_and_keep_what_is_written(pages, tmp_path):
+    async def fickle(batch, models):
+        answer = await shades(batch, models)
+        return answer if batch["path"][0] < "10.png" else {"other": np.zeros(1)}
+
+    with pytest.raises(JobError, match="has other columns than before"):
+        run(pages, tmp_path / "out", fickle, part_size=5, in_flight=1)
+    assert len(set(pq.read_table(tmp_path / "out")["page"].to_pylist())) == 10
+
+
+def test_when_no_card_is_left_the_job_stops_and_saves(pages, tmp_path):
+    async def deserted(batch, models):
+        if batch["path"][0] >= "07.png":
+            raise CardsUnavailableError(2, 0, "NPU", "restart them")
+        return await shades(batch, models)
+
+    out = tmp_path / "out"
+    with pytest.raises(CardsUnavailableError, match="restart them"):
+        run(pages, out, deserted, part_size=5, in_flight=1)
+    assert len(set(pq.read_table(out)["page"].to_pylist())) == 7
+    assert json.loads((out / "_summary.json").read_text())["records"]["read"] == 7
+
+
+def test_outputs_that_cannot_be_used(pages, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(JobError, match="is a file; the output is a folder"):
+        run(pages, tmp_path / "file")
+    with pytest.raises(JobError, match="cannot be written to: Not a directory"):
+        run(pages, tmp_path / "file" / "below")
+    with pytest.raises(JobError, match="is not empty, and finished work is never written over"):
+        run(pages, pages)
+
+
+def test_a_read_only_output_is_refused_before_anything_is_read(pages, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o555)
+    out = Path("/proc/sys/out") if os.geteuid() == 0 else locked / "out"
+    with pytest.raises(JobError, match=f"{out}: cannot be written to: "):
+        run(pages, out)
+
+
+_LIMITED = """
+import resource, sys
+from pathlib import Path
+from tests.jobs.test_runner import run, shades
+
+async def late(batch, models):
+    if batch["path"][0] == "12.png":  # from here on no file may have more than 100 bytes
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+    return await shades(batch, models)
+
+run(Path(sys.argv[1]), Path(sys.argv[2]), late, part_size=5, in_flight=1)
+"""
+
+
+def test_an_output_that_fills_up_keeps_the_finished_parts(pages, tmp_path):
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, pages, out], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.endswith(f"{out}: cannot be written to (part-00002.parquet): File too large")
+    assert sorted(p.name for p in out.iterdir()) == ["part-00000.parquet", "part-00001.parquet"]
+    assert len(set(pq.read_table(out)["page"].to_pylist())) == 10
+
+
+_INTERRUPTED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from tests.jobs.test_runner import run, shades
+
+async def interrupting(batch, models):
+    if batch["path"][0] == "07.png":
+        for _ in range(int(sys.argv[3])):
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(0)
+        if int(sys.argv[3]) > 1:
+            await asyncio.Event().wait()  # a page that will never be done
+    return await shades(batch, models)
+
+summary = run(Path(sys.argv[1]), Path(sys.argv[2]), interrupting, part_size=5, in_flight=2)
+print(summary.outcome.value)
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_saves_what_is_read(pages, tmp_path, times):
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(_INTERRUPTED), pages, out, str(times)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    document = json.loads((out / "_summary.json").read_text())
+    read = set(pq.read_table(out)["page"].to_pylist())
+    assert document["outcome"] == "interrupted"
+    assert document["records"]["read"] == len(read) < PAGES
+    if times == 1:
+        assert (done.returncode, done.stdout) == (0, "interrupted\n")
+        assert "07.png" in read
+    else:
+        assert done.returncode in (-signal.SIGINT, 130)
+        assert "07.png" not in read
+        assert {f"{i:02d}.png" for i in range(6)} <= read
