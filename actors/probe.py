@@ -150,7 +150,7 @@ def _measure(job: Job) -> Measurement:
 def _execute_ms(job: Job, library: ModuleType, target: ModelObject, gear: Gear) -> float:
     """Median of the card's execution time over a few calls; copies lie outside."""
     batch = _inputs(target.signature, gear)
-    spent = []
+    spent: list[float] = []
     try:
         for _ in range(1 + CALLS):
             before = library.memory(job.device_id).busy_seconds

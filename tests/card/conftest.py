@@ -1,5 +1,6 @@
 """Small real models with their measured footprints, and cards that are stopped after each test."""
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,6 @@ from actors.card import CardActor
 from actors.gears import DYNAMIC_DIMS, INPUT_SHAPE, SECTION, format_gears, format_shapes
 from actors.memory import ASCEND, Sizes, footprint
 from actors.messages import Array, CardOrder, ModelOrder, Reply, Request
-from actors.probe import measure
 from actors.shapes import Gear
 from tests import models
 
@@ -27,7 +27,7 @@ def gears_of(*shapes: tuple[int, ...]) -> tuple[Gear, ...]:
 
 def planned(order: ModelOrder) -> ModelOrder:
     """The order with the footprint that a plan would charge it."""
-    found = measure(order, kind="emulated")
+    found = emulator.calibration(order.path, order.config_path, order.config)
     sizes = Sizes(
         found.weight_bytes, found.workspace_bytes, found.tensor_bytes, dynamic=found.dynamic
     )
@@ -138,11 +138,16 @@ def answer(card: CardActor, model: str, **inputs: Array) -> dict[str, Array]:
     return dict(reply.outputs)
 
 
+@functools.cache
+def engine(path: str) -> ort.InferenceSession:
+    return ort.InferenceSession(
+        str(Path(path).with_suffix(".onnx")), providers=["CPUExecutionProvider"]
+    )
+
+
 def expected(order: ModelOrder, **inputs: Array) -> dict[str, Array]:
     """What the engine says without any card, at exactly these shapes."""
-    session = ort.InferenceSession(
-        str(Path(order.path).with_suffix(".onnx")), providers=["CPUExecutionProvider"]
-    )
+    session = engine(order.path)
     names = [output.name for output in session.get_outputs()]
     native = {
         name: np.ascontiguousarray(array, array.dtype.newbyteorder("="))

@@ -1,0 +1,67 @@
+"""The throw-away process: what it measures, and how its failures come back."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from actors import emulator
+from actors.errors import LoadError
+from actors.messages import ModelOrder
+from actors.probe import measure
+from tests import models
+from tests.card.conftest import gears_of, with_times
+
+
+def test_sizes_and_times_of_every_gear(mlp: ModelOrder) -> None:
+    order = with_times(mlp, 30)
+    own = {**order.config["emulated_card"], "copy_in_ms": "2", "copy_out_ms": "3"}
+    found = measure(replace(order, config={**order.config, "emulated_card": own}), kind="emulated")
+    sizes = emulator.calibration(mlp.path, "", mlp.config)
+    assert found.weight_bytes == sizes.weight_bytes == 2 * (64 * 64 + 64) * 4
+    assert found.workspace_bytes == sizes.workspace_bytes
+    assert found.tensor_bytes == (4 * 64 * 4, 4 * 64 * 4)
+    assert [gear.gear for gear in found.gears] == list(mlp.gears or ())
+    assert [gear.tensor_bytes for gear in found.gears] == [(256, 256), (1024, 1024)]
+    for gear in found.gears:
+        assert 30 <= gear.execute_ms < 60
+        assert (gear.copy_in_ms, gear.copy_out_ms) == (2, 3)
+    assert found.inputs[0].shape == (-1, 64)
+    assert not found.dynamic
+    assert found.library.startswith("emulated mindspore_lite 2.")
+
+
+def test_a_dynamic_model_is_measured_at_its_declared_shape(dynamic: ModelOrder) -> None:
+    found = measure(dynamic, kind="emulated")
+    assert found.dynamic
+    assert [gear.gear for gear in found.gears] == list(gears_of((8, 64)))
+    assert found.workspace_bytes > 0
+
+
+def test_failures_come_back_as_one_clear_error(tmp_path: Path, mlp: ModelOrder) -> None:
+    garbage = models.write_garbage(tmp_path, "garbage")
+    with pytest.raises(LoadError) as caught:
+        measure(ModelOrder("bad", str(garbage)), kind="emulated")
+    assert str(caught.value).startswith(f"card probe: model bad ({garbage}) did not load: ")
+    assert "not an ONNX model" in str(caught.value)
+    with pytest.raises(LoadError, match="measuring took longer than 0[.]001 s"):
+        measure(mlp, kind="emulated", timeout_seconds=0.001)
+    with pytest.raises(LoadError, match=re.escape("not supported yet: measuring on kind ascend")):
+        measure(mlp, kind="ascend")
+
+
+def test_it_works_from_a_script_without_a_main_guard(tmp_path: Path, mlp: ModelOrder) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from actors.messages import ModelOrder\n"
+        "from actors.probe import measure\n"
+        "from actors.shapes import Gear\n"
+        f"order = ModelOrder('mlp', {mlp.path!r}, gears={mlp.gears!r}, config={mlp.config!r})\n"
+        "print(measure(order, kind='emulated').weight_bytes)\n"
+    )
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "33280\n"
