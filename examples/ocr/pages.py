@@ -8,7 +8,6 @@ The letters are Pillow's own font (Aileron, CC0), so no font file is needed.
 
 import argparse
 import json
-import math
 import random
 import shutil
 from collections.abc import Callable
@@ -16,6 +15,8 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 #: A4 upright at 150 dots per inch, and half of it lying.
@@ -152,7 +153,8 @@ def _date(draw: random.Random) -> str:
 def _draw(rows: list[Row], draw: random.Random, path: Path) -> list[dict[str, object]]:
     size = LANDSCAPE if rows[-1].y < LANDSCAPE[1] - MARGIN and len(rows) < 6 else PORTRAIT
     image = Image.new("L", size, 255)
-    canvas, angle = ImageDraw.Draw(image), draw.uniform(-2, 2)
+    canvas = ImageDraw.Draw(image)
+    turn = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), draw.uniform(-2, 2), 1.0)
     truth: list[dict[str, object]] = []
     for row in rows:
         font, right = ImageFont.load_default(row.size), 0.0
@@ -160,21 +162,14 @@ def _draw(rows: list[Row], draw: random.Random, path: Path) -> list[dict[str, ob
             canvas.text((x, row.y), text, fill=draw.randint(0, 60), font=font)
             right = x + font.getlength(text)
         low = row.y + row.size * 1.25
-        corners = [(MARGIN, row.y), (right, row.y), (right, low), (MARGIN, low)]
-        turned = [_turn(x, y, angle, size) for x, y in corners]
-        truth.append({"text": " ".join(text for _, text in row.cells), "box": turned})
-    image = image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=255)
-    image.save(path, compress_level=1)
-    return truth
-
-
-def _turn(x: float, y: float, angle: float, size: tuple[int, int]) -> tuple[float, float]:
-    """Where ``Image.rotate(angle)`` (degrees, counter-clockwise about the centre) puts a point."""
-    turn, across, down = math.radians(angle), x - size[0] / 2, y - size[1] / 2
-    return (
-        size[0] / 2 + across * math.cos(turn) + down * math.sin(turn),
-        size[1] / 2 - across * math.sin(turn) + down * math.cos(turn),
+        corners = [(MARGIN, row.y, 1), (right, row.y, 1), (right, low, 1), (MARGIN, low, 1)]
+        box = (np.array(corners) @ turn.T).round(1).tolist()
+        truth.append({"text": " ".join(text for _, text in row.cells), "box": box})
+    turned = cv2.warpAffine(
+        np.asarray(image), turn, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
+    cv2.imwrite(str(path), turned)
+    return truth
 
 
 def _main() -> None:
