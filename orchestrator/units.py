@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 
-_NUMBER = re.compile(r"\s*(\d{1,40}(?:\.\d{1,40})?)\s*([A-Za-zµ]*)\s*", re.ASCII)
+_NUMBER = re.compile(r"\s*(\d{1,300}(?:\.\d{1,1100})?)\s*([A-Za-zµ]*)\s*", re.ASCII)
 _BYTES = {
     "B": 1,
     **{f"{prefix}iB": 1024 ** (i + 1) for i, prefix in enumerate("KMGTP")},
@@ -31,7 +31,7 @@ def parse_bytes(text: str | int) -> int:
     """
     if isinstance(text, int) and not isinstance(text, bool):
         if text < 0:
-            raise ValueError(f"a size cannot be negative: {text}")
+            raise ValueError(f"cannot be negative, got {text}")
         return text
     value, unit = _split(text, _A_SIZE)
     return -int(-value * _scale(unit, text, _BYTES, _A_SIZE) // 1)
@@ -41,7 +41,7 @@ def format_bytes(nbytes: int) -> str:
     """Three digits or so with a binary unit: ``58.9 MiB``. For people; nothing parses it back."""
     sign, value = ("-", -nbytes) if nbytes < 0 else ("", nbytes)
     for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if round(value / size, 1) >= 1:
+        if value >= size - size // 20480:  # what would read 1024.0 of the unit below
             return f"{sign}{value / size:.1f} {unit}"
     return f"{sign}{value} B"
 
@@ -84,6 +84,8 @@ def exact_seconds(seconds: float) -> str:
 
 def _split(text: str | float, wanted: str) -> tuple[Fraction, str]:
     match = _NUMBER.fullmatch(str(text))
+    if str(text).strip().startswith("-"):
+        raise ValueError(f"cannot be negative, got {text!r}")
     if not match:
         raise ValueError(f"expected {wanted}, got {text!r}")
     return Fraction(match[1]), match[2]

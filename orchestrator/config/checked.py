@@ -40,6 +40,7 @@ class Checked:
             if not removed:
                 return None
             self._removed.update(loc for loc in removed if loc)
+            self._removed.update(finding.meant for finding in findings if finding.meant)
 
     def add(self, findings: Iterable[Finding]) -> None:
         """Note what was found, but for what only follows from a field that was taken out."""
@@ -72,8 +73,14 @@ def _field_of_model(place: Loc) -> Loc:
 
 
 def _whole_field(loc: Loc) -> Loc:
-    """``loc`` up to the first list on the way, for taking out an item would renumber the others."""
+    """The part of ``loc`` that can go without making anything else wrong.
+
+    Up to the first list on the way, for taking out an item would renumber the others; and shapes as
+    a whole, for it holds exactly one of several fields.
+    """
     start = 2 if loc[:1] == ("models",) else 0
+    if _field_of_model(loc)[:1] == ("shapes",):
+        return loc[:3]
     for end in range(start, len(loc)):
         if isinstance(loc[end], int):
             return loc[:end]

@@ -61,7 +61,7 @@ def _counts(model: ModelSpec, cards: Cards) -> Iterator[Finding]:
     if most > cards.count:
         yield Finding(
             ("replicas",),
-            f"{most} is more than the {cards.count} cards there are (one replica for each card)",
+            f"{most} replicas, and cards.count is {cards.count}: each replica needs its own card",
         )
     for number, slot in enumerate(model.cards):
         node, index = slot_parts(slot) or ("", 0)

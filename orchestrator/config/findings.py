@@ -15,13 +15,15 @@ class Finding:
     """One problem: where, and a sentence.
 
     ``unsupported``: nothing is wrong, the feature does not exist yet. ``names_field``: the sentence
-    itself names the last part of the place.
+    itself names the last part of the place. ``meant``: the place of the field that a misspelt one
+    was probably meant for.
     """
 
     loc: Loc
     text: str
     unsupported: bool = False
     names_field: bool = False
+    meant: Loc | None = None
 
     def place(self, data: object) -> str:
         """The place for people, with the name that ``data`` gives a model."""

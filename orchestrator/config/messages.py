@@ -31,10 +31,10 @@ _WANTED = {
     "dict_type": "expected a mapping (name: value)",
     "model_type": "expected a mapping (field: value)",
     "model_attributes_type": "expected a mapping (field: value)",
-    "greater_than": "must be more than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be more than {gt:.12g}",
+    "greater_than_equal": "must be at least {ge:.12g}",
+    "less_than": "must be less than {lt:.12g}",
+    "less_than_equal": "must be at most {le:.12g}",
     "string_pattern_mismatch": (
         "must be letters, digits, '_', '.' and '-', and begin with a letter, a digit or '_'"
     ),
@@ -47,7 +47,6 @@ def findings_of(error: ValidationError, root: type[BaseModel]) -> list[Finding]:
     A field that is missing because its name was misspelt is one problem, not two.
     """
     found: list[Finding] = []
-    guessed: set[Loc] = set()
     for detail in error.errors(include_url=False):
         loc: Loc = tuple(part for part in detail["loc"] if part != "[key]")
         cause = detail.get("ctx", {}).get("error")
@@ -56,17 +55,23 @@ def findings_of(error: ValidationError, root: type[BaseModel]) -> list[Finding]:
         elif detail["type"] == "missing":
             found.append(Finding(loc, _MISSING))
         elif detail["type"] == "extra_forbidden":
-            known = _fields_at(root, loc[:-1])
-            found.append(_unknown(loc, known))
-            guessed.add((*loc[:-1], nearest(str(loc[-1]), known)))
+            found.append(_unknown(loc, _fields_at(root, loc[:-1])))
         else:
             found.append(Finding(loc, _text(detail, cause)))
-    return [finding for finding in found if finding.text != _MISSING or finding.loc not in guessed]
+    meant = {finding.meant for finding in found}
+    return [finding for finding in found if finding.text != _MISSING or finding.loc not in meant]
 
 
 def _unknown(loc: Loc, known: list[str]) -> Finding:
-    hint = did_you_mean(str(loc[-1]), known) or f" (there are: {', '.join(sorted(known))})"
-    return Finding(loc, f"unknown field {str(loc[-1])!r}{hint}", names_field=True)
+    word = str(loc[-1])
+    guess = nearest(word, known)
+    hint = did_you_mean(word, known) or f" (there are: {', '.join(sorted(known))})"
+    return Finding(
+        loc,
+        f"unknown field {word!r}{hint}",
+        names_field=True,
+        meant=(*loc[:-1], guess) if guess else None,
+    )
 
 
 def _text(detail: ErrorDetails, cause: object) -> str:

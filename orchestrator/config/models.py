@@ -243,8 +243,8 @@ class ModelSpec(Section):
         if self.cards and self.replicas.min > len(set(self.cards)):
             yield Finding(
                 ("replicas",),
-                f"{self.replicas.min} replicas cannot be placed on the {len(set(self.cards))} "
-                "slots that cards lists (one replica for each card)",
+                f"{self.replicas.min} replicas, and cards lists {len(set(self.cards))}: each "
+                "replica needs its own card",
             )
 
     def shape_findings(self) -> Iterator[Finding]:

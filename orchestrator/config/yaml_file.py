@@ -74,6 +74,7 @@ def _compose(text: str) -> Node | None:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join((error.problem or error.context or "is not YAML").split())
+        problem = problem.removeprefix("but ")
         raise YamlError(f"is not YAML: {problem}", mark.line + 1 if mark else None) from error
     except (YAMLError, RecursionError) as error:
         problem = " ".join(str(error).split())
