@@ -86,6 +86,11 @@ def _usable(array: Array, shape: Shape) -> bool:
 def _fill(
     target: Array, parts: Sequence[Array], axis: int | None, pads: Sequence[tuple[int, float]]
 ) -> None:
+    if not pads and axis is not None:
+        at = sum(part.shape[axis] for part in parts)
+        np.concatenate(parts, axis=axis, out=target[span(axis, 0, at)])
+        target[span(axis, at, None)] = 0
+        return
     at = 0
     for part in parts:
         place = target
@@ -95,5 +100,5 @@ def _fill(
         for pad_axis, value in pads:
             place[span(pad_axis, part.shape[pad_axis], None)] = value
         place[tuple(slice(0, size) for size in part.shape)] = part
-    if axis is not None and at < target.shape[axis]:
+    if axis is not None:
         target[span(axis, at, None)] = 0

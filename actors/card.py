@@ -21,7 +21,6 @@ from actors.errors import (
     InvalidRequestError,
     LoadError,
     NotServingError,
-    OrchestratorError,
     PredictError,
 )
 from actors.lite import LiteCard, ModelObject, library_name, load_library
@@ -91,13 +90,14 @@ class CardActor:
             self._order = order
         try:
             objects = self._build(order)
-        except OrchestratorError:
             with self._lock:
-                self._move(CardState.FAILED, order.slot)
+                self._move(CardState.READY, order.slot)
+                self._start_threads(order, objects)
+        except BaseException:  # whatever it was, the process is of no further use
+            with self._lock:
+                if self._state is CardState.LOADING:
+                    self._move(CardState.FAILED, order.slot)
             raise
-        with self._lock:
-            self._move(CardState.READY, order.slot)
-            self._start_threads(order, objects)
         signatures = {name: served.signature for name, served in self._models.items()}
         seconds = time.monotonic() - started
         return LoadReport(self._identity, signatures, self.memory(), seconds)
@@ -231,8 +231,11 @@ class CardActor:
             served = ServedModel(model, objects[0].signature, order.slot)
             for index, target in enumerate(objects):
                 served.warm_up(target, every_gear=index == 0)
-        except (ValueError, PredictError) as error:
-            raise LoadError(order.slot, model.name, model.path, f"warm-up: {error}") from error
+        except ValueError as error:
+            raise LoadError(order.slot, model.name, model.path, str(error)) from error
+        except PredictError as error:
+            problem = f"its first run failed: {error.problem}"
+            raise LoadError(order.slot, model.name, model.path, problem) from error
         self._models[model.name] = served
 
     def _start_threads(self, order: CardOrder, objects: Mapping[str, list[ModelObject]]) -> None:

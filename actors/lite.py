@@ -28,8 +28,8 @@ T = TypeVar("T")
 LIBRARY_ERRORS = (RuntimeError, TypeError, ValueError)
 
 
-class LibraryMissingError(CardError):
-    """The library that a card kind needs cannot be imported in this process."""
+class LibraryError(CardError):
+    """The library that a card kind needs cannot be used in this process."""
 
     def __init__(self, kind: str, problem: str, cure: str) -> None:
         super().__init__(kind, problem, cure)
@@ -53,7 +53,8 @@ def load_library(
     """Import the library of a card kind; for ``emulated`` also set up the card (all but ``kind``).
 
     Raises:
-        LibraryMissingError: it cannot be imported; says how to install it.
+        LibraryError: it cannot be imported (says how to install it), or it has no such
+            release or card.
     """
     if kind != "emulated":
         return _import(
@@ -67,9 +68,12 @@ def load_library(
     )
     cards = device_id + 1
     options = {} if release is None else {"release": release}
-    library.configure(
-        [capacity_bytes] * cards, rule=rule, overheads=[overhead_bytes] * cards, **options
-    )
+    try:
+        library.configure(
+            [capacity_bytes] * cards, rule=rule, overheads=[overhead_bytes] * cards, **options
+        )
+    except ValueError as error:
+        raise LibraryError(kind, str(error), "Change the card's settings") from error
     return library
 
 
@@ -83,7 +87,7 @@ def _import(kind: CardKind, name: str, cure: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise LibraryMissingError(kind, str(error), cure) from error
+        raise LibraryError(kind, str(error), cure) from error
 
 
 class LiteCard:

@@ -55,7 +55,7 @@ def measure(
 
     Raises:
         LoadError: the model does not load or run, the process died, or it took too long.
-        LibraryMissingError: the library of this card kind is not installed.
+        LibraryError: the library of this card kind is not installed.
     """
     if kind != "emulated":
         raise LoadError(

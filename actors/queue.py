@@ -17,11 +17,12 @@ from actors.shapes import Bucket
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Entry(Generic[T]):
-    """One request, or one piece of a large one, waiting for its batch.
+    """One request, or one piece of a large one, waiting for its batch. Never changed.
 
-    ``limit`` is the most rows of a batch of this bucket; ``rows`` never exceeds it.
+    ``limit`` is the most rows of a batch of this bucket; ``rows`` never exceeds it. (Not frozen:
+    making a frozen one takes several times as long, and there is one for every request.)
     """
 
     model: str

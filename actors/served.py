@@ -60,7 +60,7 @@ class Call:
         self._done.wait()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Ticket:
     """One request on its way: its pieces, and what became of them."""
 

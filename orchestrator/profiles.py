@@ -256,7 +256,7 @@ def measured_sizes(measurement: Measurement) -> Sizes:
     return Sizes(
         weights=measurement.weight_bytes,
         workspace=measurement.workspace_bytes,
-        tensors=measurement.largest.tensor_bytes,
+        tensors=measurement.tensor_bytes,
         object_bytes=measurement.object_bytes,
         streams=measurement.streams,
         dynamic=measurement.dynamic,
