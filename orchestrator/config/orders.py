@@ -4,7 +4,7 @@ from actors.gears import DYNAMIC_DIMS, INPUT_SHAPE, SECTION, format_gears, forma
 from actors.messages import CardKind, ModelOrder
 from actors.shapes import Gear
 from orchestrator.config.cards import Sharing
-from orchestrator.config.lite_file import lite_shapes
+from orchestrator.config.lite_file import config_path, lite_shapes
 from orchestrator.config.models import EMULATED_SECTION, EmulatedTimes, ModelSpec
 from orchestrator.config.shapes import Shapes
 from orchestrator.errors import DeploymentError
@@ -65,7 +65,7 @@ def _config(model: ModelSpec, shapes: Shapes | None) -> dict[str, dict[str, str]
         input_shape, dynamic_dims = format_gears(shapes.combinations)
         keys = config.setdefault(SECTION, {})
         keys[INPUT_SHAPE] = input_shape
-        if dynamic_dims:
+        if dynamic_dims or config_path(model) is not None:  # else the file's would stay in force
             keys[DYNAMIC_DIMS] = dynamic_dims
     emulated = _times(model.emulated) if model.emulated else {}
     if shapes is not None and shapes.dynamic is not None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.gears import config_gears, parse_sections
 from actors.memory import ASCEND, EXACT
 from actors.messages import ModelOrder
 from actors.shapes import BatchRule, Gear, Padding
@@ -98,6 +99,18 @@ def test_a_fixed_shape_goes_to_the_library_and_cpu_shares_nothing():
     assert order.config == {"ascend_context": {"input_shape": "x:[1,3,32,32]"}}
     assert not order.share_weights
     assert not order.share_workspace
+
+
+def test_one_gear_takes_the_place_of_the_dims_in_the_file(tmp_path):
+    (tmp_path / "det.onnx").touch()
+    (tmp_path / "det.ini").write_text("[ascend_context]\ninput_shape=x:[-1,3]\ndynamic_dims=[4]\n")
+    (tmp_path / "d.yaml").write_text(
+        "name: one\ncards: {kind: emulated}\nmodels: [{name: det, path: det.mindir}]\n"
+    )
+    (order,) = load_deployment(tmp_path / "d.yaml").orders()
+    sections = parse_sections((tmp_path / "det.ini").read_text())
+    merged = {key: sections.get(key, {}) | dict(keys) for key, keys in order.config.items()}
+    assert config_gears(merged) == (Gear((("x", (4, 3)),)),)
 
 
 def test_a_relative_path_starts_at_the_file(monkeypatch, tmp_path):
