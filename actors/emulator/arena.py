@@ -14,7 +14,7 @@ and its sessions opened again in it.
 import ctypes
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -161,11 +161,6 @@ def release() -> None:
 def is_workspace_full(error: Exception) -> bool:
     """Whether a run failed because its arena was full. The type says nothing: ask the text."""
     return "Available memory of" in str(error)
-
-
-def output_names(engine: Engine) -> Sequence[str]:
-    """Names of the outputs in the model's order."""
-    return [output.name for output in engine._session.get_outputs()]
 
 
 def engine_version() -> str:

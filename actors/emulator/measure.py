@@ -5,7 +5,7 @@ call that tells an arena's peak: run once in a huge arena, ask the kernel which 
 then confirm in an arena of that size and add 3 % until three runs succeed.
 
 Inputs are random but seeded: floats in [0, 1), integers and booleans 0 or 1, which are safe as
-indices and as masks. A second run with zeros finds outputs whose shape depends on the data.
+indices and as masks.
 """
 
 import ctypes
@@ -24,11 +24,10 @@ from actors.emulator import arena
 
 Array = arena.Array
 Feeds = Mapping[str, Array]
-Shapes = Mapping[str, tuple[int, ...]]
 
 PAGE = 4096
 #: Arenas to look for the peak in. The engine's own tables take a 32nd of an arena: start small.
-_WIDE = (64 << 20, 512 << 20, arena.LARGEST)
+_WIDE = (512 << 20, arena.LARGEST)
 _TRIES = 40
 
 
@@ -52,36 +51,50 @@ def measure(path: Path, feeds: Feeds, *, bound: bool) -> dict[str, Any]:
     With ``bound`` the outputs lie outside the arena, as they do in a card that keeps a buffer for
     them; outputs whose shape depends on the data cannot be bound.
     """
-    wide, full = _first_run(path, feeds)
-    blank = _run_in(wide, path, {name: np.zeros_like(array) for name, array in feeds.items()})
-    steady = bound and all(full[name].shape == blank[name].shape for name in full)
-    targets = {name: np.empty_like(array) if steady else None for name, array in full.items()}
-    need = _settle(path, feeds, targets, _touched(wide, path, feeds, targets))
+    outputs = _outputs(path, feeds)
+    try:
+        need = _need(path, feeds, {name: a if bound else None for name, a in outputs.items()})
+    except Exception:
+        if not bound:
+            raise
+        bound, need = False, _need(path, feeds, dict.fromkeys(outputs))
     return {
         "workspace": need,
-        "bound": steady,
-        "outputs": [[name, array.dtype.name, list(array.shape)] for name, array in full.items()],
+        "bound": bound,
+        "outputs": [[name, array.dtype.name, list(array.shape)] for name, array in outputs.items()],
     }
 
 
-def _first_run(path: Path, feeds: Feeds) -> tuple[int, dict[str, Array]]:
-    """The first size of arena that is large enough, and the outputs."""
-    for size in _WIDE[:-1]:
+def _outputs(path: Path, feeds: Feeds) -> dict[str, Array]:
+    """The outputs of a run without an arena."""
+    options = ort.SessionOptions()
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def _peak(path: Path, feeds: Feeds, targets: Mapping[str, Array | None]) -> int:
+    """Bytes up to the highest page that one run touches in an arena of its own.
+
+    The arena must be at least twice as large: its unused end is then larger than any hole before
+    it, and the engine, which takes the smallest chunk that fits, leaves it for last.
+    """
+    for size in _WIDE:
         try:
-            return size, _run_in(size, path, feeds)
+            found = _touched(size, path, feeds, targets)
         except Exception as error:
-            if not arena.is_workspace_full(error):
+            if size == _WIDE[-1] or not arena.is_workspace_full(error):
                 raise
-    return _WIDE[-1], _run_in(_WIDE[-1], path, feeds)
-
-
-def _run_in(size: int, path: Path, feeds: Feeds) -> dict[str, Array]:
-    engine = arena.Arena(size).open(path)
-    return engine.run(feeds, dict.fromkeys(arena.output_names(engine)))
+        else:
+            if found <= size // 2:
+                return found
+    return found
 
 
 def _touched(size: int, path: Path, feeds: Feeds, targets: Mapping[str, Array | None]) -> int:
-    """Bytes up to the highest page that one run touches in an arena of its own."""
     lines: list[str] = []
     ort.set_default_logger_callback(lambda *record: lines.append(record[-1]), 1)
     try:
@@ -106,13 +119,18 @@ def _extent(line: str) -> int:
     return first - low + (int(touched[-1]) + 1) * PAGE if touched.size else PAGE
 
 
-def _settle(path: Path, feeds: Feeds, targets: Mapping[str, Array | None], need: int) -> int:
-    """One run is a lower bound: fragmentation can ask for a little more."""
+def _need(path: Path, feeds: Feeds, targets: Mapping[str, Array | None]) -> int:
+    """One run is a lower bound: fragmentation can ask for a little more.
+
+    One of the runs is with zeros, to meet outputs whose shape depends on the data.
+    """
+    zeros = {name: np.zeros_like(array) for name, array in feeds.items()}
+    need = _peak(path, feeds, targets)
     for _ in range(_TRIES):
         engine = arena.Arena(need).open(path)
         try:
-            for _ in range(3):
-                engine.run(feeds, targets)
+            for values in (feeds, zeros, feeds):
+                engine.run(values, targets)
         except Exception as error:
             if not arena.is_workspace_full(error):
                 raise
