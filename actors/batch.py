@@ -73,13 +73,12 @@ def cut(rule: BatchRule, outputs: Arrays, rows: Sequence[int], held: int) -> lis
 
 
 def _usable(array: Array, shape: Shape) -> bool:
-    flags = array.flags
     return (
-        array.shape == shape
-        and flags.c_contiguous
-        and flags.aligned
+        type(array) is np.ndarray
+        and array.shape == shape
+        and array.flags.c_contiguous
+        and array.flags.aligned
         and array.dtype.isnative
-        and type(array) is np.ndarray
     )
 
 

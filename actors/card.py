@@ -38,7 +38,7 @@ from actors.messages import (
 )
 from actors.queue import CardQueue
 from actors.served import Call, Piece, PieceEntry, ServedModel, Ticket
-from actors.shapes import check_rule
+from actors.shapes import Array, check_rule
 
 #: Which states may follow which. A card's process loads once: there is no way back.
 FOLLOWS: Mapping[CardState, frozenset[CardState]] = {
@@ -140,7 +140,7 @@ class CardActor:
                 name: served.counters.stats(self._queue.queued(name))
                 for name, served in self._models.items()
             }
-            state = self._state
+            state, running = self._state, self._queue.running
         return CardStats(
             slot=self._slot,
             state=state,
@@ -148,6 +148,7 @@ class CardActor:
             models=models,
             uptime_seconds=time.monotonic() - self._started,
             busy_share=self._busy_share(),
+            running=running,
         )
 
     def memory(self) -> MemoryReport:
@@ -255,14 +256,27 @@ class CardActor:
         """The life of one Model object's thread."""
         served = self._models[name]
         buffers = scratch(served.signature)
-        while batch := self._next_batch(name):
-            started = time.monotonic()
-            try:
-                served.run(target, buffers, batch)
-            except Exception as error:
-                for entry in batch:
-                    entry.item.ticket.error = PredictError(self._slot, name, repr(error))
-            self._finish(served, batch, started)
+        while self._serve_one(served, target, buffers):
+            pass
+
+    def _serve_one(
+        self, served: ServedModel, target: ModelObject, buffers: Mapping[str, Array]
+    ) -> bool:
+        """Wait for a batch and run it; False when the card was stopped.
+
+        A function of its own, so that a thread that waits holds no arrays of its last batch.
+        """
+        batch = self._next_batch(served.name)
+        if not batch:
+            return False
+        started = time.monotonic()
+        try:
+            served.run(target, buffers, batch)
+        except Exception as error:
+            for entry in batch:
+                entry.item.ticket.error = PredictError(self._slot, served.name, repr(error))
+        self._finish(served, batch, started)
+        return True
 
     def _next_batch(self, name: str) -> list[PieceEntry]:
         """Wait for a batch of one model; empty when the card was stopped."""

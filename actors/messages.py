@@ -163,7 +163,10 @@ class ModelStats:
 
 @dataclass(frozen=True)
 class CardStats:
-    """One card's state and counters. ``busy_share`` is None where the library does not tell."""
+    """One card's state and counters. ``busy_share`` is None where the library does not tell.
+
+    ``running``: batches that Model objects work on now.
+    """
 
     slot: str
     state: CardState
@@ -171,6 +174,7 @@ class CardStats:
     models: Mapping[str, ModelStats]
     uptime_seconds: float
     busy_share: float | None = None
+    running: int = 0
 
 
 @dataclass(frozen=True)

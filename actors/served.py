@@ -215,7 +215,7 @@ class ServedModel:
     def _placed(self, inputs: Arrays) -> tuple[int, Bucket, int]:
         """Rows, bucket and row limit of a request; looked up where the same shapes came before."""
         try:
-            seen = tuple((name, a.shape, a.dtype) for name, a in inputs.items())
+            seen = tuple((name, type(a), a.shape, a.dtype) for name, a in inputs.items())
             return self._known[seen]
         except (AttributeError, KeyError, TypeError):
             rows = check(self.signature, self._rule, self.name, inputs)

@@ -10,6 +10,7 @@ import pytest
 
 from actors.card import CardActor
 from actors.errors import (
+    CardError,
     DoesNotFitError,
     InvalidRequestError,
     LoadError,
@@ -171,6 +172,28 @@ def test_requests_of_many_callers_are_joined(load: Load, mlp: ModelOrder) -> Non
     assert card.stats().models["mlp"].batches <= 5
 
 
+def test_waiting_for_company_ends_when_the_card_falls_idle(
+    load: Load, mlp: ModelOrder, conv: ModelOrder
+) -> None:
+    patient = replace(mlp, batching=BatchRule(max_wait=60.0))
+    card = load(with_times(conv, 300), patient)
+    image = np.zeros((2, 3, 16, 16), np.float32)
+    started = time.monotonic()
+    with ThreadPoolExecutor(3) as pool:
+        busy = pool.submit(answer, card, "conv", x=image)
+        while not card.stats().running and not busy.done():
+            pass
+        first = pool.submit(answer, card, "mlp", x=rows(1))
+        while not card.stats().models["mlp"].queued and not busy.done():
+            pass
+        second = pool.submit(answer, card, "mlp", x=rows(2))
+        for future in (busy, first, second):
+            future.result()
+    assert time.monotonic() - started < 30, "the wait ended with the batch that ran, not at 60 s"
+    stats = card.stats().models["mlp"]
+    assert (stats.requests, stats.batches, stats.padded_rows) == (2, 1, 1)
+
+
 def test_a_bad_request_fails_alone(load: Load, mlp: ModelOrder) -> None:
     card = load(mlp)
     good, bad = {"x": rows(1)}, {"x": np.zeros((1, 64))}
@@ -316,6 +339,17 @@ def test_what_is_wrong_with_an_order_is_said(mlp: ModelOrder, conv: ModelOrder) 
     assert "the declared shapes name image; the inputs are x" in load_error(named)
     axis = replace(conv, batching=BatchRule(axis=4))
     assert "batching.axis is 4 and input x has 4 dimensions" in load_error(axis)
+
+
+def test_a_card_that_cannot_be_is_refused(mlp: ModelOrder) -> None:
+    card = CardActor()
+    with pytest.raises(CardError, match=r"cannot be used here: not supported yet: release 1\.0"):
+        card.load(card_order(mlp, release="1.0"))
+    assert card.stats().state is CardState.FAILED
+    card = CardActor()
+    card.identify("node", "77", 77)
+    with pytest.raises(CardError, match="device_id 77 is out of range: this process sees"):
+        card.load(replace(card_order(mlp), kind="ascend"))
 
 
 def test_open_dimensions_must_be_declared(dynamic: ModelOrder) -> None:

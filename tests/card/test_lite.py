@@ -1,6 +1,7 @@
 """The library's sharp edges: files, groups, shapes and layouts, each caught before it cuts."""
 
 import importlib.util
+import pickle
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +123,8 @@ def test_a_library_that_is_not_there_says_how_to_get_it() -> None:
         caught.value
     )
     assert "Install the vendor's MindSpore Lite wheel" in str(caught.value)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value)
 
 
 @pytest.mark.ascend
