@@ -16,7 +16,7 @@ CLS_BATCHES = (1, 8)
 #: Height of one line for the recognizer; for each width the batches it is compiled for. Wider
 #: batches would enlarge its workspace: each gear is at most 1280 pixels of line.
 REC_HEIGHT = 48
-REC_BATCHES = {160: (1, 2, 4), 320: (1, 2, 4), 480: (1, 2), 640: (1, 2), 960: (1,), 1280: (1,)}
+REC_BATCHES = {160: (1, 4), 320: (1, 4), 640: (1, 2), 960: (1,), 1280: (1,)}
 
 
 def gears() -> dict[str, tuple[Gear, ...]]:

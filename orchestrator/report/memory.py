@@ -1,60 +1,80 @@
-"""What is in a card's memory, as a table: planned, measured, and without sharing."""
+"""What is in the memory of each card, as a table: planned, measured, and without sharing."""
 
 from collections.abc import Iterable
 
 from rich.table import Table
 
 from actors.memory import CardMemory
-from actors.messages import MemoryReport
+from orchestrator.placement import DeploymentPlan
+from orchestrator.runtime.status import Status
 from orchestrator.units import format_bytes
 
-_PARTS = ("overhead", "weights", "workspace", "private", "io", "objects")
-_TITLES = (
-    "overhead",
-    "weights",
-    "shared workspace",
-    "private workspaces",
-    "inputs, outputs",
-    "objects",
-)
+#: Parts of a card's memory and their titles.
+_PARTS = {
+    "overhead": "overhead",
+    "weights": "weights",
+    "workspace": "shared workspace",
+    "private": "private workspaces",
+    "io": "inputs, outputs",
+    "objects": "objects",
+}
 
 
-def memory_table(reports: Iterable[MemoryReport]) -> Table:
-    """One row for each card and view; parts that are zero everywhere are left out."""
-    listed = list(reports)
-    views = [(report, *view) for report in listed for view in _views(report)]
-    shown = [part for part in _PARTS if any(getattr(memory, part) for _, _, memory in views)]
+def memory_table(plan: DeploymentPlan, status: Status) -> Table:
+    """Three rows for each card; parts that are zero everywhere are left out."""
+    cards = [(card, _views(plan, status, card.slot)) for card in status.cards]
+    everything = [memory for _, views in cards for _, memory in views if memory is not None]
+    shown = [part for part in _PARTS if any(getattr(memory, part) for memory in everything)]
     table = Table("card", "bytes")
-    for part in shown:
-        table.add_column(_TITLES[_PARTS.index(part)], justify="right")
-    table.add_column("total", justify="right")
-    table.add_column("of", justify="right")
-    for report, title, memory in views:
-        parts = [format_bytes(getattr(memory, part)) for part in shown]
-        capacity = format_bytes(report.capacity_bytes - report.reserve_bytes)
-        table.add_row(report.slot, title, *parts, format_bytes(memory.total), capacity)
+    for title in [*(_PARTS[part] for part in shown), "total", "card has"]:
+        table.add_column(title, justify="right")
+    for card, views in cards:
+        for title, memory in views:
+            numbers = _numbers(memory, shown)
+            table.add_row(card.slot, title, *numbers, format_bytes(card.capacity_bytes))
+        table.add_section()
     return table
 
 
-def memory_json(report: MemoryReport) -> dict[str, object]:
-    """The same for a document: bytes by part, and what the process and the engine take."""
-    views = {title: _parts(memory) for title, memory in _views(report)}
-    return {
-        "card": report.slot,
-        "capacity_bytes": report.capacity_bytes,
-        "reserve_bytes": report.reserve_bytes,
-        **views,
-        "resident_bytes": report.resident_bytes,
-        "engine_bytes": report.engine_bytes,
-    }
+def card_documents(plan: DeploymentPlan, status: Status) -> list[dict[str, object]]:
+    """The same for the run summary, with what each card's models answered."""
+    found: list[dict[str, object]] = []
+    for card in status.cards:
+        replicas = [replica for replica in status.replicas if replica.slot == card.slot]
+        views = {
+            f"{title.replace(' ', '_')}_bytes": None if memory is None else _by_part(memory)
+            for title, memory in _views(plan, status, card.slot)
+        }
+        found.append(
+            {
+                "card": card.slot,
+                "state": card.state,
+                "restarts": card.restarts,
+                "capacity_bytes": card.capacity_bytes,
+                **views,
+                "resident_bytes": card.resident_bytes,
+                "busy_share": card.busy_share,
+                "requests": {replica.model: replica.requests for replica in replicas},
+                "batches": {replica.model: replica.batches for replica in replicas},
+            }
+        )
+    return found
 
 
-def _views(report: MemoryReport) -> list[tuple[str, CardMemory]]:
-    views = [("planned", report.planned)]
-    if report.measured is not None:
-        views.append(("measured", report.measured))
-    return [*views, ("without_sharing", report.unshared)]
+def _views(plan: DeploymentPlan, status: Status, slot: str) -> list[tuple[str, CardMemory | None]]:
+    (card,) = (card for card in status.cards if card.slot == slot)
+    return [
+        ("planned", plan.memory(slot)),
+        ("measured", card.measured),
+        ("without sharing", plan.unshared(slot)),
+    ]
 
 
-def _parts(memory: CardMemory) -> dict[str, int]:
+def _numbers(memory: CardMemory | None, parts: Iterable[str]) -> list[str]:
+    if memory is None:
+        return ["-" for _ in parts] + ["-"]
+    return [*(format_bytes(getattr(memory, part)) for part in parts), format_bytes(memory.total)]
+
+
+def _by_part(memory: CardMemory) -> dict[str, int]:
     return {part: getattr(memory, part) for part in _PARTS} | {"total": memory.total}

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -46,8 +45,13 @@ Pipeline = Callable[[Columns, Any], Awaitable[Mapping[str, Array]]]
 class Source(Protocol):
     """Where records come from. Names are unique, and the same each time."""
 
-    names: Sequence[str]
-    ignored: int
+    @property
+    def names(self) -> Sequence[str]:
+        """The records."""
+
+    @property
+    def ignored(self) -> int:
+        """Files that lie there and are no records."""
 
     def read(self, name: str) -> Columns:
         """One record as columns of length one; raises JobError if that cannot be. Thread-safe."""
@@ -55,8 +59,6 @@ class Source(Protocol):
 
 class Sink(Protocol):
     """Where parts go. Every method raises JobError when it cannot write."""
-
-    folder: Path
 
     def write_part(self, finished: Finished[pa.Table]) -> WrittenPart:
         """Make a part's file appear, whole."""

@@ -1,0 +1,75 @@
+"""A batch job as it is shown: progress, how it ended, and what the summary says of the cards."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator.facade import Orchestrator
+from orchestrator.jobs import JobSummary, Outcome
+from orchestrator.report.memory import card_documents
+from orchestrator.report.progress import job_progress
+from orchestrator.runtime.io.images import ImageFolder
+from orchestrator.runtime.io.parquet import REJECTS, ParquetFolder
+from orchestrator.runtime.runner import JobOptions, Pipeline, run_job
+
+#: Rejects named on the screen; the rejects file has all of them.
+_NAMED = 10
+
+
+def run_shown(
+    running: Orchestrator,
+    pipeline: Pipeline,
+    source: ImageFolder,
+    sink: ParquetFolder,
+    options: JobOptions,
+    console: Console,
+) -> JobSummary:
+    """Run a job on a deployment that runs, show its progress, and say how it ended.
+
+    Raises:
+        OrchestratorError: see ``run_job``.
+    """
+    with job_progress(console) as on_progress:
+        summary = run_job(
+            source,
+            pipeline,
+            running.models,
+            sink,
+            options,
+            on_progress=on_progress,
+            describe=lambda: describe(running),
+        )
+    for line in outcome_lines(summary, sink.folder):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return summary
+
+
+def outcome_lines(summary: JobSummary, folder: Path) -> list[str]:
+    """What a run ends with, for people."""
+    rate = f"{summary.seconds:.1f} s, {summary.records_per_second:.2f} records/s"
+    lines = [f"{summary.read} of {summary.total} records read into {folder} in {rate}"]
+    if summary.outcome is Outcome.INTERRUPTED:
+        lines[0] = f"interrupted: {lines[0]}"
+    if summary.rejects:
+        lines.append(f"{len(summary.rejects)} set aside, see {folder / REJECTS}:")
+        lines += [f"  {reject.record}: {reject.reason}" for reject in summary.rejects[:_NAMED]]
+    if summary.ignored_files:
+        lines.append(f"{summary.ignored_files} files of the input are no images")
+    return lines
+
+
+def describe(running: Orchestrator) -> dict[str, Any]:
+    """Plan and cards for the run summary."""
+    plan, status = running.plan, running.status()
+    return {
+        "deployment": plan.deployment.name,
+        "models": {
+            model.name: {"path": model.path, "version": model.version}
+            for model in plan.deployment.models
+        },
+        "plan": plan.plan.to_dict(),
+        "cards": card_documents(plan, status),
+        "answered": {model.model: model.answered for model in status.models},
+        "set_aside_requests": list(status.set_aside),
+    }
