@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from actors.memory import CardMemory, apart
+from actors.memory import CardMemory
 from orchestrator.inventory import Card
 from orchestrator.placement.groups import Group, World
 from orchestrator.placement.problem import Model
@@ -69,7 +69,7 @@ def joined(tally: Tally, models: Iterable[Model]) -> Tally:
     sharing, lone, held = tally.sharing, tally.lone, [*tally.models]
     for model in models:
         sharing = sharing.plus(model.footprint)
-        lone = lone.plus(apart(model.footprint))
+        lone = lone.plus(model.lone_footprint)
         held.append(model)
     card = tally.card
     share = sharing.total <= card.usable_bytes and late(card, held) is None

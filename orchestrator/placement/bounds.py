@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.inventory import Card
 from orchestrator.placement.groups import World
 from orchestrator.placement.problem import Model
 
@@ -46,7 +47,8 @@ def cards_bounds(world: World, scale: float) -> list[Bound]:
     ]
     if any(copy.count < 0 for copy in copies):
         return [Bound("replicas", math.inf)]
-    room = max(card.usable_bytes - card.overhead_bytes for card in world.cards)
+    usable = {index for group in world.groups for index in group.allowed}
+    room = max((_bytes_for_models(world.cards[index]) for index in usable), default=0)
     work = sum(_least_work(model) for model in world.models) * scale
     rooms = sorted((world.room(card) for card in world.cards), reverse=True)
     return [
@@ -89,6 +91,10 @@ def _largest_scale(world: World, high: float) -> float:
 
 def _possible(world: World, scale: float) -> bool:
     return min_cards_bound(world, scale).value <= len(world.cards)
+
+
+def _bytes_for_models(card: Card) -> int:
+    return card.usable_bytes - card.overhead_bytes
 
 
 def _always(model: Model) -> int:

@@ -32,8 +32,8 @@ class Split:
     card_price: dict[str, float]
 
 
-def split_loads(world: World, tallies: Sequence[Tally]) -> Split:
-    """The split with the largest alpha; within it, cards as evenly busy as the program sees."""
+def split_loads(world: World, tallies: Sequence[Tally], *, balance: bool = True) -> Split:
+    """The split with the largest alpha; with ``balance``, cards as evenly busy as that allows."""
     demanded = [model for model in world.models if model.work > 0]
     if not demanded:
         return Split(None, {}, {}, {})
@@ -41,9 +41,12 @@ def split_loads(world: World, tallies: Sequence[Tally]) -> Split:
     if {model for model, _ in pairs} != set(range(len(demanded))):
         return Split(0.0, {}, {}, {})
     program = _Program(world, demanded, tallies, pairs)
-    alpha, models, cards = program.largest_alpha()
+    alpha, work, models, cards = program.largest_alpha()
     even = program.even()
-    work = even if program.reached(even) >= alpha * (1 - 1e-9) else program.balanced(alpha)
+    if program.reached(even) >= alpha * (1 - 1e-9):
+        work = even
+    elif balance:
+        work = program.balanced(alpha)
     reached = program.reached(work)
     rps = {
         (demanded[m].name, tallies[c].card.name): float(w) * reached * 1000 / demanded[m].service_ms
@@ -103,8 +106,8 @@ class _Program:
         used = busy > 0
         return float(np.min(self.room[used] / busy[used]) * np.min(served))
 
-    def largest_alpha(self) -> tuple[float, list[float], list[float]]:
-        """Maximise alpha; the duals by model and by card."""
+    def largest_alpha(self) -> tuple[float, Numbers, list[float], list[float]]:
+        """Maximise alpha: its value, work per replica at alpha 1, duals by model and by card."""
         n, pairs = len(self.pairs), np.arange(len(self.pairs))
         scale = float(self.work.sum() / self.room.sum())
         serve = self._matrix(
@@ -117,7 +120,8 @@ class _Program:
             cost, A_ub=fill, b_ub=self.room, A_eq=serve, b_eq=0 * self.work, method="highs"
         )
         alpha = float(found.x[n]) / scale
-        return alpha, list(found.eqlin.marginals), list(-found.ineqlin.marginals)
+        work = np.maximum(found.x[:n], 0.0) / alpha
+        return alpha, work, list(found.eqlin.marginals), list(-found.ineqlin.marginals)
 
     def balanced(self, alpha: float) -> Numbers:
         """At this alpha, the work per replica that keeps the squares of the utilisations small."""

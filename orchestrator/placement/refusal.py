@@ -1,9 +1,23 @@
 """The door to the planner: a plan, or a refusal with its numbers and the changes that would fit."""
 
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+
+from actors.memory import CardMemory
 from orchestrator.errors import PlanRefusedError
+from orchestrator.inventory import Card
+from orchestrator.placement.board import empty_tally, forbidden, joined, overfull
+from orchestrator.placement.bounds import min_cards_bound
+from orchestrator.placement.changes import CHECK_BUDGET, fits, nearest_changes
+from orchestrator.placement.groups import Group, World, natural, world
 from orchestrator.placement.plan import Plan
-from orchestrator.placement.problem import Problem
+from orchestrator.placement.problem import Model, Problem
 from orchestrator.placement.solve import DEFAULT_BUDGET, search
+from orchestrator.units import format_bytes
+
+#: Cards whose obstacle is written out when a model can go nowhere.
+_CARDS_SHOWN = 4
 
 
 def solve(problem: Problem, *, budget: int = DEFAULT_BUDGET, seed: int = 0) -> Plan:
@@ -19,5 +33,136 @@ def solve(problem: Problem, *, budget: int = DEFAULT_BUDGET, seed: int = 0) -> P
     problem.require_sound(problem.name or "problem")
     plan = search(problem, budget)
     if plan is None:
-        raise PlanRefusedError("the models do not fit", (), ())
+        raise refusal(problem)
     return plan
+
+
+def refusal(problem: Problem) -> PlanRefusedError:
+    """Why nothing fits: one model that fits nowhere, or the smallest set that does not together."""
+    scene = world(problem)
+    for group in scene.groups:
+        alone = only(problem, [model.name for model in group.models])
+        if not fits(alone):
+            reason, details = _one_group(scene, group)
+            return PlanRefusedError(reason, details, nearest_changes(alone, problem))
+    trouble = _smallest_misfit(problem)
+    reason, details = _together(world(trouble))
+    return PlanRefusedError(reason, details, nearest_changes(trouble, problem))
+
+
+def only(problem: Problem, names: Iterable[str]) -> Problem:
+    """The same problem with some of its models."""
+    kept = set(names)
+    return replace(
+        problem,
+        models=tuple(model for model in problem.models if model.name in kept),
+        affinity=_within(problem.affinity, kept),
+        anti_affinity=_within(problem.anti_affinity, kept),
+        previous_plan=(),
+    )
+
+
+def _within(groups: Sequence[tuple[str, ...]], kept: set[str]) -> tuple[tuple[str, ...], ...]:
+    cut = (tuple(name for name in group if name in kept) for group in groups)
+    return tuple(group for group in cut if len(group) > 1)
+
+
+def _smallest_misfit(problem: Problem) -> Problem:
+    """A set that does not fit and of which no model can be left out: leave out all that can be.
+
+    Affinity groups are left out whole. Large sets are first halved, to need fewer searches.
+    """
+    groups = [[model.name for model in group.models] for group in world(problem).groups]
+    groups.sort(key=lambda names: natural(names[0]))
+    size = len(groups)
+    while size > 1:
+        size = -(-size // 2)
+        position = 0
+        while position < len(groups):
+            rest = groups[:position] + groups[position + size :]
+            if rest and not fits(only(problem, chain(*rest))):
+                groups = rest
+            else:
+                position += size
+    return only(problem, chain(*groups))
+
+
+def _one_group(scene: World, group: Group) -> tuple[str, tuple[str, ...]]:
+    """A group that does not even fit when it has all the cards."""
+    low = f"{group.low} replicas of " if group.low > 1 else ""
+    able, reasons = [], []
+    for index, card in enumerate(scene.cards):
+        tally = empty_tally(card)
+        obstacle = forbidden(scene, group, tally) or overfull(tally, joined(tally, group.models))
+        if obstacle is None and index in group.allowed:
+            able.append(card)
+        elif obstacle is not None:
+            reasons.append((card, obstacle.text, obstacle.missing_bytes))
+    details = [f"{card.name}: {text}" for card, text, _ in reasons[:_CARDS_SHOWN]]
+    if len(reasons) > _CARDS_SHOWN:
+        details.append(f"and {len(reasons) - _CARDS_SHOWN} more cards")
+    if not able:
+        short = min((missing for _, _, missing in reasons if missing), default=0)
+        size = f" by {short:,} bytes ({format_bytes(short)})" if short else ""
+        return f"{group.name} fits on no card{size}", (*_parts(group.models), *details)
+    if len(able) < group.low:
+        return f"{low}{group.name} need as many cards, and {_count(able)} can hold it", tuple(
+            details
+        )
+    nodes = len({card.node for card in able})
+    if nodes < group.spread:
+        text = f"{group.name} must be on {group.spread} nodes, and its cards are on {nodes}"
+        return text, tuple(details)
+    return _too_much_work(scene, group, able), tuple(details)
+
+
+def _too_much_work(scene: World, group: Group, able: Sequence[Card]) -> str:
+    rooms = sorted((scene.room(card) for card in able), reverse=True)[: group.high]
+    most = f"{group.high} replicas do" if group.high else f"{_count(able)} that can hold it do"
+    return (
+        f"the demand of {group.name} takes {group.work:.3g} card-seconds a second (at speed 1), "
+        f"and {most} {sum(rooms):.3g}"
+    )
+
+
+def _together(scene: World) -> tuple[str, tuple[str, ...]]:
+    """A set that does not fit although each of its groups would alone."""
+    names = " + ".join(group.name for group in scene.groups)
+    cards = _count(scene.cards)
+    idle = tuple(replace(model, demand_rps=0.0) for model in scene.problem.models)
+    details = list(_parts(scene.models))
+    if fits(replace(scene.problem, models=idle)):
+        work = sum(group.work for group in scene.groups)
+        room = sum(scene.room(card) for card in scene.cards)
+        served = search(replace(scene.problem, objective="max_alpha"), CHECK_BUDGET)
+        details.append(
+            f"their demand takes {work:.3g} card-seconds a second, the cards have {room:.3g}"
+        )
+        if served is not None and served.alpha:
+            details.append(f"the best plan found serves {served.alpha:.3g} of the demand")
+        return f"{names}: fit in memory, but {cards} do not serve their demand", tuple(details)
+    allowed = sorted(set(chain(*(group.allowed for group in scene.groups))))
+    usable = [scene.cards[index] for index in allowed]
+    details += [
+        f"{card.name}: {format_bytes(card.usable_bytes - card.overhead_bytes)} for models"
+        for card in usable[:_CARDS_SHOWN]
+    ]
+    bound = min_cards_bound(scene, 0.0)
+    where = cards if len(usable) == len(scene.cards) else f"the {_count(usable)} that they may use"
+    if bound.value > len(usable):
+        details.append(f"at least {bound.value:.0f} such cards are needed ({bound.name})")
+        return f"{names}: do not fit together on {where}", tuple(details)
+    return f"{names}: no way was found to fit them together on {where}", tuple(details)
+
+
+def _parts(models: Sequence[Model]) -> Iterator[str]:
+    """Each model's bytes by part, the largest consumer first."""
+    sized = [(CardMemory().plus(model.footprint), model) for model in models]
+    for used, model in sorted(sized, key=lambda item: (-item[0].total, natural(item[1].name))):
+        replicas = f", {model.replicas_needed} replicas" if model.replicas_needed > 1 else ""
+        threads = f", {model.threads} threads" if model.threads > 1 else ""
+        yield f"{model.name}: {format_bytes(used.total)} a card ({used.parts()}){threads}{replicas}"
+
+
+def _count(cards: Sequence[Card]) -> str:
+    return "1 card" if len(cards) == 1 else f"{len(cards)} cards"

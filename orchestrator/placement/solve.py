@@ -96,13 +96,17 @@ def _largest_alpha(scene: World, steps: Budget, bound: Bound) -> Candidate | Non
 
 def _starts(scene: World, steps: Budget, bound: Bound) -> Iterator[tuple[Tally, ...]]:
     """Per variant, the placement for the largest target share of the bound that it can place."""
+    seen = set()
     for variant in VARIANTS:
         for target in _TARGETS:
             if not steps.spend():
                 return
             tallies = construct(scene, variant, bound.value * target)
             if tallies is not None:
-                yield tallies
+                placement = tuple(tally.names for tally in tallies)
+                if placement not in seen:
+                    seen.add(placement)
+                    yield tallies
                 break
 
 
@@ -140,25 +144,12 @@ def _with_one_more(scene: World, best: Candidate, steps: Budget) -> Candidate | 
 
 
 def _candidate(scene: World, tallies: tuple[Tally, ...]) -> Candidate:
-    split = split_loads(scene, tallies)
+    split = split_loads(scene, tallies, balance=False)
     replicas = sum(len(tally.models) for tally in tallies)
-    busiest = -max(busy_shares(scene, tallies, split).values(), default=0.0)
     alpha = round(split.alpha, 9) if split.alpha is not None else 0.0
     if scene.problem.objective == "min_cards":
         return Candidate(tallies, split, (-used(tallies), alpha, -replicas))
-    return Candidate(tallies, split, (alpha, busiest, -replicas))
-
-
-def busy_shares(scene: World, tallies: Sequence[Tally], split: Split) -> dict[str, float]:
-    """Share of each used card's time that its loads take at the split's alpha."""
-    return {
-        tally.card.name: sum(
-            split.rps.get((model.name, tally.card.name), 0.0) * tally.cost_ms(model) / 1000
-            for model in tally.models
-        )
-        for tally in tallies
-        if tally.models
-    }
+    return Candidate(tallies, split, (alpha, -replicas))
 
 
 def used(tallies: Sequence[Tally]) -> int:
@@ -171,16 +162,16 @@ def _alpha(candidate: Candidate) -> float:
 
 
 def _plan(scene: World, best: Candidate, bound: Bound, steps: Budget) -> Plan:
+    split = split_loads(scene, best.tallies)
     cards = tuple(
         CardPlan(tally.card.name, tuple(sorted(tally.names)), tally.share)
         for tally in best.tallies
         if tally.models
     )
     loads = tuple(
-        Load(model, card, float(f"{rps:.12g}"))
-        for (model, card), rps in sorted(best.split.rps.items())
+        Load(model, card, float(f"{rps:.12g}")) for (model, card), rps in sorted(split.rps.items())
     )
-    alpha = None if best.split.alpha is None else float(f"{best.split.alpha:.12g}")
+    alpha = None if split.alpha is None else float(f"{split.alpha:.12g}")
     few = scene.problem.objective == "min_cards"
     value = float(len(cards)) if few else alpha
     limit = bound.value if few or alpha is not None else None

@@ -1,0 +1,212 @@
+"""The nearest changes that would make a refused problem fit, each proved by planning it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from orchestrator.inventory import Card
+from orchestrator.placement.groups import natural
+from orchestrator.placement.problem import Model, Problem
+from orchestrator.placement.solve import search
+from orchestrator.units import format_bytes
+
+#: Steps that one check may take.
+CHECK_BUDGET = 24
+_MOST_NEW_CARDS = 64
+_MIB = 1 << 20
+
+
+def fits(problem: Problem) -> bool:
+    """Whether the planner finds a plan."""
+    return search(problem, CHECK_BUDGET) is not None
+
+
+def nearest_changes(trouble: Problem, whole: Problem) -> tuple[str, ...]:
+    """Changes to the models of ``trouble`` (which do not fit) after which the ``whole`` does."""
+    names = sorted((model.name for model in trouble.models), key=natural)
+    kinds: tuple[Callable[[Problem, list[str]], Iterator[str]], ...] = (
+        _fewer_threads,
+        _more_sharing,
+        _fewer_replicas,
+        _looser_rules,
+        _longer_delay,
+        _more_cards,
+        _more_capacity,
+        _less_demand,
+    )
+    return tuple(text for kind in kinds for text in kind(whole, names))
+
+
+def changed(problem: Problem, names: Iterable[str], **fields: object) -> Problem:
+    """The problem with some fields of some models replaced."""
+    some = set(names)
+    return replace(
+        problem,
+        models=tuple(
+            replace(model, **fields) if model.name in some else model  # type: ignore[arg-type]
+            for model in problem.models
+        ),
+    )
+
+
+def _models(problem: Problem, names: list[str]) -> list[Model]:
+    by_name = {model.name: model for model in problem.models}
+    return [by_name[name] for name in names]
+
+
+def _fewer_threads(problem: Problem, names: list[str]) -> Iterator[str]:
+    """The most threads that fit, of one model; if no one model is enough, one thread each."""
+    many = [model for model in _models(problem, names) if model.threads > 1]
+    found = False
+    for model in many:
+        most = _most(problem, model.name, "threads", 1, model.threads - 1)
+        if most is not None:
+            found = True
+            yield f"threads of {model.name} <= {most}"
+    if not found and len(many) > 1 and fits(changed(problem, [m.name for m in many], threads=1)):
+        yield f"threads 1 for {', '.join(model.name for model in many)}"
+
+
+def _most(problem: Problem, name: str, field: str, low: int, high: int) -> int | None:
+    """The largest value of a model's field, from ``low`` to ``high``, that fits; None if none."""
+
+    def good(value: int) -> bool:
+        return fits(changed(problem, [name], **{field: value}))
+
+    return _largest(low, high, good) if low <= high and good(low) else None
+
+
+def _more_sharing(problem: Problem, names: list[str]) -> Iterator[str]:
+    for field, word in (("share_workspace", "workspace"), ("share_weights", "weights")):
+        own = [
+            model.name
+            for model in _models(problem, names)
+            if not getattr(model, field)
+            and not (field == "share_workspace" and model.dynamic)
+            and not (field == "share_weights" and model.threads == 1)
+        ]
+        one = next((name for name in own if fits(changed(problem, [name], **{field: True}))), None)
+        if one is not None:
+            yield f"sharing {word} on for {one}"
+        elif len(own) > 1 and fits(changed(problem, own, **{field: True})):
+            yield f"sharing {word} on for {', '.join(own)}"
+
+
+def _fewer_replicas(problem: Problem, names: list[str]) -> Iterator[str]:
+    for model in _models(problem, names):
+        low = model.spread_nodes
+        most = _most(problem, model.name, "min_replicas", low, model.min_replicas - 1)
+        if most is not None:
+            yield f"replicas of {model.name} <= {most}"
+        if model.max_replicas and fits(changed(problem, [model.name], max_replicas=None)):
+            yield f"no upper limit on the replicas of {model.name} ({model.max_replicas} now)"
+
+
+def _looser_rules(problem: Problem, names: list[str]) -> Iterator[str]:
+    """Without one pin, permission, spread or group."""
+    for model in _models(problem, names):
+        for field, text in (
+            ("cards", f"{model.name} not pinned to {', '.join(model.cards or ())}"),
+            ("allowed_kinds", f"{model.name} allowed on every kind"),
+            ("allowed_types", f"{model.name} allowed on every type"),
+        ):
+            if getattr(model, field) and fits(changed(problem, [model.name], **{field: None})):
+                yield text
+        if model.spread_nodes > 1 and fits(changed(problem, [model.name], spread_nodes=1)):
+            yield f"{model.name} not spread over {model.spread_nodes} nodes"
+    for field in ("affinity", "anti_affinity"):
+        groups: tuple[tuple[str, ...], ...] = getattr(problem, field)
+        for group in groups:
+            rest = tuple(other for other in groups if other != group)
+            if set(group) & set(names) and fits(replace(problem, **{field: rest})):  # type: ignore[arg-type]
+                yield f"no {field} of {', '.join(group)}"
+
+
+def _longer_delay(problem: Problem, names: list[str]) -> Iterator[str]:
+    for model in _models(problem, names):
+        if model.max_delay_ms and fits(changed(problem, [model.name], max_delay_ms=None)):
+            yield f"no max_delay for {model.name} ({model.max_delay_ms:g} ms now)"
+
+
+def _more_cards(problem: Problem, _names: list[str]) -> Iterator[str]:
+    """More of the largest cards there are, on its node."""
+    like = max(problem.cards, key=lambda card: (card.usable_bytes, card.speed, natural(card.name)))
+
+    def grown(count: int) -> Problem:
+        return replace(problem, cards=(*problem.cards, *_copies(problem, like, count)))
+
+    count = _smallest(_MOST_NEW_CARDS, lambda n: fits(grown(n)))
+    if count is not None:
+        more = "1 more card" if count == 1 else f"{count} more cards"
+        yield f"{more} of {format_bytes(like.capacity_bytes)}"
+
+
+def _copies(problem: Problem, like: Card, count: int) -> Iterator[Card]:
+    taken = {card.name for card in problem.cards}
+    fresh = (f"{like.node}/{index}" for index in range(len(taken) + count + 1))
+    free = [name for name in fresh if name not in taken]
+    return (replace(like, name=name) for name in free[:count])
+
+
+def _more_capacity(problem: Problem, _names: list[str]) -> Iterator[str]:
+    """The smallest growth of every card, in whole MiB (or bytes, for cards smaller than that)."""
+    capacity = max(card.capacity_bytes for card in problem.cards)
+    step = _MIB if capacity >= _MIB else 1
+    need = sum(
+        model.footprint.weight_total + model.threads * (model.workspace_bytes + model.io_bytes)
+        + model.footprint.object_total
+        for model in problem.models
+    )  # fmt: skip
+    need += max(card.overhead_bytes + card.reserve_bytes for card in problem.cards)
+
+    def grown(steps: int) -> Problem:
+        cards = (
+            replace(card, capacity_bytes=card.capacity_bytes + steps * step)
+            for card in problem.cards
+        )
+        return replace(problem, cards=tuple(cards))
+
+    steps = _smallest(-(-need // step), lambda n: fits(grown(n)))
+    if steps is not None:
+        now = {card.capacity_bytes for card in problem.cards}
+        if len(now) == 1:
+            larger = capacity + steps * step
+            yield f"cards of {format_bytes(larger)} ({larger:,} bytes)"
+        else:
+            yield f"{format_bytes(steps * step)} more on every card"
+
+
+def _less_demand(problem: Problem, names: list[str]) -> Iterator[str]:
+    """The share of the demand that is served, in whole percent; a card may also be busier."""
+    if not any(model.demand_rps for model in _models(problem, names)):
+        return
+    if problem.max_utilisation < 1 and fits(replace(problem, max_utilisation=1.0)):
+        yield f"max_utilisation 1 ({problem.max_utilisation:g} now)"
+
+    def scaled(percent: int) -> Problem:
+        models = (replace(m, demand_rps=m.demand_rps * percent / 100) for m in problem.models)
+        return replace(problem, models=tuple(models))
+
+    if problem.objective == "min_cards" and fits(scaled(1)):
+        yield f"at most {_largest(1, 99, lambda n: fits(scaled(n)))} % of the demand"
+
+
+def _largest(low: int, high: int, good: Callable[[int], bool]) -> int:
+    """The largest number up to ``high`` that bisection finds good; ``low`` is known to be."""
+    while low < high:
+        middle = -(-(low + high) // 2)
+        low, high = (middle, high) if good(middle) else (low, middle - 1)
+    return low
+
+
+def _smallest(high: int, good: Callable[[int], bool]) -> int | None:
+    """The smallest number from 1 on that doubling and bisection find good; None up to ``high``."""
+    reach = 1
+    while not good(reach):
+        if reach >= high:
+            return None
+        reach = min(2 * reach, high)
+    low = reach // 2
+    while reach - low > 1:
+        middle = (low + reach) // 2
+        low, reach = (low, middle) if good(middle) else (middle, reach)
+    return reach
