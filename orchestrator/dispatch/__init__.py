@@ -4,7 +4,7 @@ Time and ids come as arguments and nothing here starts a thread, so the same rul
 and can drive a simulation.
 """
 
-from orchestrator.dispatch.calls import Bundle, Failure
+from orchestrator.dispatch.calls import Bundle, DeskView, Failure
 from orchestrator.dispatch.desk import Desk
 from orchestrator.dispatch.retry import RetryRules, Ticket
 from orchestrator.dispatch.routing import Replica, Route, TransportRules
@@ -12,6 +12,7 @@ from orchestrator.dispatch.routing import Replica, Route, TransportRules
 __all__ = [
     "Bundle",
     "Desk",
+    "DeskView",
     "Failure",
     "Replica",
     "RetryRules",

@@ -1,5 +1,6 @@
 """Actor calls in flight, and the cards that they are on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from actors.errors import OrchestratorError
@@ -34,6 +35,17 @@ class Failure:
 
     id: int
     error: OrchestratorError
+
+
+@dataclass(frozen=True)
+class DeskView:
+    """The desk's numbers at one moment: ``in_flight`` per card, all else per model."""
+
+    in_flight: Mapping[str, int]
+    waiting: Mapping[str, int]
+    retries: Mapping[str, int]
+    unserved: Mapping[str, str]
+    set_aside: tuple[str, ...]
 
 
 @dataclass

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 from actors.errors import InvalidRequestError, NotServingError, OrchestratorError, PredictError
-from orchestrator.dispatch.calls import Bundle, Failure, Slot
+from orchestrator.dispatch.calls import Bundle, DeskView, Failure, Slot
 from orchestrator.dispatch.retry import (
     RetryRules,
     Ticket,
@@ -17,7 +17,7 @@ from orchestrator.dispatch.retry import (
     after_error,
     failure,
 )
-from orchestrator.dispatch.routing import Replica, Route, TransportRules, call_size, choose
+from orchestrator.dispatch.routing import Replica, Route, TransportRules, call_rows, choose
 
 
 class Desk:
@@ -40,8 +40,8 @@ class Desk:
         self._suspects: deque[Ticket] = deque()
         self._open: dict[int, Ticket] = {}
         self._next_bundle = 0
-        self.retries = dict.fromkeys(self._replicas, 0)
-        self.set_aside: list[Failure] = []
+        self._retries = dict.fromkeys(self._replicas, 0)
+        self._set_aside: list[Failure] = []
 
     def __len__(self) -> int:
         """Requests that have neither an answer nor a failure."""
@@ -132,7 +132,7 @@ class Desk:
             verdict = after_death(ticket, bundle.slot, reason, together, self._retry)
             failed += self._judge(ticket, verdict, now)
             if verdict is Verdict.FAIL:
-                self.set_aside += failed[-1:]
+                self._set_aside += failed[-1:]
         return failed
 
     def expire(self, now: float) -> list[Failure]:
@@ -148,21 +148,25 @@ class Desk:
             failed += [self._fail(ticket, why) for ticket in late]
         return failed
 
-    def in_flight(self, slot: str) -> int:
-        """Requests that are on a card now."""
-        return sum(len(bundle.tickets) for bundle in self._slots[slot].in_flight.values())
+    def stalled(self) -> bool:
+        """Whether requests wait for a model that no card serves now: ``expire`` must be called."""
+        return any(
+            (pending or self._suspects) and not self._live(model)
+            for model, pending in self._pending.items()
+        )
 
-    def waiting(self, model: str) -> int:
-        """Requests of a model that are in the driver, on no card."""
-        return len(self._waiting(model))
-
-    def unserved(self) -> dict[str, str]:
-        """Models that no card serves now or will serve again, each with the reason."""
-        return {m: self._why_unserved(m) for m in self._pending if self._abandoned(m)}
-
-    def slots_of(self, model: str) -> Sequence[str]:
-        """The cards that the plan gives to a model."""
-        return tuple(self._replicas[model])
+    def view(self) -> DeskView:
+        """What a status shows."""
+        return DeskView(
+            in_flight={
+                name: sum(len(bundle.tickets) for bundle in card.in_flight.values())
+                for name, card in self._slots.items()
+            },
+            waiting={model: len(self._waiting(model)) for model in self._pending},
+            retries=dict(self._retries),
+            unserved={m: self._why_unserved(m) for m in self._pending if self._abandoned(m)},
+            set_aside=tuple(str(failure.error) for failure in self._set_aside),
+        )
 
     def _dispatch_suspects(self, now: float) -> list[Bundle]:
         made = []
@@ -201,8 +205,8 @@ class Desk:
         if replica is None:
             return None
         room = sum(self._transport.calls - r.calls for r in self._free(model))
-        limit = call_size(replica, len(pending), room, self._transport)
-        tickets = self._take(pending, limit, replica.route.slot)
+        rows = call_rows(replica, len(pending) * head.rows, room, self._transport)
+        tickets = self._take(pending, rows, replica.route.slot)
         return self._send(model, self._slots[replica.route.slot], tickets, now)
 
     def _untried(self, ticket: Ticket) -> list[Replica]:
@@ -211,17 +215,19 @@ class Desk:
             return []
         return self._free(ticket.model)
 
-    def _take(self, pending: deque[Ticket], limit: int, slot: str) -> list[Ticket]:
+    def _take(self, pending: deque[Ticket], most_rows: int, slot: str) -> list[Ticket]:
+        """The next requests for one call: at least one, whatever its size."""
         taken: list[Ticket] = []
-        nbytes = 0
-        while pending and len(taken) < limit:
+        nbytes = rows = 0
+        while pending and len(taken) < self._transport.max_requests:
             ticket = pending[0]
             if ticket.id in self._open:
-                full = nbytes + ticket.nbytes > self._transport.max_bytes
+                nbytes += ticket.nbytes
+                rows += ticket.rows
+                full = nbytes > self._transport.max_bytes or rows > most_rows
                 if taken and (full or slot in ticket.failed_on):
                     break
                 taken.append(ticket)
-                nbytes += ticket.nbytes
             pending.popleft()
         return taken
 
@@ -265,7 +271,7 @@ class Desk:
             return [self._fail(ticket)]
         if self._abandoned(ticket.model):
             return [self._fail(ticket, self._why_unserved(ticket.model))]
-        self.retries[ticket.model] += 1
+        self._retries[ticket.model] += 1
         ticket.since = now
         if verdict is Verdict.ALONE:
             self._suspects.append(ticket)

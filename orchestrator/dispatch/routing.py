@@ -79,14 +79,13 @@ def choose(replicas: Iterable[Replica], rows: int) -> Replica | None:
     )
 
 
-def call_size(replica: Replica, waiting: int, free_calls: int, rules: TransportRules) -> int:
-    """How many of ``waiting`` requests the next call to ``replica`` takes; at least 1.
+def call_rows(replica: Replica, waiting: int, free_calls: int, rules: TransportRules) -> int:
+    """How many of ``waiting`` rows the next call to ``replica`` takes; at least 1.
 
     What waits is spread over all ``free_calls`` of the model, but no call is made smaller than what
     keeps the replica's threads busy, nor longer than the target.
     """
-    most = max(
-        int(rules.target_seconds / max(replica.row_seconds, 1e-9)), replica.route.rows_per_call
-    )
-    fair = max(-(-waiting // max(free_calls, 1)), replica.route.rows_per_call)
-    return max(1, min(fair, most, waiting, rules.max_requests))
+    needed = replica.route.rows_per_call
+    most = max(int(rules.target_seconds / max(replica.row_seconds, 1e-9)), needed)
+    fair = max(-(-waiting // max(free_calls, 1)), needed)
+    return max(1, min(fair, most, waiting))

@@ -41,7 +41,7 @@ def test_calls_in_flight_are_bounded_per_replica_and_the_rest_waits() -> None:
     put(desk, *range(10))
     assert [ids(b) for b in desk.dispatch(0.0)] == [[0], [1]]
     assert desk.dispatch(0.0) == []
-    assert desk.waiting("det") == 8
+    assert desk.view().waiting == {"det": 8}
 
 
 def test_a_bundle_is_bounded_in_bytes_but_takes_at_least_one() -> None:
@@ -107,7 +107,7 @@ def test_two_deaths_alone_set_a_request_aside() -> None:
     (again,) = desk.dispatch(0.1)
     (failure,) = desk.died(again, "SIGSEGV", 0.2)
     assert "set aside: 2 cards died while it was the only request on them" in str(failure.error)
-    assert desk.set_aside == [failure]
+    assert desk.view().set_aside == (str(failure.error),)
     assert len(desk) == 0
 
 
@@ -195,7 +195,7 @@ def test_a_model_without_cards_fails_with_the_reasons() -> None:
     assert "model det is not served now: n/0 failed 5 times: killed" in str(failure.error)
     (at_once,) = put(desk, 2)
     assert "failed 5 times" in str(at_once.error)
-    assert list(desk.unserved()) == ["det"]
+    assert list(desk.view().unserved) == ["det"]
     assert put(desk, 3, model="rec") == []
 
 

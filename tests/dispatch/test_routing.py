@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.dispatch import Replica, Route, TransportRules
-from orchestrator.dispatch.routing import call_size, choose
+from orchestrator.dispatch.routing import call_rows, choose
 
 RULES = TransportRules()
 
@@ -50,14 +50,14 @@ def test_a_card_that_turns_slow_gets_less() -> None:
 
 def test_a_call_carries_about_the_target_of_work() -> None:
     quick = replica("n/0", row_seconds=0.0001)
-    assert call_size(quick, waiting=10_000, free_calls=1, rules=RULES) == 200
+    assert call_rows(quick, waiting=10_000, free_calls=1, rules=RULES) == 200
     slow = replica("n/0", row_seconds=0.050, rows_per_call=2)
-    assert call_size(slow, waiting=10_000, free_calls=1, rules=RULES) == 2
+    assert call_rows(slow, waiting=10_000, free_calls=1, rules=RULES) == 2
 
 
 def test_waiting_requests_spread_over_free_calls() -> None:
     quick = replica("n/0", row_seconds=0.0001)
-    assert call_size(quick, waiting=12, free_calls=6, rules=RULES) == 2
+    assert call_rows(quick, waiting=12, free_calls=6, rules=RULES) == 2
 
 
 @given(
@@ -68,4 +68,4 @@ def test_waiting_requests_spread_over_free_calls() -> None:
 )
 def test_a_call_is_never_empty_and_never_too_large(row_seconds, waiting, free, rows) -> None:
     one = replica("n/0", row_seconds=row_seconds, rows_per_call=rows)
-    assert 1 <= call_size(one, waiting, free, RULES) <= min(waiting, RULES.max_requests)
+    assert 1 <= call_rows(one, waiting, free, RULES) <= waiting

@@ -1,0 +1,121 @@
+"""Which cards the cluster has, as slots; and which node serves which node of a plan."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import ray
+from ray._private.state import available_resources_per_node
+
+from orchestrator.config import Cards
+from orchestrator.errors import CardsUnavailableError
+from orchestrator.inventory import LOCAL_NODE, Inventory
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node with free cards. ``name`` is what slots are called after, ``id`` is Ray's."""
+
+    name: str
+    id: str
+    cards: int
+
+
+def find_nodes(resource: str) -> tuple[Node, ...]:
+    """The nodes that have free cards now, sorted by name.
+
+    The only one is called ``local``; several are called by host name, numbered where that repeats.
+    """
+    # Ray tells free amounts per node only here; the public call sums them up.
+    free = available_resources_per_node()  # type: ignore[no-untyped-call]
+    found = []
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        count = min(
+            node["Resources"].get(resource, 0), free.get(node["NodeID"], {}).get(resource, 0)
+        )
+        if node["Alive"] and count >= 1:
+            found.append(Node(node["NodeManagerHostname"], node["NodeID"], int(count)))
+    return named(found)
+
+
+def named(nodes: list[Node]) -> tuple[Node, ...]:
+    """Give every node a name of its own."""
+    if len(nodes) == 1:
+        return (replace(nodes[0], name=LOCAL_NODE),)
+    ordered = sorted(nodes, key=lambda node: (node.name, node.id))
+    seen: dict[str, int] = {}
+    result = []
+    for node in ordered:
+        seen[node.name] = seen.get(node.name, 0) + 1
+        number = f"-{seen[node.name]}" if seen[node.name] > 1 else ""
+        result.append(replace(node, name=node.name + number))
+    return tuple(result)
+
+
+def inventory_of(cards: Cards, nodes: tuple[Node, ...], *, started: bool) -> Inventory:
+    """The cards to plan for: as many as the deployment names, or all. ``started``: Ray is ours.
+
+    Raises:
+        CardsUnavailableError: fewer than the deployment names, or none.
+        DeploymentError: nobody says what a card's capacity is.
+    """
+    found = sum(node.cards for node in nodes)
+    wanted = cards.count or max(found, 1)
+    if found < wanted:
+        raise CardsUnavailableError(wanted, found, cards.resource, _hint(cards, started))
+    template = Inventory.declared(cards.model_copy(update={"count": 1})).cards[0]
+    made = [
+        replace(template, name=f"{node.name}/{index}", node=node.name)
+        for node in nodes
+        for index in range(node.cards)
+    ]
+    return Inventory(tuple(made[:wanted]))
+
+
+def bind_nodes(
+    planned: Mapping[str, int], nodes: tuple[Node, ...], resource: str
+) -> dict[str, str]:
+    """Ray's node id for each node of a plan, given how many of its cards the plan uses.
+
+    A node of the same name is taken if it has enough cards; the others, which a plan made elsewhere
+    may call anything, get the smallest node that is large enough, largest first.
+
+    Raises:
+        CardsUnavailableError: no node is large enough.
+    """
+    free = {node.name: node for node in nodes}
+    bound = {}
+    for name, count in planned.items():
+        if name in free and free[name].cards >= count:
+            bound[name] = free.pop(name).id
+    rest = [name for name in planned if name not in bound]
+    for name in sorted(rest, key=lambda name: -planned[name]):
+        fitting = [node for node in free.values() if node.cards >= planned[name]]
+        if not fitting:
+            largest = max((node.cards for node in free.values()), default=0)
+            hint = (
+                f"node {name} of the plan uses {planned[name]}, and the largest node that is left "
+                f"has {largest} free: plan again for these nodes"
+            )
+            found = sum(node.cards for node in nodes)
+            raise CardsUnavailableError(sum(planned.values()), found, resource, hint)
+        chosen = min(fitting, key=lambda node: node.cards)
+        bound[name] = free.pop(chosen.name).id
+    return bound
+
+
+def _hint(cards: Cards, started: bool) -> str:
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    total = int(resources.get(cards.resource, 0))
+    if total:
+        return (
+            f"of {total} in the cluster some are in use by other work: wait for it, set "
+            "cards.count lower, or add nodes"
+        )
+    if started:
+        return (
+            "no card was found on this machine: npu-smi info shows them; kind: emulated needs none"
+        )
+    return (
+        f"no node offers {cards.resource}: start Ray on the nodes with cards with "
+        f"--resources='{{\"{cards.resource}\": 8}}', or set cards.resource to what they offer"
+    )

@@ -1,0 +1,142 @@
+"""Card processes as Ray actors: start one on a node, call it, end it.
+
+Every call returns a ``concurrent.futures.Future`` that fails with one of our own errors: what the
+card raised, or CardLostError when the process or its node is gone. No thread waits for a call.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.errors import OrchestratorError
+from actors.messages import (
+    CardIdentity,
+    CardKind,
+    CardOrder,
+    CardStats,
+    LoadReport,
+    MemoryReport,
+    Reply,
+    Request,
+)
+from orchestrator.errors import CardLostError
+from orchestrator.runtime.host import CardHost
+
+#: Threads for control calls: a load takes one for long, stats and stop must still get through.
+_CONTROL_THREADS = 3
+
+
+class CardProcess:
+    """The process of one card. ``label`` names it in errors until it is bound to a slot."""
+
+    def __init__(self, actor: Any, label: str, resource: str, kind: CardKind) -> None:  # noqa: ANN401
+        self._actor = actor
+        self.label = label
+        self._resource = resource
+        self._kind = kind
+
+    def identify(self) -> "Future[CardIdentity]":
+        """Which card it was given. Waits for as long as the node has no card to give."""
+        return self._call(self._actor.identify, self._resource, self._kind)
+
+    def watch(self) -> "Future[None]":
+        """Ends with the process: CardLostError when it died, None when it was stopped."""
+        return self._call(self._actor.watch)
+
+    def load(self, order: CardOrder) -> "Future[LoadReport]":
+        """See CardActor.load."""
+        return self._call(self._actor.load, order)
+
+    def predict_many(self, requests: Sequence[Request]) -> "Future[list[Reply]]":
+        """See CardActor.predict_many. Arrays above about 100 kB travel by shared memory."""
+        return self._call(self._actor.predict_many, requests)
+
+    def stats(self) -> "Future[CardStats]":
+        """See CardActor.stats."""
+        return self._call(self._actor.stats)
+
+    def memory(self) -> "Future[MemoryReport]":
+        """See CardActor.memory."""
+        return self._call(self._actor.memory)
+
+    def stop(self) -> "Future[None]":
+        """See CardActor.stop."""
+        return self._call(self._actor.stop)
+
+    def kill(self) -> None:
+        """End the process now, whatever it does."""
+        with contextlib.suppress(RayError):  # it may have ended already
+            ray.kill(self._actor, no_restart=True)
+
+    def _call(self, method: Any, *arguments: object) -> "Future[Any]":  # noqa: ANN401
+        """A future that fails with our errors, also when the call could not be sent."""
+        answer: Future[Any] = Future()
+
+        def hand_over(result: "Future[Any]") -> None:
+            error = result.exception()
+            if error is None:
+                answer.set_result(result.result())
+            else:
+                answer.set_exception(ours(error, self.label))
+
+        try:
+            method.remote(*arguments).future().add_done_callback(hand_over)
+        except RayError as error:  # no room in the object store, or the actor is known to be dead
+            answer.set_exception(ours(error, self.label))
+        return answer
+
+
+class Fleet:
+    """Starts card processes; one card of ``resource`` each, restarts and retries switched off."""
+
+    def __init__(self, resource: str, kind: CardKind, data_threads: int) -> None:
+        self.resource = resource
+        self._kind = kind
+        self._data_threads = data_threads
+        self._count = itertools.count(1)
+
+    def launch(self, node_id: str) -> CardProcess:
+        """Start an empty process on a node. It waits there until the node has a free card."""
+        remote = ray.remote(
+            num_cpus=0,
+            resources={self.resource: 1},
+            max_restarts=0,
+            max_task_retries=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
+            concurrency_groups={
+                "control": _CONTROL_THREADS,
+                "data": self._data_threads,
+                "life": 1,
+            },
+        )(CardHost)
+        actor = remote.remote()
+        return CardProcess(actor, f"process {next(self._count)}", self.resource, self._kind)
+
+
+def ours(error: BaseException, card: str) -> Exception:
+    """Translate what a call to a card raised."""
+    if isinstance(error, RayTaskError) and isinstance(error.cause, OrchestratorError):
+        return error.cause
+    if isinstance(error, RayTaskError):
+        return RuntimeError(f"card {card} raised {error.cause!r}\n{error.traceback_str}")
+    if isinstance(error, RayActorError):
+        return CardLostError(card, _why(error))
+    return error if isinstance(error, Exception) else RuntimeError(repr(error))
+
+
+def _why(error: RayActorError) -> str:
+    """Ray's paragraph on a dead actor in a few words; its list of guesses is left out."""
+    text = str(error).partition("Some common causes")[0]
+    if "memory monitor" in text or "Out of memory" in text or "OutOfMemory" in text:
+        return "its process was killed because the host ran out of memory"
+    if "node" in text and ("died" in text.partition("\n")[0] or "marked dead" in text):
+        return "its node is gone"
+    if isinstance(error, ActorDiedError):
+        return "its process died"
+    return "its process or its node cannot be reached"

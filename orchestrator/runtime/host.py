@@ -1,0 +1,83 @@
+"""The Ray actor of one card: it owns a CardActor and gives each kind of call its own threads.
+
+An actor starts empty, because only after its start does it know which card Ray gave it.
+"""
+
+import os
+import threading
+from collections.abc import Sequence
+
+import ray
+
+from actors import device
+from actors.card import CardActor
+from actors.messages import (
+    CardIdentity,
+    CardKind,
+    CardOrder,
+    CardStats,
+    LoadReport,
+    MemoryReport,
+    Reply,
+    Request,
+)
+
+
+class CardHost:
+    """What Ray starts in a card's process. ``data`` calls never delay ``control`` calls.
+
+    The groups are Ray concurrency groups; their sizes are given when the actor is created.
+    """
+
+    def __init__(self) -> None:
+        self._card = CardActor()
+        self._over = threading.Event()
+
+    @ray.method(concurrency_group="control")
+    def identify(self, resource: str, kind: CardKind) -> CardIdentity:
+        """Settle which card this process was given.
+
+        Raises:
+            DeviceError: an Ascend card that cannot be told from the others.
+        """
+        context = ray.get_runtime_context()
+        ids = context.get_accelerator_ids().get(resource, [])
+        # A resource that Ray does not know as an accelerator has no ids; real cards need one.
+        device_id = device.identify(os.environ, ids) if kind == "ascend" else 0
+        return self._card.identify(context.get_node_id(), ",".join(ids), device_id)
+
+    @ray.method(concurrency_group="life")
+    def watch(self) -> None:
+        """Return when the card was stopped; a process that dies fails this call at once."""
+        self._over.wait()
+
+    @ray.method(concurrency_group="control")
+    def load(self, order: CardOrder) -> LoadReport:
+        """See CardActor.load."""
+        return self._card.load(order)
+
+    @ray.method(concurrency_group="data")
+    def predict_many(self, requests: Sequence[Request]) -> list[Reply]:
+        """See CardActor.predict_many."""
+        return self._card.predict_many(requests)
+
+    @ray.method(concurrency_group="control")
+    def stats(self) -> CardStats:
+        """See CardActor.stats."""
+        return self._card.stats()
+
+    @ray.method(concurrency_group="control")
+    def memory(self) -> MemoryReport:
+        """See CardActor.memory."""
+        return self._card.memory()
+
+    @ray.method(concurrency_group="control")
+    def drain(self, timeout_seconds: float) -> bool:
+        """See CardActor.drain."""
+        return self._card.drain(timeout_seconds)
+
+    @ray.method(concurrency_group="control")
+    def stop(self) -> None:
+        """Stop the card and let ``watch`` return."""
+        self._card.stop()
+        self._over.set()

@@ -1,0 +1,132 @@
+"""Asks cards, controller and router what they see, and makes a status of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from typing import Any, TypeVar
+
+from actors.memory import Footprint
+from actors.messages import CardStats, MemoryReport, ModelStats
+from orchestrator.dispatch import DeskView
+from orchestrator.placement import DeploymentPlan
+from orchestrator.runtime.controller import Slot, SlotState
+from orchestrator.runtime.router import ModelCounts, Router
+from orchestrator.runtime.status import CardStatus, ModelStatus, ReplicaStatus, Status
+
+T = TypeVar("T")
+
+
+def observe(
+    plan: DeploymentPlan, slots: Mapping[str, Slot], router: Router, timeout_seconds: float
+) -> Status:
+    """A snapshot; a card that does not answer in time is shown without its numbers."""
+    ready = {
+        name: slot.process
+        for name, slot in slots.items()
+        if slot.state is SlotState.READY and slot.process is not None
+    }
+    asked = router.view()
+    stats = {name: process.stats() for name, process in ready.items()}
+    memory = {name: process.memory() for name, process in ready.items()}
+    everything: list[Future[Any]] = [asked, *stats.values(), *memory.values()]
+    wait(everything, timeout_seconds)
+    view = _answer(asked) or DeskView({}, {}, {}, {}, ())
+    told = {name: _answer(future) for name, future in stats.items()}
+    weighed = {name: _answer(future) for name, future in memory.items()}
+    return Status(
+        deployment=plan.deployment.name,
+        cards=tuple(
+            _card(plan, slot, told.get(name), weighed.get(name), view.in_flight.get(name, 0))
+            for name, slot in slots.items()
+        ),
+        replicas=tuple(
+            replica for name in slots for replica in _replicas(plan, name, told.get(name))
+        ),
+        models=tuple(
+            _model(model.name, router.counts.get(model.name, ModelCounts()), view)
+            for model in plan.deployment.models
+        ),
+        set_aside=view.set_aside,
+    )
+
+
+def _card(
+    plan: DeploymentPlan,
+    slot: Slot,
+    stats: CardStats | None,
+    memory: MemoryReport | None,
+    in_flight: int,
+) -> CardStatus:
+    identity = slot.identity
+    return CardStatus(
+        slot=slot.name,
+        state=slot.state.value,
+        node_id=slot.node_id,
+        npu_id=identity.npu_id if identity else "",
+        pid=identity.pid if identity else None,
+        restarts=slot.restarts,
+        capacity_bytes=plan.orders(slot.name).capacity_bytes,
+        planned_bytes=plan.memory(slot.name).total,
+        measured_bytes=memory.measured.total if memory and memory.measured else None,
+        unshared_bytes=plan.unshared(slot.name).total,
+        resident_bytes=memory.resident_bytes if memory else None,
+        busy_share=stats.busy_share if stats else None,
+        uptime_seconds=stats.uptime_seconds if stats else None,
+        in_flight=in_flight,
+        why=slot.why,
+        measured=memory.measured if memory else None,
+    )
+
+
+def _replicas(plan: DeploymentPlan, slot: str, stats: CardStats | None) -> Iterator[ReplicaStatus]:
+    for order in plan.orders(slot).models:
+        seen = stats.models.get(order.name, ModelStats()) if stats else ModelStats()
+        yield ReplicaStatus(
+            model=order.name,
+            slot=slot,
+            planned_bytes=_own_bytes(order.footprint),
+            requests=seen.requests,
+            rows=seen.rows,
+            padded_rows=seen.padded_rows,
+            batches=seen.batches,
+            errors=seen.errors,
+            queued=seen.queued,
+            latency_p50_ms=seen.latency_p50_ms,
+            latency_p99_ms=seen.latency_p99_ms,
+        )
+
+
+def _own_bytes(planned: Footprint | None) -> int:
+    """Everything but the shared workspace, which belongs to the card."""
+    if planned is None:
+        return 0
+    return (
+        planned.weight_total + planned.private_workspace + planned.io_total + planned.object_total
+    )
+
+
+def _model(name: str, counts: ModelCounts, view: DeskView) -> ModelStatus:
+    latencies = sorted(counts.latencies.copy())
+    return ModelStatus(
+        model=name,
+        answered=counts.answered,
+        failed=counts.failed,
+        retried=view.retries.get(name, 0),
+        waiting=view.waiting.get(name, 0),
+        latency_p50_ms=_percentile(latencies, 0.50),
+        latency_p99_ms=_percentile(latencies, 0.99),
+        unserved=view.unserved.get(name, ""),
+    )
+
+
+def _percentile(ordered: Sequence[float], share: float) -> float | None:
+    """In milliseconds; None of nothing."""
+    if not ordered:
+        return None
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000
+
+
+def _answer(future: "Future[T]") -> T | None:
+    """What a card answered, or None if it did not or could not."""
+    if not future.done() or future.cancelled() or future.exception() is not None:
+        return None
+    return future.result()

@@ -1,0 +1,268 @@
+"""Carries requests between callers and cards: one thread owns the desk, all else are messages.
+
+No thread waits for a call. Callers put a request into the inbox, Ray's callback puts the answer
+there, and the router's thread decides with the desk what to send next and completes the futures.
+"""
+
+import itertools
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from typing import Protocol
+
+from actors.errors import NotServingError, OrchestratorError, PredictError
+from actors.messages import Array, Arrays, Reply, Request
+from actors.shapes import BatchRule, merge
+from orchestrator.dispatch import Bundle, Desk, DeskView, Failure, Ticket
+from orchestrator.errors import CardLostError, RequestFailedError
+
+_log = logging.getLogger(__name__)
+
+#: How often requests that wait for a dead card's return are checked against their patience.
+_PATIENCE_TICK = 0.5
+#: Outputs of at most this many bytes are copied, so that a small answer that somebody keeps does
+#: not keep the whole call's bytes in the object store.
+_COPY_BELOW = 64 << 10
+#: Latencies kept per model for the percentiles of the status.
+_LATENCIES = 2048
+
+
+class Card(Protocol):
+    """What the router needs of a card's process."""
+
+    def predict_many(self, requests: Sequence[Request]) -> "Future[list[Reply]]":
+        """Answer requests, in any order; fails with CardLostError when the process is gone."""
+        ...
+
+
+@dataclass
+class ModelCounts:
+    """What the driver saw of one model. ``latencies`` in seconds, the most recent ones."""
+
+    answered: int = 0
+    failed: int = 0
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
+
+
+@dataclass
+class _Call:
+    """One caller's request: its pieces, their answers, and the future that waits for them."""
+
+    model: str
+    rule: BatchRule
+    pieces: Sequence[Arrays]
+    rows: Sequence[int]
+    future: "Future[dict[str, Array]]"
+    started: float
+    ids: list[int] = field(default_factory=list)
+    outputs: dict[int, Arrays] = field(default_factory=dict)
+
+
+class Router:
+    """Starts with ``start``, ends with ``close``; all else may be called from any thread."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        on_lost: Callable[[str, int, str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._desk = desk
+        self._on_lost = on_lost
+        self._clock = clock
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._cards: dict[tuple[str, int], Card] = {}
+        self._requests: dict[int, tuple[_Call, Request]] = {}
+        # Ids are unique over all drivers of a card: each has its own block of 2**32.
+        self._ids = itertools.count(secrets.randbits(30) << 32)
+        self._thread = Thread(target=self._run, name="orchestrator-router", daemon=True)
+        self._accepting = False
+        self._closing = False
+        self._over = False
+        self._idle = Event()
+        self.counts: dict[str, ModelCounts] = {}
+
+    def start(self) -> None:
+        """Take requests from now on."""
+        self._accepting = True
+        self._thread.start()
+
+    def submit(
+        self, model: str, rule: BatchRule, pieces: Sequence[Arrays], rows: Sequence[int]
+    ) -> "Future[dict[str, Array]]":
+        """Send the checked pieces of one request; their outputs come back merged, in order."""
+        future: Future[dict[str, Array]] = Future()
+        call = _Call(model, rule, pieces, rows, future, self._clock())
+        if not self._accepting:
+            future.set_exception(NotServingError("of this driver", "closed"))
+            return future
+        self._inbox.put(partial(self._open, call))
+        future.add_done_callback(partial(self._cancelled, call))
+        return future
+
+    def serving(self, slot: str, life: int, card: Card) -> None:
+        """A card's process takes work."""
+        self._inbox.put(partial(self._serve, slot, life, card))
+
+    def down(self, slot: str, life: int, reason: str) -> None:
+        """A card's process is gone."""
+        self._inbox.put(partial(self._down, slot, life, reason))
+
+    def give_up(self, slot: str, reason: str) -> None:
+        """A card will not come back."""
+        self._inbox.put(lambda: self._fail(self._desk.give_up(slot, reason)))
+
+    def view(self) -> "Future[DeskView]":
+        """The desk's numbers; never done once the router is closed."""
+        answer: Future[DeskView] = Future()
+        self._inbox.put(lambda: answer.set_result(self._desk.view()))
+        return answer
+
+    def close(self, drain_seconds: float) -> bool:
+        """Take nothing new, finish what is here, then fail the rest. False when some was failed."""
+        self._accepting = False
+        if not self._thread.is_alive():
+            return True
+        self._inbox.put(self._begin_close)
+        drained = self._idle.wait(drain_seconds)
+        self._inbox.put(self._end)
+        self._thread.join()
+        return drained
+
+    def _run(self) -> None:
+        while not self._over:
+            try:
+                self._turn()
+            except Exception:
+                # A mistake of ours must not leave callers waiting for ever.
+                _log.exception("the router failed; requests in flight are given up")
+                self._abort("the driver's router failed, see the log")
+
+    def _turn(self) -> None:
+        waits = self._desk.stalled()
+        try:
+            self._inbox.get(timeout=_PATIENCE_TICK if waits else None)()
+            while True:
+                self._inbox.get_nowait()()
+        except Empty:
+            pass
+        now = self._clock()
+        if waits:
+            self._fail(self._desk.expire(now))
+        for bundle in self._desk.dispatch(now):
+            self._send(bundle)
+        if self._closing and not len(self._desk):
+            self._idle.set()
+
+    def _open(self, call: _Call) -> None:
+        for piece, rows in zip(call.pieces, call.rows, strict=True):
+            request = Request(next(self._ids), call.model, piece)
+            nbytes = sum(array.nbytes for array in piece.values())
+            call.ids.append(request.id)
+            self._requests[request.id] = (call, request)
+            ticket = Ticket(request.id, call.model, rows, nbytes, self._clock())
+            self._fail(self._desk.submit(ticket))
+            if call.future.done():  # cancelled before it was opened, or its model is not served
+                self._forget(call)
+                return
+
+    def _cancelled(self, call: _Call, future: "Future[dict[str, Array]]") -> None:
+        if future.cancelled():
+            self._inbox.put(partial(self._forget, call))
+
+    def _serve(self, slot: str, life: int, card: Card) -> None:
+        self._cards[slot, life] = card
+        self._desk.serving(slot, life)
+
+    def _down(self, slot: str, life: int, reason: str) -> None:
+        self._cards.pop((slot, life), None)
+        self._desk.down(slot, life, reason, self._clock())
+
+    def _send(self, bundle: Bundle) -> None:
+        requests = [self._requests[ticket.id][1] for ticket in bundle.tickets]
+        sent = self._cards[bundle.slot, bundle.life].predict_many(requests)
+        sent.add_done_callback(lambda done: self._inbox.put(partial(self._returned, bundle, done)))
+
+    def _returned(self, bundle: Bundle, done: "Future[list[Reply]]") -> None:
+        error = done.exception()
+        now = self._clock()
+        if isinstance(error, CardLostError):
+            self._down(bundle.slot, bundle.life, error.reason)
+            self._on_lost(bundle.slot, bundle.life, error.reason)
+            self._fail(self._desk.died(bundle, error.reason, now))
+            return
+        if error is not None:
+            problem = (
+                error
+                if isinstance(error, OrchestratorError)
+                else PredictError(bundle.slot, bundle.model, repr(error))
+            )
+            outcomes = dict.fromkeys((ticket.id for ticket in bundle.tickets), problem)
+            self._fail(self._desk.answered(bundle, outcomes, now)[1])
+            return
+        replies = {reply.id: reply for reply in done.result()}
+        answered, failed = self._desk.answered(
+            bundle, {reply.id: reply.error for reply in replies.values()}, now
+        )
+        for request_id in answered:
+            self._finish(request_id, replies[request_id], alone=len(replies) == 1)
+        self._fail(failed)
+
+    def _finish(self, request_id: int, reply: Reply, alone: bool) -> None:
+        call, _ = self._requests.pop(request_id)
+        outputs = reply.outputs or {}
+        call.outputs[request_id] = outputs if alone else {n: _kept(a) for n, a in outputs.items()}
+        if len(call.outputs) < len(call.pieces):
+            return
+        counts = self.counts.setdefault(call.model, ModelCounts())
+        counts.answered += 1
+        counts.latencies.append(self._clock() - call.started)
+        if call.future.set_running_or_notify_cancel():
+            merged = dict(merge(call.rule, [call.outputs[i] for i in call.ids]))
+            for array in merged.values():
+                array.flags.writeable = False  # as what comes from shared memory is anyway
+            call.future.set_result(merged)
+
+    def _fail(self, failures: Sequence[Failure]) -> None:
+        for failure in failures:
+            if failure.id not in self._requests:
+                continue
+            call, _ = self._requests[failure.id]
+            self._forget(call)
+            self.counts.setdefault(call.model, ModelCounts()).failed += 1
+            if call.future.set_running_or_notify_cancel():
+                call.future.set_exception(failure.error)
+
+    def _forget(self, call: _Call) -> None:
+        for request_id in call.ids:
+            self._requests.pop(request_id, None)
+            self._desk.close(request_id)
+
+    def _begin_close(self) -> None:
+        self._closing = True
+
+    def _abort(self, why: str = "the driver closed before it was answered") -> None:
+        calls = {id(call): call for call, _ in self._requests.values()}
+        for call in calls.values():
+            self._forget(call)
+            if call.future.set_running_or_notify_cancel():
+                call.future.set_exception(RequestFailedError(call.model, (why,)))
+
+    def _end(self) -> None:
+        """The last event: requests that slipped in behind it are failed with the rest."""
+        while not self._inbox.empty():
+            self._inbox.get()()
+        self._abort()
+        self._over = True
+
+
+def _kept(array: Array) -> Array:
+    """A small output gets memory of its own; a large one stays a view of the call's."""
+    return array.copy() if array.nbytes <= _COPY_BELOW else array
