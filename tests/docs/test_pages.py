@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from examples.ocr.models import place_models
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -16,7 +17,14 @@ def script(page: Path) -> str:
     return "\n".join(BLOCK.findall(page.read_text(encoding="utf-8")))
 
 
+@pytest.fixture(scope="module")
+def models() -> None:
+    """The pages use the models that the demo puts into place."""
+    place_models()
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if script(p)], ids=lambda page: page.name)
+@pytest.mark.usefixtures("models")
 def test_blocks_run(page, tmp_path):
     file = tmp_path / "page.py"
     file.write_text(script(page), encoding="utf-8")
