@@ -9,11 +9,15 @@ indices and as masks.
 """
 
 import ctypes
+import io
 import json
 import math
+import os
 import re
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,8 @@ PAGE = 4096
 #: Arenas to look for the peak in. The engine's own tables take a 32nd of an arena: start small.
 _WIDE = (512 << 20, arena.LARGEST)
 _TRIES = 40
+#: How the engine's log names a region that an arena took.
+_REGION = re.compile(r"Allocated memory at (0x[0-9a-fA-F]+) to (0x[0-9a-fA-F]+)")
 
 
 def main() -> None:
@@ -95,20 +101,36 @@ def _peak(path: Path, feeds: Feeds, targets: Mapping[str, Array | None]) -> int:
 
 
 def _touched(size: int, path: Path, feeds: Feeds, targets: Mapping[str, Array | None]) -> int:
-    lines: list[str] = []
-    ort.set_default_logger_callback(lambda *record: lines.append(record[-1]), 1)
-    try:
+    with _engine_log() as log:
         arena.Arena(size).open(path).run(feeds, targets)
-        regions = [text for text in lines if text.startswith("Allocated memory at")]
-    finally:
-        ort.set_default_logger_callback(None)
-        ort.set_default_logger_severity(3)
-    return max((_extent(text) for text in regions), default=PAGE)
+    return max((_extent(*region) for region in _REGION.findall(log.getvalue())), default=PAGE)
 
 
-def _extent(line: str) -> int:
-    """Of ``Allocated memory at 0x<low> to 0x<high>``: from low to the end of the last used page."""
-    low, high = (int(value, 16) for value in re.findall(r"0x[0-9a-fA-F]+", line))
+@contextmanager
+def _engine_log() -> Iterator[io.StringIO]:
+    """Collect what the engine logs meanwhile; it is there once the block is left.
+
+    Read from standard error, where every version writes it; a callback came after 1.23.
+    """
+    log = io.StringIO()
+    with tempfile.TemporaryFile() as file:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        ort.set_default_logger_severity(1)
+        try:
+            yield log
+        finally:
+            ort.set_default_logger_severity(3)
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            file.seek(0)
+            log.write(file.read().decode(errors="replace"))
+
+
+def _extent(begin: str, end: str) -> int:
+    """Bytes from the begin of a region to the end of its last used page."""
+    low, high = int(begin, 16), int(end, 16)
     first = -(-low // PAGE) * PAGE
     pages = (high - first) // PAGE
     seen = (ctypes.c_ubyte * pages)()
