@@ -45,8 +45,7 @@ class DeploymentPlan:
 
     def explain(self) -> str:
         """For every replica its card, its bytes by part, and why the other cards were not taken."""
-        origins = {name: profile.label for name, profile in self.profiles.items()}
-        return explain(self.problem, self.plan, origins)
+        return explain(self.problem, self.plan)
 
     def memory(self, slot: str) -> CardMemory:
         """Planned bytes of a slot by part.
@@ -159,7 +158,9 @@ def plan_deployment(
         DeploymentError: the deployment's placement rules contradict each other or the cards.
     """
     problem = problem_of(deployment, profiles, inventory, batch=batch)
-    return DeploymentPlan(deployment, dict(profiles), problem, solve(problem, budget=budget))
+    origins = tuple((spec.name, profiles[spec.name].label) for spec in deployment.models)
+    plan = replace(solve(problem, budget=budget), origins=origins)
+    return DeploymentPlan(deployment, dict(profiles), problem, plan)
 
 
 def problem_of(

@@ -72,10 +72,10 @@ def reasons(problem: Problem, plan: Plan) -> tuple[ReplicaReason, ...]:
     return tuple(found)
 
 
-def explain(problem: Problem, plan: Plan, origins: Mapping[str, str] | None = None) -> str:
-    """The whole explanation as text; ``origins`` says where each model's sizes come from."""
+def explain(problem: Problem, plan: Plan) -> str:
+    """The whole explanation as text."""
     lines = [headline(problem, plan)]
-    origins = origins or {}
+    origins = dict(plan.origins)
     for reason in reasons(problem, plan):
         lines.append(_replica_line(reason, origins.get(reason.model)))
         shown = reason.rejected[:_CARDS_SHOWN]

@@ -36,7 +36,8 @@ class Plan:
 
     ``value``: cards used (min_cards) or alpha (max_alpha). ``bound``: no plan is better; ``gap``:
     the relative distance to it. ``alpha``: smallest served / demand, None without demand.
-    ``moves``: replicas that the previous plan did not have there, None without one.
+    ``moves``: replicas that the previous plan did not have there, None without one. ``origins``:
+    (model, where its sizes come from), for plans of deployments.
     """
 
     cards: tuple[CardPlan, ...]
@@ -49,6 +50,7 @@ class Plan:
     gap: float | None
     stop_reason: str
     moves: int | None = None
+    origins: tuple[tuple[str, str], ...] = ()
 
     @property
     def cards_used(self) -> int:
@@ -71,7 +73,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """The public JSON."""
-        return {
+        record: dict[str, Any] = {
             "plan": [
                 {
                     "card": card.card,
@@ -91,6 +93,7 @@ class Plan:
             "moves": self.moves,
             "stop_reason": self.stop_reason,
         }
+        return {**record, "origins": dict(self.origins)} if self.origins else record
 
     @classmethod
     def from_dict(cls, data: object, source: str = "plan") -> "Plan":
@@ -119,6 +122,7 @@ class Plan:
             gap=top.get("gap"),
             stop_reason=top.get("stop_reason", ""),
             moves=top.get("moves"),
+            origins=tuple(top.get("origins", {}).items()),
         )
 
     @classmethod
@@ -150,6 +154,11 @@ PLAN: Mapping[str, Kind] = {
     "gap": _NUMBER,
     "cards_used": strict.whole(0),
     "moves": strict.optional(strict.whole(0)),
+    "origins": Kind(
+        "a record of texts",
+        lambda value: isinstance(value, dict) and all(isinstance(o, str) for o in value.values()),
+        {"type": "object", "additionalProperties": {"type": "string"}},
+    ),
     "stop_reason": Kind("text", lambda value: isinstance(value, str), {"type": "string"}),
 }
 PLAN_REQUIRED = ("plan", "loads", "objective")

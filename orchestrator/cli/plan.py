@@ -1,0 +1,117 @@
+"""``orchestrator plan``: what goes where and why, before anything starts. No Ray, no card."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from orchestrator.config import Deployment, load_deployment
+from orchestrator.errors import DeploymentError
+from orchestrator.inventory import Inventory
+from orchestrator.placement import DeploymentPlan, Plan, Problem, explain, plan_deployment, solve
+from orchestrator.placement.problem import load_json
+from orchestrator.profiles import ProfileCache, collect
+from orchestrator.report.plan import plan_tables
+from orchestrator.runtime.measure import measure_missing
+
+#: Columns of a table that goes to a file or a pipe.
+_PLAIN_WIDTH = 160
+
+
+def plan(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A deployment.yaml, a problem.json, or a plan that --out wrote, which is checked."
+        ),
+    ],
+    cards: Annotated[
+        str | None,
+        typer.Option(
+            help="The cards to plan for, such as 2x160MiB, 4x310P or a:2x64GiB,b:2x64GiB."
+        ),
+    ] = None,
+    explain_it: Annotated[
+        bool, typer.Option("--explain", help="Say for every replica why it is where it is.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    no_probe: Annotated[
+        bool,
+        typer.Option(
+            "--no-probe", help="Measure nothing: what is not known is estimated, and marked so."
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write deployment, profiles, problem and plan to a file, for `run`."),
+    ] = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Plan for a batch job, which may keep cards fully busy.")
+    ] = False,
+) -> None:
+    """Place the models on the cards and show the result; exit code 1 when they do not fit."""
+    problem, found, bundle = _planned(file, cards, no_probe, batch)
+    if out is not None:
+        _write(out, bundle, file)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=1))
+    else:
+        _console().print(plan_tables(problem, found))
+    if explain_it:
+        typer.echo(("" if as_json else "\n") + explain(problem, found), err=as_json)
+
+
+def _planned(
+    file: Path, cards: str | None, no_probe: bool, batch: bool
+) -> tuple[Problem, Plan, DeploymentPlan | None]:
+    """The problem, its plan, and all that a deployment's plan was made from."""
+    if file.suffix != ".json":
+        made = _plan_deployment(load_deployment(file), cards, no_probe, batch)
+        return made.problem, made.plan, made
+    text = _read(file)
+    data = load_json(text, str(file))
+    if isinstance(data, dict) and "deployment" in data:
+        made = DeploymentPlan.from_json(text, str(file))
+        if cards is not None:
+            made = _plan_deployment(made.deployment, cards, no_probe, batch)
+        return made.problem, made.plan, made
+    if cards is not None:
+        raise DeploymentError(f"--cards {cards}", (f"{file} is a problem and names its own cards",))
+    problem = Problem.from_dict(data, str(file))
+    return problem, solve(problem), None
+
+
+def _plan_deployment(
+    deployment: Deployment, cards: str | None, no_probe: bool, batch: bool
+) -> DeploymentPlan:
+    section = deployment.cards
+    inventory = Inventory.parse(cards, section) if cards else Inventory.declared(section)
+    cache = ProfileCache()
+    if not no_probe:
+        measure_missing(deployment, cache, lambda line: typer.echo(line, err=True))
+    profiles = collect(deployment, cache, estimate=no_probe)
+    return plan_deployment(deployment, profiles, inventory, batch=batch)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeploymentError(str(file), (f"cannot be read: {error}",)) from error
+
+
+def _write(out: Path, bundle: DeploymentPlan | None, file: Path) -> None:
+    if bundle is None:
+        text = f"--out writes a deployment with its plan, and {file} is only a problem: use --json"
+        raise DeploymentError(str(out), (text,))
+    try:
+        out.write_text(bundle.to_json(), encoding="utf-8")
+    except OSError as error:
+        raise DeploymentError(str(out), (f"cannot be written: {error.strerror}",)) from error
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
