@@ -12,7 +12,7 @@ import numpy.typing as npt
 from actors.emulator import place
 from actors.emulator.arena import Array
 from actors.emulator.build import Order
-from actors.emulator.calibrate import GearCalibration, covers, measure_gears, nbytes
+from actors.emulator.calibrate import GearCalibration, covers, fitted, measure_gears, nbytes
 from actors.emulator.onnxfile import read_onnx
 from actors.emulator.registry import LIBRARY
 from actors.shapes import OPEN, Gear, Shape
@@ -145,10 +145,10 @@ class BuiltModel:
 
     def _at_open(self, shapes: list[Shape]) -> _Current:
         """A dynamic model takes what a new shape needs; smaller shapes need nothing more."""
-        if not any(covers(gear.gear, shapes) for gear in self._gears):
-            path, calibration = self.order.onnx, self.order.calibration
-            names = [spec.name for spec in calibration.inputs]
-            gear = Gear(tuple(zip(names, shapes, strict=True)))
+        path, calibration = self.order.onnx, self.order.calibration
+        names = [spec.name for spec in calibration.inputs]
+        gear = fitted(calibration.inputs, Gear(tuple(zip(names, shapes, strict=True))))
+        if not any(covers(known.gear, shapes) for known in self._gears):
             more = measure_gears(path, read_onnx(path), [gear], bound=False)
             grown = replace(calibration, gears=(*self._gears, *more))
             order = replace(self.order, calibration=grown)

@@ -91,7 +91,7 @@ def calibrate(path: Path, settings: Settings) -> Calibration:
     else:
         fixed = Gear(tuple((spec.name, spec.shape) for spec in model.inputs))
         gears = settings.gears or (fixed,)
-    ordered = tuple(_fitted(model, gear) for gear in gears)
+    ordered = tuple(fitted(model.inputs, gear) for gear in gears)
     declared = dict(settings.input_shapes or ())
     return Calibration(
         weight_bytes=model.weight_bytes,
@@ -139,24 +139,20 @@ def cache_folder() -> Path:
     return Path(root) / "emulator"
 
 
-def covers(gear: Gear, shapes: Sequence[Shape]) -> bool:
-    """Whether a gear's shapes are at least as large in every dimension."""
-    return all(
-        len(large) == len(small) and all(a >= b for a, b in zip(large, small, strict=True))
-        for (_, large), small in zip(gear.inputs, shapes, strict=True)
-    )
+def fitted(inputs: Sequence[TensorSpec], gear: Gear) -> Gear:
+    """The gear in the order of ``inputs``, checked against their names, ranks and fixed sizes.
 
-
-def _fitted(model: OnnxFile, gear: Gear) -> Gear:
-    """The gear in the model's order of inputs, checked against its names, ranks and fixed sizes."""
+    Raises:
+        CalibrationError: it does not suit them.
+    """
     shapes = dict(gear.inputs)
-    names = [spec.name for spec in model.inputs]
+    names = [spec.name for spec in inputs]
     if sorted(shapes) != sorted(names):
         raise CalibrationError(
             f"the configuration gives shapes for {', '.join(shapes) or 'nothing'}; "
             f"the model's inputs are {', '.join(names)}"
         )
-    for spec in model.inputs:
+    for spec in inputs:
         shape = shapes[spec.name]
         fits = len(shape) == len(spec.shape) and all(
             size > 0 and wanted in (OPEN, size)
@@ -167,6 +163,14 @@ def _fitted(model: OnnxFile, gear: Gear) -> Gear:
                 f"input {spec.name} is {list(spec.shape)} in the model and cannot be {list(shape)}"
             )
     return Gear(tuple((name, shapes[name]) for name in names))
+
+
+def covers(gear: Gear, shapes: Sequence[Shape]) -> bool:
+    """Whether a gear's shapes are at least as large in every dimension."""
+    return all(
+        len(large) == len(small) and all(a >= b for a, b in zip(large, small, strict=True))
+        for (_, large), small in zip(gear.inputs, shapes, strict=True)
+    )
 
 
 def _calibration(model: OnnxFile, gear: Gear, answer: dict[str, Any]) -> GearCalibration:

@@ -190,8 +190,14 @@ class Model:
         targets = [tensor.get_data_to_numpy() for tensor in outputs or ()]
         found = built.run(feeds, targets)
         return [
-            model_tensor(name, DATA_TYPES[array.dtype.type], array.shape, Format.DEFAULT, array)
-            for name, array in found.items()
+            model_tensor(
+                spec.name,
+                DATA_TYPES[np.dtype(spec.dtype).type],
+                found[spec.name].shape,
+                Format.DEFAULT,
+                found[spec.name].view(spec.dtype),
+            )
+            for spec in built.order.calibration.outputs
         ]
 
     def _match_shapes(self, built: BuiltModel, tensors: list[Tensor]) -> None:

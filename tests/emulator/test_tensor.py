@@ -1,0 +1,133 @@
+"""Tensors: zero copy, and what is refused aloud or in silence."""
+
+import numpy as np
+import pytest
+
+from actors.emulator import DataType, Format, Tensor
+
+
+def tensor(*shape: int, dtype: DataType = DataType.FLOAT32) -> Tensor:
+    return Tensor(shape=list(shape), dtype=dtype)
+
+
+def test_data_is_not_copied():
+    array, holder = np.zeros((2, 3), np.float32), tensor(2, 3)
+    holder.set_data_from_numpy(array)
+    array[0, 0] = 7
+    assert holder.get_data_to_numpy()[0, 0] == 7
+    assert not holder.get_data_to_numpy().flags.owndata
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.asfortranarray(np.ones((2, 3), np.float32)), np.ones((2, 3), ">f4")],
+    ids=["fortran order", "big endian"],
+)
+def test_fortran_order_and_big_endian_arrays_are_ignored_in_silence(array):
+    holder = tensor(2, 3)
+    holder.set_data_from_numpy(np.zeros((2, 3), np.float32))
+    holder.set_data_from_numpy(array)
+    assert not holder.get_data_to_numpy().any()
+
+
+def test_a_strided_array_is_copied_and_works():
+    holder = tensor(2, 3)
+    holder.set_data_from_numpy(np.ones((4, 6), np.float32)[::2, ::2])
+    assert holder.get_data_to_numpy().all()
+
+
+def test_only_bytes_and_dtype_are_compared_not_the_shape():
+    holder = tensor(2, 3)
+    holder.set_data_from_numpy(np.arange(6, dtype=np.float32))
+    assert holder.shape == [2, 3]
+    assert holder.get_data_to_numpy().tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_a_read_only_array_is_accepted():
+    array = np.ones((2, 3), np.float32)
+    array.setflags(write=False)
+    holder = tensor(2, 3)
+    holder.set_data_from_numpy(array)
+    assert holder.get_data_to_numpy().all()
+
+
+@pytest.mark.parametrize(
+    ("array", "error", "text"),
+    [
+        (
+            np.ones((2, 3)),
+            RuntimeError,
+            "data type not equal! Numpy type: <class 'numpy.float64'>, "
+            "Tensor type: DataType.FLOAT32",
+        ),
+        (
+            np.ones((4, 3), np.float32),
+            RuntimeError,
+            "data size not equal! Numpy size: 48, Tensor size: 24",
+        ),
+        ([1.0], TypeError, "numpy_obj must be numpy.ndarray, but got <class 'list'>."),
+        (np.ones(6, np.complex64), TypeError, "Unsupported numpy dtype value complex64"),
+    ],
+)
+def test_texts_of_refused_data(array, error, text):
+    with pytest.raises(error) as caught:
+        tensor(2, 3).set_data_from_numpy(array)
+    assert str(caught.value) == text
+
+
+def test_an_open_tensor_has_no_size_and_takes_no_data():
+    holder = tensor(-1, 3)
+    assert (holder.element_num, holder.data_size) == (0, 0)
+    with pytest.raises(RuntimeError, match="Numpy size: 24, Tensor size: 0"):
+        holder.set_data_from_numpy(np.ones((2, 3), np.float32))
+
+
+def test_shapes_take_python_integers_only():
+    holder = Tensor()
+    with pytest.raises(TypeError) as caught:
+        holder.shape = [np.int64(2)]
+    assert str(caught.value) == (
+        "shape element must be int, but got <class 'numpy.int64'> at index 0."
+    )
+    with pytest.raises(TypeError, match="shape must be list or tuple, but got <class 'int'>"):
+        holder.shape = 3
+
+
+def test_a_tensor_from_an_array_shows_it_and_one_from_a_tensor_copies_it():
+    array = np.ones((2, 2), np.int32)
+    shown = Tensor(array)
+    copied = Tensor(shown)
+    array[0, 0] = 5
+    assert (shown.dtype, shown.shape) == (DataType.INT32, [2, 2])
+    assert shown.get_data_to_numpy()[0, 0] == 5
+    assert copied.get_data_to_numpy()[0, 0] == 1
+
+
+def test_a_tensor_from_a_fortran_order_array_has_no_data():
+    assert not Tensor(np.asfortranarray(np.ones((2, 3), np.float32))).has_data
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"tensor": 3}, "tensor must be MindSpore Lite's Tensor._tensor or numpy ndarray"),
+        ({"device": "cpu"}, "now only support ascend device."),
+        ({"device": "ascend:x"}, "device id should >= 0."),
+        ({"dtype": 43}, "dtype must be DataType, but got <class 'int'>."),
+        ({"tensor": np.ones(2, np.float32), "shape": [3]}, "user set shape is not equal numpy"),
+    ],
+)
+def test_texts_of_refused_tensors(arguments, text):
+    with pytest.raises(TypeError) as caught:
+        Tensor(**arguments)
+    assert text in str(caught.value)
+
+
+def test_attributes_are_checked():
+    holder = Tensor()
+    for name, value in (("name", 3), ("dtype", 3), ("format", 3)):
+        with pytest.raises(TypeError, match=f"{name} must be"):
+            setattr(holder, name, value)
+    holder.name, holder.format = "x", Format.NHWC
+    assert "name: x" in str(holder)
+    assert "device: None:-1." in str(holder)
