@@ -264,10 +264,11 @@ def _cpu() -> str:
 
 def _load(file: Path) -> dict[str, Any] | None:
     try:
-        answer: dict[str, Any] = json.loads(file.read_text())
+        answer = json.loads(file.read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return answer if {"workspace", "outputs", "bound"} <= answer.keys() else None
+    keys = {"workspace", "outputs", "bound"}
+    return answer if isinstance(answer, dict) and keys <= answer.keys() else None
 
 
 def _store(file: Path, answer: dict[str, Any]) -> None:

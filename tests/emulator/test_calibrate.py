@@ -1,0 +1,138 @@
+"""Measured sizes and their cache."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+import actors.emulator as lite
+from actors.emulator import calibrate
+from tests import models
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("ASCEND_ORCHESTRATOR_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "emulator"
+
+
+def answers(cache: Path) -> list[Path]:
+    return sorted(cache.glob("*.json"))
+
+
+def doctor(cache: Path, workspace: int) -> None:
+    """Change the cached numbers, to see where an answer comes from."""
+    for file in answers(cache):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "workspace": workspace}))
+
+
+def test_a_gear_is_measured_once_and_then_read(cache, tmp_path):
+    path = str(models.write_mlp(tmp_path, "m", rows=4))
+    first = lite.calibration(path)
+    assert first.gears[0].outputs[0].shape == (4, 64)
+    doctor(cache, 12345)
+    assert lite.calibration(path).workspace_bytes == 12345
+    renamed = tmp_path / "same_bytes.onnx"
+    renamed.write_bytes(Path(path).with_suffix(".onnx").read_bytes())
+    assert lite.calibration(str(renamed.with_suffix(".mindir"))).workspace_bytes == 12345
+
+
+def test_other_bytes_or_other_shapes_are_measured_anew(cache, tmp_path):
+    path = models.write_mlp(tmp_path, "m", gears=(1, 2))
+    lite.calibration(str(path))
+    assert len(answers(cache)) == 2
+    doctor(cache, 12345)
+    models.write_gears(path, {"x": [-1, 64]}, [[1], [3]])
+    found = lite.calibration(str(path))
+    assert [gear.workspace == 12345 for gear in found.gears] == [True, False]
+    models.write_mlp(tmp_path, "m", gears=(1, 2), seed=1)
+    assert lite.calibration(str(path)).workspace_bytes != 12345
+
+
+def test_weights_in_external_data_are_part_of_the_key(cache, tmp_path):
+    plain = models.write_mlp(tmp_path, "m", rows=2).with_suffix(".onnx")
+    onnx.save(
+        onnx.load(plain),
+        tmp_path / "e.onnx",
+        save_as_external_data=True,
+        location="e.data",
+        size_threshold=0,
+    )
+    lite.calibration(str(tmp_path / "e.mindir"))
+    doctor(cache, 12345)
+    data = bytearray((tmp_path / "e.data").read_bytes())
+    data[3] ^= 1
+    (tmp_path / "e.data").write_bytes(data)
+    assert lite.calibration(str(tmp_path / "e.mindir")).workspace_bytes != 12345
+
+
+def test_a_damaged_cache_file_is_measured_again(cache, tmp_path):
+    path = str(models.write_mlp(tmp_path, "m", rows=1, width=8))
+    first = lite.calibration(path)
+    for content in ("", "{", "[]", "{}", "null"):
+        answers(cache)[0].write_text(content)
+        assert calibrate._load(answers(cache)[0]) is None
+    assert lite.calibration(path) == first
+
+
+def test_several_processes_measure_a_gear_once(cache, tmp_path):
+    path = str(models.write_mlp(tmp_path, "m", rows=4))
+    code = "import sys, actors.emulator as e; print(e.calibration(sys.argv[1]).workspace_bytes)"
+    children = [
+        subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    told = {child.communicate(timeout=60)[0] for child in children}
+    assert len(told) == 1
+    assert len(answers(cache)) == 1
+    assert [file.suffix for file in cache.iterdir() if file.suffix != ".lock"] == [".json"]
+
+
+def test_measuring_is_repeatable(cache, tmp_path):
+    path = str(models.write_conv(tmp_path, "m", rows=1, size=(64, 64)))
+    first = lite.calibration(path)
+    answers(cache)[0].unlink()
+    assert lite.calibration(path) == first
+    maps = 16 * 64 * 64 * 4
+    assert 2 * maps <= first.workspace_bytes <= 5 * maps
+
+
+def test_outputs_whose_shape_depends_on_the_data_are_found(cache, tmp_path):
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("NonZero", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.INT64, [2, "k"])],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(made, tmp_path / "m.onnx")
+    gear = lite.calibration(str(tmp_path / "m.mindir")).gears[0]
+    assert not gear.bound
+    assert gear.outputs[0].shape == (2, 32)
+
+
+def test_a_dynamic_model_has_no_gears_until_its_largest_shapes_are_declared(cache, tmp_path):
+    path = str(models.write_mlp(tmp_path, "m"))
+    unknown = lite.calibration(path)
+    assert (unknown.dynamic, unknown.gears, unknown.workspace_bytes) == (True, (), 0)
+    assert answers(cache) == []
+    declared = {"emulated_card": {"max_shape": "x:[5,64]", "copy_in_ms": "2"}}
+    known = lite.calibration(path, config_dict=declared)
+    assert (known.dynamic, known.tensor_bytes, known.copy_in_ms) == (True, (1280, 1280), 2.0)
+    assert known.workspace_bytes > 0
+
+
+def test_what_cannot_be_measured_says_why(cache, tmp_path):
+    with pytest.raises(calibrate.CalibrationError, match="is not an ONNX model"):
+        lite.calibration(str(models.write_garbage(tmp_path, "bad")))
+    path = models.write_mlp(tmp_path, "m", rows=2)
+    onnx_path = path.with_suffix(".onnx")
+    onnx_path.write_bytes(onnx_path.read_bytes().replace(b"Relu", b"Rely"))
+    with pytest.raises(calibrate.CalibrationError, match=r"does not run at .*Rely"):
+        lite.calibration(str(path))
+    assert answers(cache) == []
