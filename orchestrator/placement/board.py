@@ -119,11 +119,12 @@ def overfull(before: Tally, after: Tally) -> Obstacle | None:
     if used.total > card.usable_bytes:
         free = card.usable_bytes - before.sharing.total
         needs = after.sharing.total - before.sharing.total
-        held = ", ".join(model.name for model in before.models) or "nothing else"
+        held = ", ".join(model.name for model in before.models)
+        holds = f" (holds {held})" if held else ""
         return Obstacle(
             "memory",
             f"needs {format_bytes(needs)}, free {format_bytes(max(free, 0))} of "
-            f"{format_bytes(card.usable_bytes)} (holds {held}): {needs - free:,} bytes too few",
+            f"{format_bytes(card.usable_bytes)}{holds}: {needs - free:,} bytes too few",
             needs - free,
         )
     if card.streams is not None and used.streams > card.streams:

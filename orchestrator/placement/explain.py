@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from actors.memory import CardMemory, card_memory, unshared
 from orchestrator.inventory import Card
-from orchestrator.placement.board import Obstacle, Tally, forbidden, joined, overfull
+from orchestrator.placement.board import Tally, forbidden, joined, overfull
 from orchestrator.placement.groups import Group, World, natural, world
 from orchestrator.placement.plan import Plan
 from orchestrator.placement.problem import Model, Problem
@@ -155,25 +155,25 @@ def _rejections(
         if slot in slots:
             continue
         obstacle = forbidden(scene, group, tally) or overfull(tally, joined(tally, group.models))
-        found.append(_rejection(slot, obstacle or _not_needed(plan, group, slots, tally)))
+        if obstacle:
+            found.append(Rejection(slot, obstacle.kind, f"rejected: {obstacle.text}"))
+        else:
+            kind, text = _not_needed(plan, group, slots, tally)
+            found.append(Rejection(slot, kind, f"not taken: {text}"))
     return found
 
 
-def _rejection(slot: str, obstacle: Obstacle) -> Rejection:
-    return Rejection(slot, obstacle.kind, f"rejected: {obstacle.text}")
-
-
-def _not_needed(plan: Plan, group: Group, slots: Sequence[str], tally: Tally) -> Obstacle:
-    """Why a card that could hold the group does not."""
+def _not_needed(plan: Plan, group: Group, slots: Sequence[str], tally: Tally) -> tuple[str, str]:
+    """Why a card that could hold the group does not: a word and a sentence."""
     if group.high is not None and len(slots) >= group.high:
-        return Obstacle("limit", f"fits, but {group.high} replicas are all that is allowed")
+        return "limit", f"fits, but {group.high} replicas are all that is allowed"
     if plan.objective == "min_cards" and not tally.models:
-        return Obstacle("unused", "fits, but would be one card more")
+        return "unused", "fits, but would be one card more"
     if group.work == 0:
-        return Obstacle("spare", "fits, but without demand no further replica is needed")
+        return "spare", "fits, but without demand no further replica is needed"
     if plan.objective == "min_cards":
-        return Obstacle("spare", "fits, but the demand is served without it")
-    return Obstacle("spare", "fits, but no gain in alpha was found there")
+        return "spare", "fits, but the demand is served without it"
+    return "spare", "fits, but no gain in alpha was found there"
 
 
 def _replica_line(reason: ReplicaReason, origin: str | None) -> str:

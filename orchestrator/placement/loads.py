@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linprog
-from scipy.sparse import coo_array
 
 from orchestrator.placement.board import Tally
 from orchestrator.placement.groups import World
 from orchestrator.placement.problem import Model
 
 Numbers = npt.NDArray[Any]
+#: Part of a sparse matrix: values, their rows, their columns.
+Block = tuple[Numbers, Numbers, Numbers]
 #: Tangents at these utilisations approximate its square: what is over the bottleneck is balanced.
 _TANGENTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -46,7 +46,8 @@ def split_loads(world: World, tallies: Sequence[Tally], *, balance: bool = True)
     if program.reached(even) >= alpha * (1 - 1e-9):
         work = even
     elif balance:
-        work = program.balanced(alpha)
+        balanced = program.balanced(alpha)
+        work = work if balanced is None else balanced
     reached = program.reached(work)
     rps = {
         (demanded[m].name, tallies[c].card.name): float(w) * reached * 1000 / demanded[m].service_ms
@@ -108,60 +109,60 @@ class _Program:
 
     def largest_alpha(self) -> tuple[float, Numbers, list[float], list[float]]:
         """Maximise alpha: its value, work per replica at alpha 1, duals by model and by card."""
-        n, pairs = len(self.pairs), np.arange(len(self.pairs))
+        n, models = len(self.pairs), len(self.work)
         scale = float(self.work.sum() / self.room.sum())
-        serve = self._matrix(
-            [(np.ones(n), self.model, pairs)], (len(self.work), n), -self.work / scale
-        )
-        fill = self._matrix([(self.cost, self.card, pairs)], (len(self.room), n), 0 * self.room)
-        cost = np.zeros(n + 1)
-        cost[n] = -1.0
-        found = linprog(
-            cost, A_ub=fill, b_ub=self.room, A_eq=serve, b_eq=0 * self.work, method="highs"
+        alphas = (-self.work / scale, np.arange(models), np.full(models, n))
+        found = _solve(
+            cost=np.append(np.zeros(n), -1.0),
+            fill=[(self.cost, self.card, np.arange(n))],
+            limits=self.room,
+            serve=[(np.ones(n), self.model, np.arange(n)), alphas],
+            served=np.zeros(models),
         )
         alpha = float(found.x[n]) / scale
         work = np.maximum(found.x[:n], 0.0) / alpha
         return alpha, work, list(found.eqlin.marginals), list(-found.ineqlin.marginals)
 
-    def balanced(self, alpha: float) -> Numbers:
-        """At this alpha, the work per replica that keeps the squares of the utilisations small."""
-        n, cards, pairs = len(self.pairs), len(self.room), np.arange(len(self.pairs))
-        serve = self._matrix([(np.ones(n), self.model, pairs)], (len(self.work), n), None, cards)
-        rows, limits = [], []
-        for step, at in enumerate(_TANGENTS):
-            slope = 2 * at
-            rows.append((slope * self.cost / self.room[self.card], self.card + step * cards, pairs))
-            column = n + np.arange(cards)
-            rows.append((-np.ones(cards), np.arange(cards) + step * cards, column))
-            limits.append(np.full(cards, at * at))
-        rows.append((self.cost / self.room[self.card], self.card + len(_TANGENTS) * cards, pairs))
-        limits.append(np.ones(cards) * (1 + 1e-9))
-        fill = self._matrix(rows, ((len(_TANGENTS) + 1) * cards, n + cards), None)
-        cost = np.concatenate([np.zeros(n), np.ones(cards)])
-        found = linprog(
-            cost,
-            A_ub=fill,
-            b_ub=np.concatenate(limits),
-            A_eq=serve,
-            b_eq=self.work * alpha * (1 - 1e-9),
-            method="highs",
-        )
-        return np.maximum(found.x[:n], 0.0) / alpha if found.status == 0 else self.even()
+    def balanced(self, alpha: float) -> Numbers | None:
+        """At this alpha, the work per replica that keeps the squares of the utilisations small.
 
-    @staticmethod
-    def _matrix(
-        blocks: Sequence[tuple[Numbers, Numbers, Numbers]],
-        shape: tuple[int, int],
-        last: Numbers | None,
-        blank: int = 0,
-    ) -> coo_array:
-        values = np.concatenate([block[0] for block in blocks])
-        rows = np.concatenate([block[1] for block in blocks])
-        columns = np.concatenate([block[2] for block in blocks])
-        if last is not None:
-            values = np.concatenate([values, last])
-            rows = np.concatenate([rows, np.arange(shape[0])])
-            columns = np.concatenate([columns, np.full(shape[0], shape[1])])
-        return coo_array(
-            (values, (rows, columns)), shape=(shape[0], shape[1] + (last is not None) + blank)
+        A variable per card lies above every tangent of the square; None if numerics forbid it.
+        """
+        n, cards, steps = len(self.pairs), len(self.room), len(_TANGENTS)
+        share = self.cost / self.room[self.card]
+        replicas, squares = np.arange(n), n + np.arange(cards)
+        fill = [(share, self.card + steps * cards, replicas)]
+        for step, at in enumerate(_TANGENTS):
+            fill.append((2 * at * share, self.card + step * cards, replicas))
+            fill.append((-np.ones(cards), np.arange(cards) + step * cards, squares))
+        tangents = [np.full(cards, at * at) for at in _TANGENTS]
+        found = _solve(
+            cost=np.append(np.zeros(n), np.ones(cards)),
+            fill=fill,
+            limits=np.concatenate([*tangents, np.full(cards, 1 + 1e-9)]),
+            serve=[(np.ones(n), self.model, replicas)],
+            served=self.work * alpha * (1 - 1e-9),
         )
+        return None if found.x is None else np.maximum(found.x[:n], 0.0) / alpha
+
+
+def _solve(
+    *, cost: Numbers, fill: list[Block], limits: Numbers, serve: list[Block], served: Numbers
+) -> Any:  # noqa: ANN401 - scipy's result has no type of its own
+    """Minimise over variables >= 0: ``fill`` at most ``limits``, ``serve`` exactly ``served``."""
+    # Imported here: it takes most of a second, and a plan without demand needs none of it.
+    from scipy.optimize import linprog
+    from scipy.sparse import coo_array
+
+    def matrix(blocks: list[Block], rows: int) -> Any:  # noqa: ANN401
+        values, row, column = (np.concatenate(part) for part in zip(*blocks, strict=True))
+        return coo_array((values, (row, column)), shape=(rows, len(cost)))
+
+    return linprog(
+        cost,
+        A_ub=matrix(fill, len(limits)),
+        b_ub=limits,
+        A_eq=matrix(serve, len(served)),
+        b_eq=served,
+        method="highs",
+    )

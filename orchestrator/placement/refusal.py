@@ -118,10 +118,10 @@ def _one_group(scene: World, group: Group) -> tuple[str, tuple[str, ...]]:
 
 def _too_much_work(scene: World, group: Group, able: Sequence[Card]) -> str:
     rooms = sorted((scene.room(card) for card in able), reverse=True)[: group.high]
-    most = f"{group.high} replicas do" if group.high else f"{_count(able)} that can hold it do"
+    limit = f" and {group.high} may" if group.high else ""
     return (
-        f"the demand of {group.name} takes {group.work:.3g} card-seconds a second (at speed 1), "
-        f"and {most} {sum(rooms):.3g}"
+        f"the demand of {group.name} takes {group.work:.3g} card-seconds a second (at speed 1): "
+        f"{_count(able)} can hold it{limit}, with room for {sum(rooms):.3g}"
     )
 
 
@@ -140,7 +140,7 @@ def _together(scene: World) -> tuple[str, tuple[str, ...]]:
         )
         if served is not None and served.alpha:
             details.append(f"the best plan found serves {served.alpha:.3g} of the demand")
-        return f"{names}: fit in memory, but {cards} do not serve their demand", tuple(details)
+        return f"{names}: fit in memory, but the demand is too much for {cards}", tuple(details)
     allowed = sorted(set(chain(*(group.allowed for group in scene.groups))))
     usable = [scene.cards[index] for index in allowed]
     details += [

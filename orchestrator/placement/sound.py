@@ -7,6 +7,8 @@ from orchestrator.placement.groups import merge
 from orchestrator.placement.problem import Problem
 from orchestrator.placement.strict import Findings, did_you_mean
 
+_NAMES_SHOWN = 8
+
 
 def contradictions(problem: Problem) -> tuple[str, ...]:
     """One line for each thing that is wrong; none for a sound problem."""
@@ -89,4 +91,6 @@ def _known(
 ) -> None:
     for name in names:
         if name not in known:
-            findings.add(where, f"no {what} is called {name!r}{did_you_mean(name, known)}")
+            hint = did_you_mean(name, known) if what == "model" else ""
+            shown = ", ".join(known[:_NAMES_SHOWN]) + (", ..." if len(known) > _NAMES_SHOWN else "")
+            findings.add(where, f"no {what} is called {name!r}{hint or f' (there are: {shown})'}")

@@ -1,4 +1,4 @@
-"""The card's arithmetic: worked tables by hand, then the rules that hold for every set of models."""
+"""The card's arithmetic: a table worked by hand, then what holds for every set of models."""
 
 import pytest
 from hypothesis import given

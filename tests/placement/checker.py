@@ -1,4 +1,4 @@
-"""An independent judge of plans: standard library only, no code of the planner, public JSON only."""
+"""An independent judge of plans: standard library only, no planner code, public JSON only."""
 
 import math
 
@@ -130,10 +130,13 @@ def _loads(problem, plan, held, models, cards):
 
 def _values(problem, plan, held, alpha):
     broken = []
-    if (alpha is None) != (plan["alpha"] is None):
-        broken.append(f"alpha {plan['alpha']}, found {alpha}")
-    elif alpha is not None and abs(alpha - plan["alpha"]) > TOLERANCE * max(1, abs(alpha)):
-        broken.append(f"alpha {plan['alpha']}, found {alpha}")
+    stated = plan["alpha"]
+    if alpha is None or stated is None:
+        wrong = alpha is not stated
+    else:
+        wrong = abs(alpha - stated) > TOLERANCE * max(1, abs(alpha))
+    if wrong:
+        broken.append(f"alpha {stated}, found {alpha}")
     if plan["objective"] != problem["objective"] or plan["cards_used"] != len(held):
         broken.append("objective or cards_used")
     if problem["objective"] == "min_cards":

@@ -1,15 +1,12 @@
 """Plans of random problems: valid, repeatable, and never beyond their own bound."""
 
 import copy
-import random
 
-import pytest
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.errors import DeploymentError, PlanRefusedError
-from orchestrator.placement import Plan, Problem, solve, verify
-from orchestrator.placement.bounds import cards_bounds
+from orchestrator.errors import DeploymentError
+from orchestrator.placement import Plan, Problem, verify
 from orchestrator.placement.groups import world
 from orchestrator.placement.solve import bound_of, search
 from tests.placement.checker import check

@@ -1,0 +1,148 @@
+"""Refusals: one model or the smallest set, the bytes that lack, and changes that are proved."""
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.errors import PlanRefusedError
+from orchestrator.placement import Problem, solve
+from tests.placement.build import MIB, cards, model, problem
+
+DET = model("det", 5, 60, 12, threads=2)
+REC = model("rec", 11, 20, 3, threads=2)
+CLS = model("cls", 1, 2, 1)
+
+
+def refused(models, slots, **rest):
+    data = Problem.from_dict(problem(models, slots, **rest))
+    with pytest.raises(PlanRefusedError) as caught:
+        solve(data)
+    return data, caught.value
+
+
+def test_a_model_that_fits_on_no_card():
+    _, error = refused([DET, REC, CLS], cards(2, 64))
+    assert str(error) == (
+        "det fits on no card by 26,214,400 bytes (25.0 MiB)\n"
+        "  det: 89.0 MiB a card (weights 5,242,880 + shared workspace 62,914,560 + io 25,165,824), "
+        "2 threads\n"
+        "  local/0: needs 89.0 MiB, free 64.0 MiB of 64.0 MiB: "
+        "26,214,400 bytes too few\n"
+        "  local/1: needs 89.0 MiB, free 64.0 MiB of 64.0 MiB: "
+        "26,214,400 bytes too few\n"
+        "  fits if: cards of 89.0 MiB (93,323,264 bytes)"
+    )
+
+
+def test_a_set_that_does_not_fit_together_names_no_bystander():
+    data, error = refused([DET, REC, CLS], cards(1, 100))
+    assert error.reason == "det + rec: do not fit together on 1 card"
+    assert "at least 2 such cards are needed (fractional)" in error.details
+    assert error.changes == (
+        "threads of det <= 1",
+        "1 more card of 100.0 MiB",
+        "cards of 108.0 MiB (113,246,208 bytes)",
+    )
+    one_thread = tuple(replace(m, threads=1) if m.name == "det" else m for m in data.models)
+    assert solve(replace(data, models=one_thread)).cards_used == 1
+    for size, fits in ((108, True), (107, False)):
+        larger = tuple(replace(card, capacity_bytes=size * MIB) for card in data.cards)
+        if fits:
+            solve(replace(data, cards=larger))
+        else:
+            with pytest.raises(PlanRefusedError):
+                solve(replace(data, cards=larger))
+
+
+def test_sharing_and_pins_are_offered_where_they_are_to_blame():
+    pinned = [
+        {**DET, "cards": ["local/0"]},
+        {**REC, "cards": ["local/0"], "share_workspace": False},
+    ]
+    _, error = refused(pinned, cards(2, 120))
+    assert error.reason == "det + rec: do not fit together on the 1 card that they may use"
+    assert set(error.changes) >= {
+        "threads 1 for det, rec",
+        "sharing workspace on for rec",
+        "det not pinned to local/0",
+        "rec not pinned to local/0",
+    }
+
+
+def test_weights_that_are_not_shared():
+    _, error = refused([model("a", 40, threads=3, share_weights=False)], cards(1, 100))
+    assert "sharing weights on for a" in error.changes
+    assert "threads of a <= 2" in error.changes
+
+
+def test_more_replicas_than_cards():
+    _, error = refused([{**CLS, "min_replicas": 3}], cards(2, 100))
+    assert str(error) == (
+        "3 replicas of cls need as many cards, and 2 cards can hold it\n"
+        "  fits if: replicas of cls <= 2, or 1 more card of 100.0 MiB"
+    )
+
+
+def test_more_nodes_than_there_are():
+    _, error = refused([{**CLS, "spread_nodes": 2}], cards(2, 100))
+    assert error.reason == "cls must be on 2 nodes, and its cards are on 1"
+    assert error.changes == ("cls not spread over 2 nodes",)
+
+
+def test_a_pin_to_a_card_that_is_too_small():
+    slots = [*cards(1, 10), *cards(1, 100, start=1)]
+    _, error = refused([{**DET, "cards": ["local/0"]}], slots)
+    assert error.reason == "det fits on no card by 82,837,504 bytes (79.0 MiB)"
+    assert "local/1: det is pinned to local/0" in error.details
+    assert error.changes == ("det not pinned to local/0", "79.0 MiB more on every card")
+
+
+def test_demand_that_no_card_can_serve():
+    heavy = {**CLS, "service_ms": 10, "demand_rps": 300}
+    _, error = refused([heavy], cards(2, 100), max_utilisation=0.85)
+    assert error.reason == (
+        "the demand of cls takes 3 card-seconds a second (at speed 1): "
+        "2 cards can hold it, with room for 1.7"
+    )
+    assert error.changes == ("2 more cards of 100.0 MiB", "at most 56 % of the demand")
+
+
+def test_replica_limit_below_the_demand():
+    heavy = {**CLS, "service_ms": 10, "demand_rps": 150, "max_replicas": 1}
+    _, error = refused([heavy], cards(2, 100))
+    assert error.reason.endswith("2 cards can hold it and 1 may, with room for 1")
+    assert error.changes[0] == "no upper limit on the replicas of cls (1 now)"
+
+
+def test_demand_that_only_together_is_too_much():
+    pair = [model(n, service_ms=10, demand_rps=70) for n in ("a", "b")]
+    _, error = refused(pair, cards(1, 100), max_utilisation=0.85)
+    assert error.reason == "a + b: fit in memory, but the demand is too much for 1 card"
+    assert "the best plan found serves 0.607 of the demand" in error.details
+    assert error.changes == ("1 more card of 100.0 MiB", "at most 60 % of the demand")
+
+
+def test_utilisation_is_offered_when_it_is_enough():
+    _, error = refused(
+        [model("a", service_ms=10, demand_rps=90)], cards(1, 100), max_utilisation=0.85
+    )
+    assert "max_utilisation 1 (0.85 now)" in error.changes
+
+
+def test_enemies_on_one_card():
+    _, error = refused([DET, CLS], cards(1, 200), anti_affinity=[["det", "cls"]])
+    assert error.reason == "cls + det: do not fit together on 1 card"
+    assert "no anti_affinity of det, cls" in error.changes
+
+
+def test_a_delay_that_cannot_be_kept():
+    quick = model("quick", 1, 60, max_delay_ms=5, service_ms=1)
+    slow = model("slow", 1, 60, service_ms=20)
+    _, error = refused([quick, slow], cards(1, 100))
+    assert "no max_delay for quick (5 ms now)" in error.changes
+
+
+def test_a_large_set_is_narrowed_down():
+    many = [model(f"m{i}", 1) for i in range(30)] + [model("x", 60), model("y", 60)]
+    _, error = refused(many, cards(1, 100))
+    assert error.reason.startswith("x + y:")
