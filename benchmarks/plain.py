@@ -38,11 +38,12 @@ class PlainModel:
         self._signature = Signature(inputs, (), gears)
         self._pool = pool
         self._padded = padded
-        self.calls = 0
+        self.runs = 0
 
     async def predict_async(self, inputs: Arrays) -> Arrays:
         """Answer all rows in order: each piece is one run on one of the threads."""
         pieces = shapes.split(self._signature, RULE, inputs) if self._padded else [inputs]
+        self.runs += len(pieces)
         loop = asyncio.get_running_loop()
         answers = await asyncio.gather(
             *(loop.run_in_executor(self._pool, self._run, piece) for piece in pieces)
@@ -50,7 +51,6 @@ class PlainModel:
         return shapes.merge(RULE, answers)
 
     def _run(self, inputs: Arrays) -> Mapping[str, Array]:
-        self.calls += 1
         rows = len(inputs["x"])
         fed = self._pad(inputs, rows) if self._padded else inputs
         answers = self._session.run(None, dict(fed))
@@ -77,3 +77,8 @@ class PlainModels:
             PlainModel(folder / f"{name}.onnx", gears()[name], pool, padded)
             for name in ("det", "cls", "rec")
         )
+
+    def calls(self, rounds: int) -> dict[str, float]:
+        """Runs of each model, for one of so many rounds."""
+        models = {"det": self.det, "cls": self.cls, "rec": self.rec}
+        return {name: model.runs / rounds for name, model in models.items()}

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,12 +12,11 @@ from rich.console import Console
 from orchestrator.config import Deployment, load_deployment
 from orchestrator.errors import JobError
 from orchestrator.facade import Orchestrator
-from orchestrator.jobs import Outcome
+from orchestrator.jobs import JobOptions, Outcome
 from orchestrator.placement import DeploymentPlan
-from orchestrator.report.job import run_shown
-from orchestrator.runtime.io.images import ImageFolder
-from orchestrator.runtime.io.parquet import ParquetFolder
-from orchestrator.runtime.runner import JobOptions, Pipeline
+
+if TYPE_CHECKING:
+    from orchestrator.runtime.runner import Pipeline
 
 
 def run(
@@ -36,9 +35,12 @@ def run(
         Path, typer.Option(help="A new or empty folder; becomes one Parquet data set.")
     ],
     address: Annotated[
-        str,
-        typer.Option(help="local: a Ray of its own; auto or host:port: join a cluster."),
-    ] = "local",
+        str | None,
+        typer.Option(
+            help="local: a Ray of its own; auto or host:port: join a cluster. "
+            "By default RAY_ADDRESS, else local."
+        ),
+    ] = None,
     in_flight: Annotated[
         int, typer.Option(min=1, help="Records between input and output at once.")
     ] = JobOptions.in_flight,
@@ -51,12 +53,18 @@ def run(
     Records that cannot be read are named in the summary and in a rejects file; the rest is done.
     The first Ctrl-C finishes and saves what is in flight, the second stops at once.
     """
+    # The other verbs need neither Arrow nor Pillow.
+    from orchestrator.report.job import measure_shown, run_shown
+    from orchestrator.runtime.io.images import ImageFolder
+    from orchestrator.runtime.io.parquet import ParquetFolder
+
     wanted = load_wanted(deployment)
     function = load_pipeline(pipeline)
     source, sink = ImageFolder(input), ParquetFolder(output)
     sink.prepare()
     console = Console(stderr=True)
     options = JobOptions(in_flight, part_size)
+    measure_shown(wanted, console)
     with Orchestrator(wanted, address=address, batch=True) as running:
         summary = run_shown(running, function, source, sink, options, console)
     if summary.outcome is Outcome.INTERRUPTED:
@@ -77,7 +85,7 @@ def load_wanted(path: Path) -> Deployment | DeploymentPlan:
     return load_deployment(path)
 
 
-def load_pipeline(name: str) -> Pipeline:
+def load_pipeline(name: str) -> "Pipeline":
     """Import ``module:function``, with the working directory searched first.
 
     Raises:

@@ -5,16 +5,30 @@ from typing import Any
 
 from rich.console import Console
 
+from orchestrator.config import Deployment
 from orchestrator.facade import Orchestrator
-from orchestrator.jobs import JobSummary, Outcome
+from orchestrator.jobs import JobOptions, JobSummary, Outcome
+from orchestrator.placement import DeploymentPlan
+from orchestrator.profiles import ProfileCache
 from orchestrator.report.memory import card_documents
 from orchestrator.report.progress import job_progress
 from orchestrator.runtime.io.images import ImageFolder
 from orchestrator.runtime.io.parquet import REJECTS, ParquetFolder
-from orchestrator.runtime.runner import JobOptions, Pipeline, run_job
+from orchestrator.runtime.measure import measure_missing
+from orchestrator.runtime.runner import Pipeline, run_job
 
 #: Rejects named on the screen; the rejects file has all of them.
 _NAMED = 10
+
+
+def measure_shown(wanted: Deployment | DeploymentPlan, console: Console) -> None:
+    """Measure what a deployment needs and nobody has measured, with a line for each model.
+
+    Raises:
+        OrchestratorError: see ``measure_missing``.
+    """
+    if isinstance(wanted, Deployment):
+        measure_missing(wanted, ProfileCache(), lambda line: console.print(line, markup=False))
 
 
 def run_shown(
@@ -55,7 +69,8 @@ def outcome_lines(summary: JobSummary, folder: Path) -> list[str]:
         lines.append(f"{len(summary.rejects)} set aside, see {folder / REJECTS}:")
         lines += [f"  {reject.record}: {reject.reason}" for reject in summary.rejects[:_NAMED]]
     if summary.ignored_files:
-        lines.append(f"{summary.ignored_files} files of the input are no images")
+        files = "1 file" if summary.ignored_files == 1 else f"{summary.ignored_files} files"
+        lines.append(f"not taken for images: {files} of the input")
     return lines
 
 

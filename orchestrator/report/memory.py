@@ -7,15 +7,14 @@ from rich.table import Table
 from actors.memory import CardMemory
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.status import Status
-from orchestrator.units import format_bytes
 
 #: Parts of a card's memory and their titles.
 _PARTS = {
     "overhead": "overhead",
     "weights": "weights",
-    "workspace": "shared workspace",
-    "private": "private workspaces",
-    "io": "inputs, outputs",
+    "workspace": "shared ws",
+    "private": "own ws",
+    "io": "in, out",
     "objects": "objects",
 }
 
@@ -25,13 +24,15 @@ def memory_table(plan: DeploymentPlan, status: Status) -> Table:
     cards = [(card, _views(plan, status, card.slot)) for card in status.cards]
     everything = [memory for _, views in cards for _, memory in views if memory is not None]
     shown = [part for part in _PARTS if any(getattr(memory, part) for memory in everything)]
-    table = Table("card", "bytes")
-    for title in [*(_PARTS[part] for part in shown), "total", "card has"]:
+    table = Table(
+        "card", "MiB", caption="ws: workspace; own: not shared with other models or threads"
+    )
+    for title in [*(_PARTS[part] for part in shown), "total", "capacity"]:
         table.add_column(title, justify="right")
     for card, views in cards:
         for title, memory in views:
             numbers = _numbers(memory, shown)
-            table.add_row(card.slot, title, *numbers, format_bytes(card.capacity_bytes))
+            table.add_row(card.slot, title, *numbers, _mib(card.capacity_bytes))
         table.add_section()
     return table
 
@@ -73,7 +74,11 @@ def _views(plan: DeploymentPlan, status: Status, slot: str) -> list[tuple[str, C
 def _numbers(memory: CardMemory | None, parts: Iterable[str]) -> list[str]:
     if memory is None:
         return ["-" for _ in parts] + ["-"]
-    return [*(format_bytes(getattr(memory, part)) for part in parts), format_bytes(memory.total)]
+    return [*(_mib(getattr(memory, part)) for part in parts), _mib(memory.total)]
+
+
+def _mib(nbytes: int) -> str:
+    return f"{nbytes / (1 << 20):.1f}" if nbytes else "-"
 
 
 def _by_part(memory: CardMemory) -> dict[str, int]:

@@ -11,7 +11,6 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -25,6 +24,7 @@ from orchestrator.errors import (
 )
 from orchestrator.jobs import (
     Finished,
+    JobOptions,
     JobSummary,
     Ledger,
     Outcome,
@@ -70,12 +70,7 @@ class Sink(Protocol):
         """Make the run summary appear, whole."""
 
 
-@dataclass(frozen=True)
-class JobOptions:
-    """``in_flight``: records between source and sink at once. ``part_size``: records in a part."""
-
-    in_flight: int = 8
-    part_size: int = 8
+_DEFAULTS = JobOptions()
 
 
 def run_job(
@@ -83,7 +78,7 @@ def run_job(
     pipeline: Pipeline,
     models: object,
     sink: Sink,
-    options: JobOptions = JobOptions(),
+    options: JobOptions = _DEFAULTS,
     *,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     describe: Callable[[], Mapping[str, Any]] = dict,

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from orchestrator.errors import CardsUnavailableError, JobError
-from orchestrator.jobs import Outcome
+from orchestrator.jobs import JobOptions, Outcome
 from orchestrator.runtime.io.images import ImageFolder
 from orchestrator.runtime.io.parquet import ParquetFolder
-from orchestrator.runtime.runner import JobOptions, run_job
+from orchestrator.runtime.runner import run_job
 
 PAGES = 20
 

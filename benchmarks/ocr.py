@@ -1,0 +1,146 @@
+"""The OCR job through two card processes against a plain loop in one process.
+
+``python -m benchmarks.ocr [--pages 48] [--rounds 3] [--json FILE]``. Every way reads the same pages
+with the same pipeline function, the same model files and the same engine settings:
+
+- ``cards``: the job on two emulated cards, Parquet data set and summary included;
+- ``padded loop``: ONNX Runtime in this process on two Python threads, each request cut and padded
+  to the same gears by the same library code;
+- ``exact loop``: the same without padding rows, which a model compiled for gears cannot take.
+
+The ways take turns for some rounds, since other load on the machine moves all of them; the ratio is
+taken within each round, and the median of the rounds is what counts.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.plain import PlainModels
+from examples.ocr.models import place_models
+from examples.ocr.pages import render_pages
+from examples.ocr.pipeline import read_pages
+from orchestrator import Orchestrator, load_deployment
+from orchestrator.jobs import JobOptions
+from orchestrator.report.memory import card_documents
+from orchestrator.runtime.io.images import ImageFolder
+from orchestrator.runtime.io.parquet import ParquetFolder
+from orchestrator.runtime.runner import run_job
+
+DEPLOYMENT = Path(__file__).parents[1] / "examples" / "ocr" / "deployment.yaml"
+TARGET = 0.88
+IN_FLIGHT = JobOptions.in_flight
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print a table; 1 if the target was missed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--pages", type=int, default=48)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        pages = ImageFolder(render_pages(Path(scratch) / "pages", options.pages, scans=False))
+        result = _compare(pages, Path(scratch), options.rounds)
+    Console(soft_wrap=True).print(_table(result))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    return int(result["ratio_to_padded_loop"] < TARGET)
+
+
+def _compare(pages: ImageFolder, scratch: Path, rounds: int) -> dict[str, Any]:
+    folder = place_models()
+    plain = {
+        "padded loop": PlainModels(folder, padded=True),
+        "exact loop": PlainModels(folder, padded=False),
+    }
+    with Orchestrator(load_deployment(DEPLOYMENT), address="local", batch=True) as cards:
+        ways: dict[str, Callable[[int], object]] = {
+            "cards": lambda turn: _job(pages, cards, scratch / f"out-{turn}"),
+            **{
+                name: lambda turn, models=models: asyncio.run(_loop(pages, models))
+                for name, models in plain.items()
+            },
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for turn in range(rounds):
+            for name, way in ways.items():
+                started = time.perf_counter()
+                way(turn)
+                seconds[name].append(time.perf_counter() - started)
+        status = cards.status()
+        documents = card_documents(cards.plan, status)
+    batches = {
+        model: sum(r.batches for r in status.replicas if r.model == model) / rounds
+        for model in ("det", "cls", "rec")
+    }
+    return {
+        "pages": len(pages.names),
+        "rounds": rounds,
+        "seconds": seconds,
+        "pages_per_second": {
+            name: len(pages.names) / statistics.median(times) for name, times in seconds.items()
+        },
+        "ratio_to_padded_loop": _ratio(seconds["padded loop"], seconds["cards"]),
+        "ratio_to_exact_loop": _ratio(seconds["exact loop"], seconds["cards"]),
+        "target": TARGET,
+        "calls": {"cards": batches}
+        | {name: models.calls(rounds) for name, models in plain.items()},
+        "cards": documents,
+    }
+
+
+def _ratio(plain: Sequence[float], cards: Sequence[float]) -> float:
+    return statistics.median(p / c for p, c in zip(plain, cards, strict=True))
+
+
+def _job(pages: ImageFolder, cards: Orchestrator, out: Path) -> None:
+    sink = ParquetFolder(out)
+    sink.prepare()
+    summary = run_job(pages, read_pages, cards.models, sink, JobOptions(in_flight=IN_FLIGHT))
+    if summary.read != len(pages.names):
+        raise RuntimeError(f"{len(summary.rejects)} pages were set aside: {summary.rejects[0]}")
+
+
+async def _loop(pages: ImageFolder, models: PlainModels) -> None:
+    names = iter(pages.names)
+
+    async def work() -> None:
+        for name in names:
+            record = await asyncio.to_thread(pages.read, name)
+            await read_pages(record, models)
+
+    await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
+
+
+def _table(result: dict[str, Any]) -> Table:
+    table = Table(title=f"{result['pages']} pages, median of {result['rounds']} rounds")
+    for title in ("way", "pages/s", "cards / way", "calls det, cls, rec"):
+        table.add_column(title, justify="left" if title == "way" else "right")
+    ratios = {
+        "cards": "",
+        "padded loop": f"{result['ratio_to_padded_loop']:.2f} (target {TARGET})",
+        "exact loop": f"{result['ratio_to_exact_loop']:.2f}",
+    }
+    for name, rate in result["pages_per_second"].items():
+        calls = ", ".join(f"{result['calls'][name][model]:.0f}" for model in ("det", "cls", "rec"))
+        table.add_row(name, f"{rate:.2f}", ratios[name], calls)
+    table.caption = (
+        "The exact loop computes no padded rows; it stands for what compiled shapes cost, "
+        "not for what the cards add."
+    )
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
