@@ -58,13 +58,20 @@ def plan_build(
     compiled = compiled_sections(path, sections)
     wanted = settings(compiled)
     device = _device(context)
+    found = calibrate(onnx, wanted)
+    if device is LIBRARY.host:
+        sharing = Sharing()
+    elif context.ascend.provider == "ge":
+        sharing = _ge_sharing(onnx, compiled, group_id)
+    else:
+        sharing = _acl_sharing(path, device, found)
     return Order(
         path=path,
         onnx=onnx,
         device=device,
         settings=wanted,
-        calibration=calibrate(onnx, wanted),
-        sharing=_sharing(path, onnx, context, device, compiled, group_id),
+        calibration=found,
+        sharing=sharing,
         info={key: compiled.get(SECTION, {}).get(key, "") for key in (INPUT_SHAPE, DYNAMIC_DIMS)},
     )
 
@@ -129,21 +136,15 @@ def _device(context: Context) -> Device:
     return LIBRARY.device(context.ascend.device_id)
 
 
-def _sharing(
-    path: str,
-    onnx: Path,
-    context: Context,
-    device: Device,
-    compiled: Sections,
-    group_id: int | None,
-) -> Sharing:
-    if device is LIBRARY.host:
+def _ge_sharing(onnx: Path, compiled: Sections, group_id: int | None) -> Sharing:
+    """A group of Model objects is one GE session; it holds constants once if they are external."""
+    external = compiled.get("ge_session_options", {}).get("ge.externalWeight") == "1"
+    if group_id is None or not external:
         return Sharing()
-    if context.ascend.provider == "ge":
-        external = compiled.get("ge_session_options", {}).get("ge.externalWeight") == "1"
-        if group_id is None or not external:
-            return Sharing()
-        return Sharing(weights=True, key=f"ge {group_id} {onnx.resolve()}", owner=-group_id)
+    return Sharing(weights=True, key=f"ge {group_id} {onnx.resolve()}", owner=-group_id)
+
+
+def _acl_sharing(path: str, device: Device, found: Calibration) -> Sharing:
     flag = LIBRARY.registration(path)
     if flag is None:
         return Sharing()
@@ -155,12 +156,11 @@ def _sharing(
         )
     if weights == 0:
         raise ValueError(f"Weight size if 0! {path}")
-    dynamic = calibrate(onnx, settings(compiled)).dynamic
-    if dynamic and flag.workspace:
+    if found.dynamic and flag.workspace:
         nativelog.write("Dynamic input model not support share workspace.")
     return Sharing(
         weights=flag.weights,
-        workspace=flag.workspace and not dynamic,
+        workspace=flag.workspace and not found.dynamic,
         locked=flag.workspace,
         key=path if flag.weights else "",
     )

@@ -34,7 +34,7 @@ def take(order: Order, number: int) -> Engine:
         except Exception:
             device.discard(order.path, number)
             raise
-        LIBRARY.alive += 1
+        LIBRARY.alive.add(number)
         return engine
 
 
@@ -54,20 +54,19 @@ def give_back(order: Order, number: int) -> None:
     """A Model is gone: its own memory comes back, shared memory with the last of all models."""
     with LIBRARY.lock:
         order.device.discard(order.path, number)
-        LIBRARY.alive -= 1
-        if LIBRARY.alive == 0:
+        if LIBRARY.alive == {number}:
             order.device.release_shared(order.path, order.sharing.key, order.sharing.owner)
+        LIBRARY.alive.discard(number)
 
 
 def _entry(order: Order, number: int) -> LedgerEntry:
     rule, found, sharing = order.device.rule, order.calibration, order.sharing
-    tensors = found.tensor_bytes if found.gears else ()
     return LedgerEntry(
         path=order.path,
         object=number,
         weights=0 if sharing.weights else rule.alloc(found.weight_bytes),
         private=0 if sharing.workspace else rule.alloc(found.workspace_bytes),
-        io=sum(rule.alloc(size) for size in tensors),
+        io=sum(rule.alloc(size) for size in found.tensor_bytes),
     )
 
 

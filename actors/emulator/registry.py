@@ -30,7 +30,7 @@ class Library:
         self.building = threading.RLock()
         self.numbers = itertools.count(1)
         self.release = "2.7"
-        self.alive = 0
+        self.alive: set[int] = set()
         self._registered: dict[str, ModelGroupFlag] = {}
         self._declared: dict[str, dict[str, dict[str, str]]] = {}
         self.host = Device(-1, _HOST_CAPACITY, 0, ASCEND)
@@ -122,7 +122,7 @@ def reset() -> None:
     with LIBRARY.building, LIBRARY.lock:
         LIBRARY.wipe()
         LIBRARY._declared.clear()
-        LIBRARY.alive = 0
+        LIBRARY.alive.clear()
         LIBRARY.release = "2.7"
         LIBRARY.host = Device(-1, _HOST_CAPACITY, 0, ASCEND)
         LIBRARY.devices = [Device(0, _DEFAULT_CAPACITY, 0, ASCEND)]
