@@ -1,8 +1,9 @@
 """The cards there are, or that a plan supposes: ``Card`` and ``Inventory``."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.messages import CardKind
 from orchestrator.config.cards import Cards
@@ -66,6 +67,7 @@ class Inventory:
             DeploymentError: unknown syntax, size or type, or no card at all.
         """
         made: list[Card] = []
+        per_node: Counter[str] = Counter()
         for group in text.split(","):
             match = _GROUP.fullmatch(group.strip())
             if not match:
@@ -73,10 +75,10 @@ class Inventory:
             count = int(match["count"])
             if not 1 <= count <= MOST_CARDS:
                 raise _bad(text, f"{count} cards: between 1 and {MOST_CARDS:,} can be planned")
+            card = _supposed(match["what"], section, text)
             node = match["node"] or LOCAL_NODE
-            for _ in range(count):
-                index = sum(card.node == node for card in made) if len(made) < 1000 else len(made)
-                made.append(_card(f"{node}/{index}", node, match["what"], section, text))
+            made.extend(_slots(card, node, per_node[node], count))
+            per_node[node] += count
         return cls(tuple(made))
 
     @classmethod
@@ -86,41 +88,52 @@ class Inventory:
         Raises:
             DeploymentError: neither a capacity nor a known type, or no count.
         """
-        what = section.type
-        if section.capacity is None and what is None:
-            raise _missing(
-                "capacity", "write capacity: 20GiB, a type such as 310P, or use --cards 2x20GiB"
-            )
         if section.count is None:
             raise _missing("count", "write count: 2, or use --cards 2x20GiB")
-        return cls(
-            tuple(
-                _card(f"{LOCAL_NODE}/{index}", LOCAL_NODE, None, section, "cards")
-                for index in range(section.count)
-            )
-        )
+        if section.capacity is None and section.type is None:
+            hint = "write capacity: 20GiB, a type such as 310P, or use --cards 2x20GiB"
+            raise _missing("capacity", hint)
+        card = _card(section.type, section.capacity, section)
+        return cls(tuple(_slots(card, LOCAL_NODE, 0, section.count)))
 
 
-def _card(name: str, node: str, what: str | None, section: Cards, source: str) -> Card:
-    """One card from what the command line says, then the section, then the type's preset."""
-    named_type = what if what in CARD_TYPES else section.type
-    preset = CARD_TYPES.get(named_type or "")
-    capacity = section.capacity
-    if what is not None and what not in CARD_TYPES:
-        capacity = _capacity(what, source)
-    elif what is not None and what != section.type:
-        capacity = None
-    if capacity is None and preset is None:
-        raise _missing("capacity", f"type {named_type!r} is not one of {', '.join(CARD_TYPES)}")
+def _slots(card: Card, node: str, first: int, count: int) -> Iterator[Card]:
+    for index in range(first, first + count):
+        yield replace(card, name=f"{node}/{index}", node=node)
+
+
+def _supposed(what: str, section: Cards, source: str) -> Card:
+    """A card as the command line names it: by size, or by type with the preset's size.
+
+    The deployment's own capacity stands for its own type: it may be what an idle card reported.
+    """
+    if what not in CARD_TYPES:
+        card = _card(section.type, _capacity(what, source), section)
+    else:
+        card = _card(what, section.capacity if what == section.type else None, section)
+    taken = card.reserve_bytes + card.overhead_bytes
+    if taken >= card.capacity_bytes:
+        text = f"reserve and overhead take {taken:,} bytes: nothing of {what} is left for models"
+        raise _bad(source, text)
+    return card
+
+
+def _card(card_type: str | None, capacity: int | None, section: Cards) -> Card:
+    """A card without a name, from what is known of it, then from its type's preset."""
+    preset = CARD_TYPES.get(card_type or "")
+    if capacity is None:
+        if preset is None:
+            raise _missing("capacity", f"type {card_type!r} is not one of {', '.join(CARD_TYPES)}")
+        capacity = preset.capacity_bytes
     overhead = section.overhead
     if overhead is None:
         overhead = preset.overhead_bytes if preset and section.kind == "ascend" else 0
     return Card(
-        name=name,
-        node=node,
+        name="",
+        node="",
         kind=section.kind,
-        type=named_type,
-        capacity_bytes=preset.capacity_bytes if capacity is None and preset else int(capacity or 0),
+        type=card_type,
+        capacity_bytes=capacity,
         overhead_bytes=overhead,
         reserve_bytes=section.reserve,
         speed=preset.speed if preset else 1.0,
@@ -139,7 +152,7 @@ def _capacity(what: str, source: str) -> int:
 
 
 def _bad(text: str, problem: str) -> DeploymentError:
-    return DeploymentError(f"--cards {text}", (f"{problem}",))
+    return DeploymentError(f"--cards {text}", (problem,))
 
 
 def _missing(field: str, hint: str) -> DeploymentError:

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-import click
 import typer
 
 from orchestrator.cli.plan import plan
@@ -12,10 +11,12 @@ from orchestrator.cli.run import run
 from orchestrator.cli.schema import schema
 from orchestrator.errors import OrchestratorError
 
+# Some releases of typer carry a click of their own: the root of its errors is found from typer's.
+ClickException: type[Exception] = typer.BadParameter.mro()[2]
+
 app = typer.Typer(
     name="orchestrator",
     help="Plan and run many MindSpore Lite models on few cards.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -26,14 +27,15 @@ app.command(hidden=True)(schema)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0, or 1 after one clear line on stderr. 130 after Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(words or ["--help"], prog_name="orchestrator", standalone_mode=False)
         sys.stdout.flush()
-    except click.ClickException as error:
-        return _error(error.format_message())
     except OrchestratorError as error:
         return _error(str(error))
-    except (KeyboardInterrupt, click.Abort):
+    except ClickException as error:
+        return _error(getattr(error, "format_message", error.__str__)())
+    except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:
         # The reader has left; what is still buffered must not raise again at exit.

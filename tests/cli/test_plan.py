@@ -1,0 +1,210 @@
+"""``orchestrator plan`` as a user runs it: tables, JSON, reasons, refusals, clear errors."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import main
+from orchestrator.placement import DeploymentPlan, Plan, Problem, solve
+from orchestrator.profiles import ProfileCache
+from tests.models import write_mlp
+from tests.placement.build import cards, model, problem
+
+MIB = 1 << 20
+PROBLEM = problem([model("a", 10, 30), model("b", 10, 60)], cards(2, 100))
+DECLARED = """
+name: pair
+cards: {kind: emulated, count: 2, capacity: 100MiB, allocation: exact}
+models:
+  - name: a
+    path: a.mindir
+    sizes: {weights: 10MiB, workspace: 30MiB, io: 1MiB}
+    threads: 3
+  - name: b
+    path: b.mindir
+    sizes: {weights: 10MiB, workspace: 60MiB, io: 1MiB}
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASCEND_ORCHESTRATOR_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text, name="deployment.yaml"):
+        for stem in "ab":
+            (tmp_path / f"{stem}.onnx").write_bytes(b"a model of some bytes")
+        path = tmp_path / name
+        path.write_text(text if isinstance(text, str) else json.dumps(text), encoding="utf-8")
+        return path
+
+    return write
+
+
+def run(capsys, *arguments):
+    code = main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_table(capsys, written):
+    code, out, err = run(capsys, "plan", written(DECLARED))
+    assert (code, err) == (0, "")
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert lines[0] == "pair: 2 models, 2 replicas on 1 of 2 cards (min_cards)"
+    assert lines[2].startswith("local/0  ██████▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▒·····")
+    assert lines[2].endswith("84.0 MiB  100.0 MiB   16.0 MiB  194.0 MiB        a, b")
+    assert lines[3].startswith("local/1  ································")
+    assert lines[3].endswith("0 B  100.0 MiB  100.0 MiB                   unused")
+    assert lines[-1] == "no plan uses fewer cards than 1 (replicas): gap 0.00%, bound reached"
+    assert any(line.split()[:2] == ["a", "10.0"] and "declared" in line for line in lines)
+
+
+def test_explain(capsys, written):
+    code, out, _ = run(capsys, "plan", written(DECLARED), "--explain", "--cards", "2x90MiB")
+    assert code == 0
+    assert (
+        "a/0 -> local/0  13.0 MiB  weights 10.0 MiB + workspace 30.0 MiB inside that of b "
+        "+ io 3.0 MiB [declared]\n  local/1  not taken: fits, but would be one card more\n"
+    ) in out
+
+
+def test_problem_in_plan_out(capsys, written):
+    path = written(PROBLEM, "problem.json")
+    code, out, err = run(capsys, "plan", path, "--json", "--explain")
+    assert code == 0
+    assert Plan.from_json(out) == solve(Problem.from_dict(PROBLEM))
+    assert json.loads(out)["plan"] == [
+        {"card": "local/0", "models": ["a", "b"], "share_workspace": True}
+    ]
+    assert err.startswith("2 models, 2 replicas on 1 of 2 cards")
+
+
+def test_out_writes_a_bundle_that_plan_reads_back(capsys, written, tmp_path):
+    out_file = tmp_path / "bundle.json"
+    code, first, _ = run(capsys, "plan", written(DECLARED), "--out", out_file)
+    assert code == 0
+    bundle = DeploymentPlan.from_json(out_file.read_text())
+    assert bundle.deployment.name == "pair"
+    assert set(json.loads(out_file.read_text())["hashes"]) == {
+        "deployment",
+        "profiles",
+        "problem",
+        "plan",
+    }
+    assert run(capsys, "plan", out_file) == (0, first, "")
+    code, again, _ = run(capsys, "plan", out_file, "--cards", "1x84MiB")
+    assert code == 0
+    assert "on 1 of 1 cards" in again
+
+
+def test_refusal_is_one_error_with_numbers_and_changes(capsys, written):
+    code, out, err = run(capsys, "plan", written(DECLARED), "--cards", "1x80MiB")
+    assert (code, out) == (1, "")
+    assert err == (
+        "error: a + b: do not fit together on 1 card\n"
+        "  b: 71.0 MiB a card (weights 10,485,760 + shared workspace 62,914,560 + io 1,048,576)\n"
+        "  a: 43.0 MiB a card (weights 10,485,760 + shared workspace 31,457,280 + io 3,145,728), "
+        "3 threads\n"
+        "  local/0: 80.0 MiB for models\n"
+        "  at least 2 such cards are needed (fractional)\n"
+        "  fits if: 1 more card of 80.0 MiB, or cards of 84.0 MiB (88,080,384 bytes)\n"
+    )
+
+
+UNMEASURED = DECLARED.replace("    sizes: {weights: 10MiB, workspace: 30MiB, io: 1MiB}\n", "")
+
+
+def test_no_probe_estimates_and_says_so(capsys, written):
+    path = written(UNMEASURED)
+    code, out, err = run(capsys, "plan", path, "--no-probe", "--explain")
+    assert (code, err) == (0, "")
+    assert "sizes of a are estimated, not measured: plan without --no-probe" in out
+    assert "[estimated]" in out
+    code, out, _ = run(capsys, "plan", path, "--no-probe", "--json")
+    assert json.loads(out)["origins"] == {"a": "estimated", "b": "declared"}
+    assert Plan.from_json(out).origins == (("a", "estimated"), ("b", "declared"))
+
+
+def test_what_is_not_measured_is_measured_first_and_kept(tmp_path):
+    write_mlp(tmp_path, "a", rows=4, width=64)
+    text = "name: one\ncards: {kind: emulated, count: 1, capacity: 32MiB}\n"
+    path = tmp_path / "deployment.yaml"
+    path.write_text(text + "models:\n  - {name: a, path: a.mindir, demand: 10.0}\n")
+
+    def plan():
+        return subprocess.run(
+            [sys.executable, "-m", "orchestrator", "plan", str(path), "--json"],
+            cwd=Path(__file__).parents[2],
+            env=os.environ,
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+
+    first = plan()
+    assert first.returncode == 0, first.stderr
+    assert "measuring a (1 of 1)" in first.stderr
+    assert json.loads(first.stdout)["origins"] == {"a": "measured"}
+    assert len(list(ProfileCache().folder.iterdir())) == 1
+    second = plan()
+    assert (second.returncode, second.stderr) == (0, "")
+    assert second.stdout == first.stdout
+
+
+ERRORS = [
+    (("plan", "nowhere.json"), "error: nowhere.json: cannot be read: "),
+    (("plan", "nowhere.yaml"), "error: nowhere.yaml: "),
+    (("plan", "D", "--cards", "two"), "error: --cards two: cannot read 'two': write COUNTxSIZE"),
+    (("plan", "D", "--crads", "2x1MiB"), "error: No such option: --crads"),
+    (("plan",), "error: Missing argument 'file'"),
+    (("plam",), "error: No such command 'plam'"),
+    (("plan", "P", "--cards", "2x1MiB"), "is a problem and names its own cards"),
+    (("plan", "P", "--out", "x.json"), "error: x.json: --out writes a deployment with its plan"),
+    (("plan", "D", "--out", "/no/where.json"), "error: /no/where.json: cannot be written: No such"),
+    (("plan", "G"), "error: G: models[0] (a): unknown key 'weight', did you mean 'weight_bytes'?"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), ERRORS, ids=[m for _, m in ERRORS])
+def test_errors_are_one_clear_line(capsys, written, arguments, message):
+    wrong = json.loads(json.dumps(PROBLEM))
+    wrong["models"][0]["weight"] = 1
+    files = {
+        "D": written(DECLARED),
+        "P": written(PROBLEM, "p.json"),
+        "G": written(wrong, "g.json"),
+    }
+    code, out, err = run(capsys, *[files.get(word, word) for word in arguments])
+    assert (code, out) == (1, "")
+    assert message.replace("G:", f"{files['G']}:") in err
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_kinds_that_cannot_be_measured_here_say_what_to_do(capsys, written, tmp_path):
+    (tmp_path / "a.mindir").write_bytes(b"x")
+    (tmp_path / "b.mindir").write_bytes(b"x")
+    path = written(UNMEASURED.replace("kind: emulated", "kind: ascend"))
+    code, _, err = run(capsys, "plan", path)
+    assert code == 1
+    assert err == (
+        "error: pair: not measured yet on kind ascend: a; measuring on a card is not supported "
+        "yet: give sizes (and service_time with a demand) in the deployment, or plan with "
+        "--no-probe\n"
+    )
+
+
+def test_help_names_the_verbs(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert "plan" in out
+    assert "run" in out
+    assert "schema" not in out.replace("JSON schema", "")

@@ -1,0 +1,173 @@
+"""A deployment with profiles and cards becomes a problem; its plan becomes the cards' orders."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from actors.memory import ASCEND, card_memory
+from orchestrator.config import parse_deployment
+from orchestrator.errors import DeploymentError, PlanRefusedError
+from orchestrator.inventory import Inventory
+from orchestrator.placement import DeploymentPlan, plan_deployment, problem_of, solve
+from orchestrator.profiles import ProfileCache, collect
+
+MIB = 1 << 20
+
+
+def deployment(kind="emulated", placement=None, **det):
+    sizes = {"weights": "5MiB", "workspace": "57MiB", "io": "11MiB"}
+    return parse_deployment(
+        {
+            "name": "ocr",
+            "cards": {"kind": kind, "count": 2, "capacity": "120MiB"},
+            "models": [
+                {
+                    "name": "det",
+                    "path": "det.mindir",
+                    "shapes": {"fixed": {"x": [4, 3, 32, 32]}},
+                    "threads": 2,
+                    "sizes": sizes,
+                    **det,
+                },
+                {
+                    "name": "rec",
+                    "path": "rec.mindir",
+                    "sizes": {"weights": "10MiB", "workspace": "20MiB", "io": "1MiB"},
+                },
+            ],
+            "placement": placement or {},
+        },
+        folder="/models",
+    )
+
+
+def planned(made, **options):
+    profiles = collect(made, ProfileCache(), estimate=True)
+    return plan_deployment(made, profiles, Inventory.declared(made.cards), **options)
+
+
+def test_sizes_are_rounded_and_rules_carried_over():
+    made = deployment(
+        service_time="2ms",
+        demand=30.0,
+        max_delay="50ms",
+        replicas={"min": 1, "max": 2},
+        cards=["local/1", "local/0"],
+        placement={"affinity": [["det", "rec"]], "spread": {"rec": 1}, "objective": "max_alpha"},
+    )
+    plan = planned(made)
+    det, rec = plan.problem.models
+    assert det.weight_bytes == ASCEND.alloc(5 * MIB)
+    assert det.workspace_bytes == ASCEND.alloc(57 * MIB)
+    assert det.io_bytes == ASCEND.alloc(11 * MIB)
+    assert (det.service_ms, det.batch_ms, det.demand_rps, det.max_delay_ms) == (
+        2.0,
+        8.0,
+        30.0,
+        50.0,
+    )
+    assert (det.min_replicas, det.max_replicas, det.cards) == (1, 2, ("local/1", "local/0"))
+    assert (rec.threads, rec.min_replicas, rec.max_replicas) == (1, 1, None)
+    assert plan.problem.affinity == (("det", "rec"),)
+    assert plan.problem.max_utilisation == 0.85
+    assert planned(made, batch=True).problem.max_utilisation == 1.0
+
+
+def test_orders_carry_footprints_and_the_card():
+    plan = planned(deployment())
+    assert plan.slots == ("local/0",)
+    order = plan.orders("local/0")
+    assert [model.name for model in order.models] == ["det", "rec"]
+    assert (order.slot, order.kind, order.capacity_bytes) == ("local/0", "emulated", 120 * MIB)
+    assert order.rule == ASCEND
+    used = card_memory(model.footprint for model in order.models)
+    assert used == plan.memory("local/0")
+    assert used.total <= 120 * MIB < plan.unshared("local/0").total
+    assert plan.orders("local/1").models == ()
+    with pytest.raises(KeyError):
+        plan.orders("local/2")
+
+
+def test_kind_cpu_shares_nothing():
+    made = deployment(kind="cpu", threads=1)
+    plan = planned(made)
+    memory = plan.memory("local/0")
+    assert memory.workspace == 0
+    assert not any(model.share_weights for model in plan.orders("local/0").models)
+
+
+def test_bundle_comes_back_whole():
+    plan = planned(deployment(service_time="2ms", demand=30.0))
+    again = DeploymentPlan.from_json(plan.to_json())
+    assert again == plan
+    assert again.explain() == plan.explain()
+    assert again.orders("local/0") == plan.orders("local/0")
+    assert "[declared" in plan.explain()
+
+
+@pytest.mark.parametrize("part", ["deployment", "profiles", "problem", "plan"])
+def test_a_bundle_edited_by_hand_is_refused(part):
+    data = json.loads(planned(deployment()).to_json())
+    if part == "plan":
+        data["plan"]["stop_reason"] = "by hand"
+    elif part == "problem":
+        data["problem"]["models"][0]["weight_bytes"] += 1
+    elif part == "profiles":
+        data["profiles"]["det"]["origin"] = "measured"
+    else:
+        data["deployment"]["models"][0]["threads"] = 1
+    with pytest.raises(DeploymentError) as caught:
+        DeploymentPlan.from_json(json.dumps(data), "b.json")
+    assert str(caught.value) == f"b.json: {part} was changed after the plan was made"
+
+
+def test_a_bundle_edited_to_something_that_does_not_fit_says_so():
+    data = json.loads(planned(deployment()).to_json())
+    data["problem"]["models"][0]["weight_bytes"] *= 20
+    with pytest.raises(DeploymentError, match=r"card local/0: needs .* bytes too few"):
+        DeploymentPlan.from_json(json.dumps(data), "b.json")
+
+
+def test_other_json_is_no_bundle():
+    for text in ("{}", "[]", '{"plan": {}}'):
+        with pytest.raises(DeploymentError, match="not a plan bundle: it needs deployment"):
+            DeploymentPlan.from_json(text)
+
+
+def test_a_pin_to_a_card_that_is_not_there():
+    made = deployment(cards=["node-b/0"])
+    with pytest.raises(DeploymentError) as caught:
+        planned(made)
+    assert str(caught.value) == (
+        "ocr: models (det): cards: no card is called 'node-b/0' (there are: local/0, local/1)"
+    )
+
+
+def test_a_refusal_speaks_of_the_deployment():
+    with pytest.raises(PlanRefusedError) as caught:
+        planned(deployment(threads=6))
+    assert caught.value.reason.startswith("det fits on no card by ")
+    assert "threads of det <= 4" in caught.value.changes
+
+
+def test_a_card_that_does_not_share_tells_its_models_so():
+    made = deployment(service_time="2ms", demand=30.0)
+    plan = planned(made)
+    problem = replace(
+        plan.problem,
+        models=tuple(
+            replace(m, overlap=1.5, threads=1, workspace_bytes=MIB) for m in plan.problem.models
+        ),
+    )
+    plan = replace(plan, problem=problem, plan=solve(problem))
+    order = plan.orders("local/0")
+    assert not order.share_workspace
+    assert not any(m.share_workspace or m.footprint.share_workspace for m in order.models)
+
+
+def test_problem_of_is_what_is_planned():
+    made = deployment()
+    profiles = collect(made, ProfileCache(), estimate=True)
+    inventory = Inventory.declared(made.cards)
+    assert problem_of(made, profiles, inventory) == planned(made).problem
