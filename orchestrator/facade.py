@@ -3,7 +3,7 @@
 import asyncio
 import difflib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -41,6 +41,7 @@ class Orchestrator:
             ``local``.
         batch: plan for a job, which may fill the cards, instead of a rate, which needs slack.
         patience_seconds: how long a request waits while no card serves its model.
+        progress: gets a line about each slow step of the start: measuring, connecting, loading.
         object_store_bytes: shared memory for a Ray of its own; by default at most half of what is
             free, and at most 1 GiB.
     """
@@ -52,12 +53,14 @@ class Orchestrator:
         address: str | None = None,
         batch: bool = False,
         patience_seconds: float = 120.0,
+        progress: Callable[[str], None] | None = None,
         object_store_bytes: int | None = None,
     ) -> None:
         self._deployment = deployment
         self._address = address
         self._batch = batch
         self._patience = patience_seconds
+        self._progress = progress or (lambda line: None)
         self._object_store_bytes = object_store_bytes
         self._running: Running | None = None
 
@@ -93,6 +96,7 @@ class Orchestrator:
                 address=self._address,
                 object_store_bytes=self._object_store_bytes,
                 batch=self._batch,
+                progress=self._progress,
                 retry=RetryRules(patience=self._patience),
             )
         )
@@ -222,7 +226,7 @@ class ModelHandle:
         try:
             for inputs in batches:
                 future = self._submit_or_fail(inputs)
-                nbytes = sum(getattr(array, "nbytes", 0) for array in inputs.values())
+                nbytes = _nbytes(inputs)
                 flying.append((future, nbytes))
                 held += nbytes
                 while flying and (len(flying) >= window or held > _MAP_BYTES):
@@ -242,3 +246,9 @@ class ModelHandle:
             failed: Future[dict[str, Array]] = Future()
             failed.set_exception(error)
             return failed
+
+
+def _nbytes(inputs: object) -> int:
+    """Bytes of a request that nobody has checked."""
+    arrays = inputs.values() if isinstance(inputs, Mapping) else ()
+    return sum(getattr(array, "nbytes", 0) for array in arrays)

@@ -184,10 +184,11 @@ class Controller:
         process.label = slot.name
         slot.state, slot.process, slot.identity = SlotState.STARTING, process, None
         self._when_done(process.identify(), self._identified, process)
-        self._after(self._rules.start, partial(self._late, slot, process))
+        self._after(self._rules.start, partial(self._late, process))
 
-    def _late(self, slot: Slot, process: CardProcess) -> None:
-        if slot.process is process and slot.state is SlotState.STARTING:
+    def _late(self, process: CardProcess) -> None:
+        slot = self._slot_of(process)
+        if slot is not None and slot.state is SlotState.STARTING:
             seconds = self._rules.start
             wanted = len(self.slots)
             running = sum(other.identity is not None for other in self.slots.values())
@@ -266,7 +267,7 @@ class Controller:
         """A process is of no further use: end it, and replace it or give the slot up."""
         if slot.process is not None:
             slot.process.kill()
-            slot.process = None
+        slot.process = slot.identity = None
         if slot.state is SlotState.READY and self._clock() - slot.ready_at >= self._rules.stable:
             slot.failures = 0
         slot.failures += 1

@@ -103,7 +103,9 @@ class Fleet:
 
     def launch(self, node_id: str) -> CardProcess:
         """Start an empty process on a node. It waits there until the node has a free card."""
-        remote = ray.remote(
+        # Ray's stubs know neither concurrency groups nor hard affinity among the options.
+        decorate: Any = ray.remote
+        remote = decorate(
             num_cpus=0,
             resources={self.resource: 1},
             max_restarts=0,

@@ -4,14 +4,14 @@ import atexit
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from actors.messages import Array, Arrays
 from actors.shapes import BatchRule, Signature, check, gear_rows, row_limit, split
 from actors.shapes import bucket as bucket_of
-from orchestrator.config import Deployment
+from orchestrator.config import Cards, Deployment
 from orchestrator.dispatch import Desk, RetryRules, Route, TransportRules
 from orchestrator.placement import DeploymentPlan, plan_deployment
 from orchestrator.profiles import ModelProfile, ProfileCache, collect
@@ -19,6 +19,7 @@ from orchestrator.runtime.connect import Connection, connect
 from orchestrator.runtime.controller import Controller, RestartRules
 from orchestrator.runtime.discover import Node, bind_nodes, find_nodes, inventory_of
 from orchestrator.runtime.fleet import Fleet
+from orchestrator.runtime.measure import measure_missing
 from orchestrator.runtime.observe import observe
 from orchestrator.runtime.router import Router
 from orchestrator.runtime.status import Status
@@ -35,6 +36,7 @@ class Options:
     address: str | None = None
     object_store_bytes: int | None = None
     batch: bool = False
+    progress: Callable[[str], None] = lambda line: None
     retry: RetryRules = field(default_factory=RetryRules)
     restarts: RestartRules = field(default_factory=RestartRules)
     transport: TransportRules = field(default_factory=TransportRules)
@@ -85,25 +87,24 @@ class Running:
         return observe(self.plan, self._controller.slots, self._router, timeout_seconds)
 
     def _start(self, wanted: Deployment | DeploymentPlan) -> None:
-        deployment = wanted if isinstance(wanted, Deployment) else wanted.deployment
-        if isinstance(wanted, Deployment):
-            profiles = known_profiles(wanted)
-        connection = self._connect(deployment)
-        nodes = find_nodes(deployment.cards.resource)
-        inventory = inventory_of(deployment.cards, nodes, started=connection.ours)
-        if isinstance(wanted, Deployment):
-            self.plan = plan_deployment(wanted, profiles, inventory, batch=self._options.batch)
-        else:
+        if isinstance(wanted, DeploymentPlan):
+            self._connect(wanted.deployment.cards, len(wanted.inventory))
             self.plan = wanted
-        self._run_cards(nodes)
+        else:
+            profiles = known_profiles(wanted, self._options.progress)
+            connection = self._connect(wanted.cards, wanted.cards.count or 1)
+            inventory = inventory_of(
+                wanted.cards, find_nodes(wanted.cards.resource), started=connection.ours
+            )
+            self.plan = plan_deployment(wanted, profiles, inventory, batch=self._options.batch)
+        self._run_cards(find_nodes(self.plan.deployment.cards.resource))
 
-    def _connect(self, deployment: Deployment) -> Connection:
-        cards = deployment.cards
-        # Ray detects real cards; others exist because we say so.
-        declared = {} if cards.kind == "ascend" else {cards.resource: float(cards.count or 1)}
+    def _connect(self, cards: Cards, count: int) -> Connection:
+        self._options.progress("connecting to Ray")
         connection = connect(
             self._options.address,
-            resources=declared,
+            # Ray detects real cards; others exist because we say so.
+            resources={} if cards.kind == "ascend" else {cards.resource: float(count)},
             object_store_bytes=self._options.object_store_bytes,
         )
         self._undo.callback(connection.close)
@@ -128,6 +129,7 @@ class Running:
         self._router = Router(desk, self._controller.lost)
         self._undo.callback(self._stop_cards)
         self._undo.callback(self._stop_router)
+        self._options.progress(f"loading models on {len(orders)} cards")
         self._router.start()
         self._controller.start(self._router)
         for slot in self._controller.slots.values():
@@ -144,12 +146,12 @@ class Running:
         self._controller.close(_STOP_SECONDS if self._graceful else 0.0)
 
 
-def known_profiles(deployment: Deployment) -> Mapping[str, ModelProfile]:
+def known_profiles(
+    deployment: Deployment, progress: Callable[[str], None]
+) -> Mapping[str, ModelProfile]:
     """Sizes and times of every model, measuring first what nobody knows."""
-    from orchestrator.runtime.measure import measure_missing
-
     cache = ProfileCache()
-    measure_missing(deployment, cache)
+    measure_missing(deployment, cache, progress)
     return collect(deployment, cache)
 
 

@@ -1,0 +1,36 @@
+"""One Ray for this package's tests, and one deployment on it for most of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator import Orchestrator
+from orchestrator.runtime.connect import Connection, connect
+from tests.runtime.deployments import Truth, three_models
+
+
+@pytest.fixture(scope="package")
+def cluster() -> Iterator[Connection]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        connection = connect("local", resources={"NPU": 2}, object_store_bytes=100 << 20)
+        yield connection
+        connection.close()
+
+
+@pytest.fixture(scope="package")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="package")
+def running(cluster: Connection, folder: Path) -> Iterator[Orchestrator]:
+    """On the package's Ray, which this process is connected to already."""
+    with Orchestrator(three_models(folder)) as started:
+        yield started
+
+
+@pytest.fixture(scope="package")
+def truth(running: Orchestrator, folder: Path) -> Truth:
+    return Truth(folder / "both.mindir")

@@ -1,0 +1,61 @@
+"""Deployments of tiny models with declared sizes, so that nothing has to be measured first."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from orchestrator import Deployment, DeploymentPlan, Inventory, plan_deployment
+from orchestrator.profiles import ProfileCache, collect
+from tests.models import write_mlp, write_pair
+
+SIZES = {"weights": "1MiB", "workspace": "1MiB", "io": "1MiB", "objects": "0B"}
+WIDTH = 16
+
+
+def model(name: str, path: Path, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "path": str(path), "sizes": SIZES, "service_time": "1ms", **fields}
+
+
+def deployment(*models: dict[str, Any], count: int = 2) -> Deployment:
+    cards = {"kind": "emulated", "count": count, "capacity": "64MiB", "allocation": "exact"}
+    return Deployment.model_validate({"name": "tiny", "cards": cards, "models": models})
+
+
+def planned(*models: dict[str, Any], count: int = 2) -> DeploymentPlan:
+    wanted = deployment(*models, count=count)
+    profiles = collect(wanted, ProfileCache())
+    return plan_deployment(wanted, profiles, Inventory.declared(wanted.cards))
+
+
+def three_models(folder: Path) -> DeploymentPlan:
+    """``both`` on two cards, gears 1 and 4; ``pair`` on one; ``slow`` on one, 1 s a batch."""
+    gears = {"gears": [{"x": [1, WIDTH]}, {"x": [4, WIDTH]}]}
+    both = write_mlp(folder, "both", width=WIDTH, gears=[1, 4])
+    slow = write_mlp(folder, "slow", width=WIDTH, rows=1, seed=1)
+    return planned(
+        model("both", both, shapes=gears, threads=2, replicas=2),
+        model("pair", write_pair(folder, "pair", rows=4)),
+        model("slow", slow, emulated={"execute": "1s"}, cards=["local/1"]),
+    )
+
+
+def rows(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, WIDTH)).astype(np.float32)
+
+
+class Truth:
+    """What ONNX Runtime itself answers, row by row."""
+
+    def __init__(self, path: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            path.with_suffix(".onnx"), options, providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return np.concatenate(
+            [self._session.run(None, {"x": x[i : i + 1]})[0] for i in range(len(x))]
+        )

@@ -1,0 +1,159 @@
+"""Every way to call a model gives what ONNX Runtime gives, in the caller's order."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from orchestrator import InvalidRequestError, Orchestrator
+from tests.runtime.deployments import WIDTH, Truth, rows
+
+
+def close(got: dict[str, np.ndarray], wanted: np.ndarray) -> bool:
+    return got["y"].shape == wanted.shape and np.allclose(got["y"], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 23])
+def test_small_batches_are_padded_and_large_ones_split(running, truth: Truth, count) -> None:
+    x = rows(count)
+    assert close(running.model("both").predict({"x": x}), truth(x))
+
+
+@pytest.mark.parametrize("turn", [np.asfortranarray, lambda x: x.astype(">f4")])
+def test_memory_layout_and_byte_order_do_not_matter(running, truth: Truth, turn) -> None:
+    x = rows(7)
+    assert close(running.model("both").predict({"x": turn(x)}), truth(x))
+
+
+def test_several_inputs_and_outputs(running) -> None:
+    left, right = np.ones((9, 8), np.float32), np.full((9, 8), 3, np.float32)
+    got = running.model("pair").predict({"left": left, "right": right})
+    assert np.array_equal(got["total"], left + right)
+    assert np.array_equal(got["difference"], left - right)
+
+
+def test_futures_and_many_in_flight(running, truth: Truth) -> None:
+    x = rows(60)
+    futures = [running.model("both").submit({"x": x[i : i + 1]}) for i in range(60)]
+    assert all(close(f.result(), truth(x[i : i + 1])) for i, f in enumerate(futures))
+
+
+def test_any_event_loop_can_await(running, truth: Truth) -> None:
+    x = rows(20)
+
+    async def read() -> list[dict[str, np.ndarray]]:
+        calls = (running.models.both.predict_async({"x": x[i : i + 2]}) for i in range(0, 20, 2))
+        return await asyncio.gather(*calls)
+
+    got = np.concatenate([answer["y"] for answer in asyncio.run(read())])
+    assert np.allclose(got, truth(x), atol=1e-5)
+
+
+def test_a_cancelled_task_cancels_its_request(running) -> None:
+    async def leave() -> None:
+        task = asyncio.create_task(running.models.slow.predict_async({"x": rows(1)}))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(leave())
+    assert running.model("slow").predict({"x": rows(1)})["y"].shape == (1, WIDTH)
+
+
+def test_map_keeps_order_over_cards(running, truth: Truth) -> None:
+    sizes = [1 + i % 6 for i in range(100)]
+    batches = [rows(size, seed=i) for i, size in enumerate(sizes)]
+    got = list(running.model("both").map({"x": x} for x in batches))
+    assert len(got) == 100
+    assert all(close(g, truth(x)) for g, x in zip(got, batches, strict=True))
+    assert all(r.requests for r in running.status().replicas if r.model == "both")
+
+
+def test_map_reads_ahead_no_further_than_its_window(running) -> None:
+    taken = 0
+
+    def endless() -> Iterator[dict[str, np.ndarray]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield {"x": rows(1)}
+
+    answers = running.model("both").map(endless(), window=5)
+    for _ in range(20):
+        next(answers)
+    assert taken == 24
+    answers.close()
+
+
+def test_map_raises_at_the_place_of_the_bad_request(running) -> None:
+    answers = running.model("both").map([{"x": rows(1)}, {"x": rows(1)[:, :3]}, {"x": rows(1)}])
+    next(answers)
+    with pytest.raises(InvalidRequestError, match="fits no gear"):
+        next(answers)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ({"z": rows(1)}, "input 'z'"),
+        ({"x": rows(1).astype(np.float64)}, "has dtype float64; the model takes float32"),
+        ({"x": rows(1)[0]}, "has 1 dimensions"),
+        ({"x": rows(1)[:, :5]}, "fits no gear"),
+        ({"x": rows(0)}, "has no rows"),
+        ({"x": [[1.0]]}, "is a list, not a numpy array"),
+    ],
+)
+def test_a_wrong_request_is_refused_and_harms_nobody(running, truth: Truth, inputs, said) -> None:
+    with pytest.raises(InvalidRequestError, match=said):
+        running.model("both").predict(inputs)
+    x = rows(2)
+    assert close(running.model("both").predict({"x": x}), truth(x))
+    assert [card.restarts for card in running.status().cards] == [0, 0]
+
+
+def test_an_unknown_model_is_named_with_the_nearest(running: Orchestrator) -> None:
+    with pytest.raises(InvalidRequestError, match="no such model, did you mean 'both'"):
+        running.model("boht")
+    with pytest.raises(AttributeError, match="did you mean 'slow'"):
+        running.models.slwo  # noqa: B018
+    assert list(running.models) == ["both", "pair", "slow"]
+    assert running.models["pair"].name == "pair"
+
+
+def test_outputs_are_read_only(running) -> None:
+    for count in (1, 9):
+        with pytest.raises(ValueError, match="read-only"):
+            running.model("both").predict({"x": rows(count)})["y"][0] = 0
+
+
+def test_the_status_is_for_people_and_for_programs(running: Orchestrator) -> None:
+    running.model("both").predict({"x": rows(3)})
+    status = running.status()
+    assert [card.state for card in status.cards] == ["ready", "ready"]
+    assert {card.npu_id for card in status.cards} == {"0", "1"}
+    assert len({card.pid for card in status.cards}) == 2
+    for card in status.cards:
+        assert card.measured_bytes is not None
+        assert card.planned_bytes < card.capacity_bytes
+    (both,) = (m for m in status.models if m.model == "both")
+    assert both.answered >= 1
+    assert both.latency_p50_ms is not None
+    assert json.loads(status.to_json())["models"][0]["model"] == "both"
+    for word in ("local/0", "local/1", "planned", "measured", "p99 ms", "both"):
+        assert word in str(status)
+
+
+def test_the_plan_explains_itself(running: Orchestrator) -> None:
+    assert "both/0 -> local/0" in running.plan.explain()
+
+
+def test_a_closed_orchestrator_says_so(folder) -> None:
+    from orchestrator import NotServingError
+    from tests.runtime.deployments import three_models
+
+    idle = Orchestrator(three_models(folder))
+    with pytest.raises(NotServingError, match="use it in a with block"):
+        idle.model("both")

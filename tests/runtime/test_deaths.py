@@ -1,0 +1,69 @@
+"""Cards that die while they work: everything is answered once, and the card comes back."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from orchestrator import Orchestrator, RequestFailedError
+from orchestrator.runtime.status import CardStatus
+from tests.runtime.deployments import Truth, rows
+
+
+def card(running: Orchestrator, slot: str) -> CardStatus:
+    return next(card for card in running.status().cards if card.slot == slot)
+
+
+def kill_when_busy(running: Orchestrator, slot: str, not_pid: int | None = None) -> int:
+    """Wait until a request is on the card, and kill its process."""
+    while True:
+        seen = card(running, slot)
+        if seen.state == "ready" and seen.in_flight and seen.pid not in (None, not_pid):
+            os.kill(seen.pid, signal.SIGKILL)
+            return seen.pid
+
+
+def until_back(running: Orchestrator, slot: str) -> CardStatus:
+    while (seen := card(running, slot)).state != "ready":
+        pass
+    return seen
+
+
+def test_a_killed_card_loses_nothing_and_comes_back(running, truth: Truth) -> None:
+    before = until_back(running, "local/0")
+    x = rows(300)
+    futures = [running.model("both").submit({"x": x[i : i + 1]}) for i in range(300)]
+    os.kill(before.pid, signal.SIGKILL)
+    futures += [running.model("both").submit({"x": x[i : i + 1]}) for i in range(300)]
+    got = np.concatenate([future.result()["y"] for future in futures])
+    assert np.allclose(got, np.concatenate([truth(x)] * 2), atol=1e-5)
+    after = until_back(running, "local/0")
+    assert after.pid != before.pid
+    assert (after.npu_id, after.restarts) == (before.npu_id, before.restarts + 1)
+
+
+def test_requests_of_the_only_replica_wait_for_its_restart(running) -> None:
+    until_back(running, "local/1")
+    wanted = running.model("slow").predict({"x": rows(3)})["y"]
+    future = running.model("slow").submit({"x": rows(3)})
+    kill_when_busy(running, "local/1")
+    assert np.array_equal(future.result()["y"], wanted)
+    (slow,) = (m for m in running.status().models if m.model == "slow")
+    assert slow.retried >= 1
+
+
+def test_a_request_that_kills_two_cards_alone_is_set_aside(running, truth: Truth) -> None:
+    until_back(running, "local/1")
+    future = running.model("slow").submit({"x": rows(1)})
+    first = kill_when_busy(running, "local/1")
+    kill_when_busy(running, "local/1", not_pid=first)
+    with pytest.raises(
+        RequestFailedError, match="2 cards died while it was the only request"
+    ) as told:
+        future.result()
+    assert str(told.value).count("local/1 died (its process died; it was alone on the card)") == 2
+    assert "set aside" in str(running.status())
+    x = rows(2)
+    assert np.allclose(running.model("both").predict({"x": x})["y"], truth(x), atol=1e-5)
+    until_back(running, "local/1")

@@ -1,0 +1,96 @@
+"""What ends a start early, and that it leaves nothing behind."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator import (
+    CardsUnavailableError,
+    ClusterError,
+    LoadError,
+    Orchestrator,
+)
+from orchestrator.config import Cards
+from orchestrator.runtime.connect import Connection, connect
+from orchestrator.runtime.discover import Node, bind_nodes, find_nodes, inventory_of, named
+from tests.models import write_garbage, write_mlp
+from tests.runtime.deployments import model, planned
+
+
+def cards_alive() -> list[int]:
+    """Card processes among this process's descendants: our Ray's workers."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "CardHost" in " ".join(process.cmdline()):
+                found.append(process.pid)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def test_a_model_that_does_not_build_ends_the_start(cluster: Connection, tmp_path: Path) -> None:
+    good = write_mlp(tmp_path, "good", width=16, rows=2)
+    bad = write_garbage(tmp_path, "bad")
+    alive = set(cards_alive())
+    wanted = planned(model("good", good), model("bad", bad), count=1)
+    with pytest.raises(LoadError, match=f"card local/0: model bad .{bad}. did not load"):
+        Orchestrator(wanted).start()
+    assert set(cards_alive()) <= alive
+
+
+def test_more_cards_than_there_are(cluster: Connection) -> None:
+    nodes = find_nodes("NPU")
+    free = sum(node.cards for node in nodes)
+    with pytest.raises(CardsUnavailableError) as told:
+        inventory_of(Cards(kind="emulated", count=9, capacity=1 << 30), nodes, started=False)
+    assert str(told.value).startswith(
+        f"the deployment wants 9 cards and the cluster has {free} free of resource NPU: of 2 in "
+    )
+
+
+def test_a_resource_that_no_node_offers(cluster: Connection) -> None:
+    cards = Cards(kind="ascend", capacity=1 << 30, resource="DAVINCI")
+    with pytest.raises(CardsUnavailableError, match=r"--resources='\{\"DAVINCI\": 8\}'"):
+        inventory_of(cards, (), started=False)
+    with pytest.raises(CardsUnavailableError, match="kind: emulated needs none"):
+        inventory_of(cards, (), started=True)
+
+
+def test_one_ray_at_a_time(cluster: Connection) -> None:
+    with pytest.raises(
+        ClusterError, match=r"connected to Ray at .* already: leave the address out"
+    ):
+        connect("local")
+    joined = connect(None)
+    joined.close()
+    assert find_nodes("NPU") is not None  # still connected: it was not ours to end
+
+
+NODES = (Node("a", "id-a", 2), Node("b", "id-b", 4))
+
+
+def test_nodes_get_names_of_their_own() -> None:
+    assert [n.name for n in named([Node("vm", "1", 2)])] == ["local"]
+    three = [Node("vm", "2", 2), Node("vm", "1", 2), Node("other", "3", 1)]
+    assert [(n.name, n.id) for n in named(three)] == [("other", "3"), ("vm", "1"), ("vm-2", "2")]
+
+
+@pytest.mark.parametrize(
+    ("planned_cards", "bound"),
+    [
+        ({"a": 2, "b": 4}, {"a": "id-a", "b": "id-b"}),
+        ({"local": 3}, {"local": "id-b"}),
+        ({"local": 2}, {"local": "id-a"}),
+        ({"x": 1, "y": 4}, {"x": "id-a", "y": "id-b"}),
+        ({"a": 3, "x": 1}, {"a": "id-b", "x": "id-a"}),
+    ],
+)
+def test_nodes_of_a_plan_find_nodes_of_the_cluster(planned_cards, bound) -> None:
+    assert bind_nodes(planned_cards, NODES, "NPU") == bound
+
+
+def test_a_plan_for_larger_nodes_is_refused() -> None:
+    with pytest.raises(CardsUnavailableError, match="node big of the plan uses 5, and the largest"):
+        bind_nodes({"big": 5}, NODES, "NPU")
