@@ -25,7 +25,7 @@ class Ledger(Generic[Result]):
     """Keeps the results of unfinished parts, and counts.
 
     Every record is settled once: by ``done`` or by ``reject``. The one that settles the last record
-    of a part gets the finished part, with which the ledger has then done.
+    of a part gets the finished part; its results are kept until it is ``saved``.
     """
 
     #: A job whose first records all fail in the pipeline is broken, not unlucky.
@@ -36,7 +36,7 @@ class Ledger(Generic[Result]):
         self.read = 0
         self.rejects: list[Reject] = []
         self._part = {record: part for part in parts for record in part.records}
-        self._open: dict[int, dict[str, Result | None]] = {part.index: {} for part in parts}
+        self._unsaved: dict[int, dict[str, Result | None]] = {part.index: {} for part in parts}
 
     def done(self, record: str, result: Result) -> Finished[Result] | None:
         """Settle a record with its result."""
@@ -47,6 +47,10 @@ class Ledger(Generic[Result]):
         """Settle a record by setting it aside."""
         self.rejects.append(reject)
         return self._settle(reject.record, None)
+
+    def saved(self, part: Part) -> None:
+        """Forget the results of a part: they are written."""
+        self._unsaved.pop(part.index, None)
 
     @property
     def settled(self) -> int:
@@ -66,9 +70,9 @@ class Ledger(Generic[Result]):
         return failed[-1] if len(failed) >= self.PATIENCE else None
 
     def leftovers(self) -> list[Finished[Result]]:
-        """The unfinished parts that have results: what a job that stops can still save."""
+        """The parts that have results and are not saved: what a job that stops can still save."""
         found = []
-        for _, settled in sorted(self._open.items()):
+        for _, settled in sorted(self._unsaved.items()):
             if any(result is not None for result in settled.values()):
                 part = self._part[next(iter(settled))]
                 found.append(Finished(part, _in_order(part, settled)))
@@ -76,14 +80,12 @@ class Ledger(Generic[Result]):
 
     def _settle(self, record: str, result: Result | None) -> Finished[Result] | None:
         part = self._part[record]
-        settled = self._open.get(part.index)
+        settled = self._unsaved.get(part.index)
         if settled is None or record in settled:
             raise ValueError(f"record {record!r} was settled before")
         settled[record] = result
-        if len(settled) < len(part.records):
-            return None
-        del self._open[part.index]
-        return Finished(part, _in_order(part, settled))
+        whole = len(settled) == len(part.records)
+        return Finished(part, _in_order(part, settled)) if whole else None
 
 
 def _in_order(part: Part, settled: dict[str, Result | None]) -> tuple[Result, ...]:

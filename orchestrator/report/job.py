@@ -15,7 +15,7 @@ from orchestrator.report.progress import job_progress
 from orchestrator.runtime.io.images import ImageFolder
 from orchestrator.runtime.io.parquet import REJECTS, ParquetFolder
 from orchestrator.runtime.measure import measure_missing
-from orchestrator.runtime.runner import Pipeline, run_job
+from orchestrator.runtime.runner import JobHooks, Pipeline, run_job
 
 #: Rejects named on the screen; the rejects file has all of them.
 _NAMED = 10
@@ -45,15 +45,8 @@ def run_shown(
         OrchestratorError: see ``run_job``.
     """
     with job_progress(console) as on_progress:
-        summary = run_job(
-            source,
-            pipeline,
-            running.models,
-            sink,
-            options,
-            on_progress=on_progress,
-            describe=lambda: describe(running),
-        )
+        hooks = JobHooks(on_progress, lambda: unserved(running), lambda: describe(running))
+        summary = run_job(source, pipeline, running.models, sink, options, hooks)
     for line in outcome_lines(summary, sink.folder):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return summary
@@ -72,6 +65,12 @@ def outcome_lines(summary: JobSummary, folder: Path) -> list[str]:
         files = "1 file" if summary.ignored_files == 1 else f"{summary.ignored_files} files"
         lines.append(f"not taken for images: {files} of the input")
     return lines
+
+
+def unserved(running: Orchestrator) -> str:
+    """Which models have no card left, and why; empty while all have one."""
+    models = running.status().models
+    return "; ".join(model.unserved for model in models if model.unserved)
 
 
 def describe(running: Orchestrator) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from orchestrator.errors import (
     JobError,
     NotServingError,
     OrchestratorError,
+    RequestFailedError,
 )
 from orchestrator.jobs import (
     Finished,
@@ -70,7 +72,20 @@ class Sink(Protocol):
         """Make the run summary appear, whole."""
 
 
-_DEFAULTS = JobOptions()
+@dataclass(frozen=True)
+class JobHooks:
+    """What a job tells its caller, and asks it.
+
+    ``unserved``: after a request has failed for good, why a model has no card left (the job stops),
+    or nothing (the record is set aside). ``describe``: what the summary says of the deployment.
+    """
+
+    on_progress: Callable[[Progress], None] = lambda progress: None
+    unserved: Callable[[], str] = str
+    describe: Callable[[], Mapping[str, Any]] = dict
+
+
+_OPTIONS, _HOOKS = JobOptions(), JobHooks()
 
 
 def run_job(
@@ -78,21 +93,19 @@ def run_job(
     pipeline: Pipeline,
     models: object,
     sink: Sink,
-    options: JobOptions = _DEFAULTS,
-    *,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
-    describe: Callable[[], Mapping[str, Any]] = dict,
+    options: JobOptions = _OPTIONS,
+    hooks: JobHooks = _HOOKS,
 ) -> JobSummary:
-    """Run a job to its end and write its summary; ``describe`` adds what the caller knows.
+    """Run a job to its end and write its summary.
 
     The first Ctrl-C stops reading; what is in flight is finished and saved, and the summary says
     ``interrupted``. The second stops at once; part files that are written stay whole.
 
     Raises:
-        JobError: the output cannot be written, or the pipeline fails on everything. Parts and a
-            summary that names the problem are written first, as far as that is possible.
+        JobError: the output cannot be written, the pipeline fails on everything, or no card is
+            left. Parts and a summary that names the problem are written first, as far as possible.
     """
-    job = _Job(source, pipeline, models, sink, options, on_progress)
+    job = _Job(source, pipeline, models, sink, options, hooks)
     started = time.perf_counter()
     problem: BaseException | None = None
     try:
@@ -103,12 +116,12 @@ def run_job(
         problem = error
     seconds = time.perf_counter() - started
     if problem is None:
-        summary = job.summary(seconds, None, describe())
+        summary = job.summary(seconds, None, hooks.describe())
         sink.write_summary(summary.to_json())
         return summary
     with contextlib.suppress(OrchestratorError):  # the problem may be that nothing can be written
         job.save_leftovers()
-        sink.write_summary(job.summary(seconds, problem, describe()).to_json())
+        sink.write_summary(job.summary(seconds, problem, hooks.describe()).to_json())
     raise problem
 
 
@@ -122,14 +135,14 @@ class _Job:
         models: object,
         sink: Sink,
         options: JobOptions,
-        on_progress: Callable[[Progress], None],
+        hooks: JobHooks,
     ) -> None:
         self.source, self.pipeline, self.models, self.sink = source, pipeline, models, sink
         self.options = options
         self.ledger: Ledger[pa.Table] = Ledger(cut(source.names, options.part_size))
-        self.written: list[WrittenPart] = []
+        self.written: dict[int, WrittenPart] = {}
         self.stopping = False
-        self._on_progress = on_progress
+        self._hooks = hooks
         self._names = iter(source.names)
 
     def summary(
@@ -149,7 +162,7 @@ class _Job:
             read=self.ledger.read,
             rejects=tuple(self.ledger.rejects),
             ignored_files=self.source.ignored,
-            parts=tuple(sorted(self.written, key=lambda part: part.file)),
+            parts=tuple(written for _, written in sorted(self.written.items())),
             seconds=seconds,
             problem=None if problem is None else str(problem) or type(problem).__name__,
             deployment=deployment,
@@ -169,9 +182,13 @@ class _Job:
             await asyncio.to_thread(self.save_leftovers)
 
     def save_leftovers(self) -> None:
-        """Write what is read of parts that will not be finished."""
+        """Write what is read of parts that are not written, finished or not."""
         for finished in self.ledger.leftovers():
-            self.written.append(self.sink.write_part(finished))
+            self._save(finished)
+
+    def _save(self, finished: Finished[pa.Table]) -> None:
+        self.written[finished.part.index] = self.sink.write_part(finished)
+        self.ledger.saved(finished.part)
 
     async def _work(self) -> None:
         for name in self._names:
@@ -188,7 +205,7 @@ class _Job:
         else:
             finished = self.ledger.done(name, outcome)
         if finished is not None and finished.results:
-            self.written.append(await asyncio.to_thread(self.sink.write_part, finished))
+            await asyncio.to_thread(self._save, finished)
         self._tell()
 
     async def _read(self, name: str) -> pa.Table | Reject:
@@ -200,6 +217,10 @@ class _Job:
             return to_table(await self.pipeline(record, self.models))
         except (CardsUnavailableError, NotServingError):
             raise  # no card is left to serve: the next record would fare no better
+        except RequestFailedError as error:
+            if why := await asyncio.to_thread(self._hooks.unserved):
+                raise JobError(name, f"no card is left for it: {why}") from error
+            return Reject(name, Stage.PIPELINE, str(error))
         except Exception as error:  # a user's function: whatever it raises costs this record alone
             return Reject(name, Stage.PIPELINE, f"{type(error).__name__}: {error}")
 
@@ -216,7 +237,7 @@ class _Job:
 
     def _tell(self) -> None:
         ledger = self.ledger
-        self._on_progress(Progress(ledger.total, ledger.read, len(ledger.rejects)))
+        self._hooks.on_progress(Progress(ledger.total, ledger.read, len(ledger.rejects)))
 
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:

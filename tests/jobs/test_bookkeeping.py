@@ -42,6 +42,11 @@ def test_any_order_gives_the_same_parts(order, size, broken):
             part = ledger.done(name, f"text of {name}")
         finished += [part] if part else []
     assert ledger.settled == ledger.total == 10
+    assert ledger.leftovers() == sorted(
+        (f for f in finished if f.results), key=lambda f: f.part.index
+    )
+    for one in finished:
+        ledger.saved(one.part)
     assert ledger.leftovers() == []
     in_order = sorted(finished, key=lambda f: f.part.index)
     assert [f.part for f in in_order] == list(cut(NAMES, size))
@@ -54,7 +59,8 @@ def test_a_record_is_settled_once():
     ledger.done("page-0", 1)
     with pytest.raises(ValueError, match="'page-0' was settled before"):
         ledger.done("page-0", 1)
-    ledger.done("page-1", 1)
+    finished = ledger.done("page-1", 1)
+    ledger.saved(finished.part)
     with pytest.raises(ValueError, match="'page-1' was settled before"):
         ledger.reject(Reject("page-1", Stage.READ, ""))
 

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from orchestrator.errors import CardsUnavailableError, JobError
+from orchestrator.errors import CardsUnavailableError, JobError, RequestFailedError
 from orchestrator.jobs import JobOptions, Outcome
 from orchestrator.runtime.io.images import ImageFolder
 from orchestrator.runtime.io.parquet import ParquetFolder
-from orchestrator.runtime.runner import run_job
+from orchestrator.runtime.runner import JobHooks, run_job
 
 PAGES = 20
 
@@ -171,6 +171,26 @@ def test_when_no_card_is_left_the_job_stops_and_saves(pages, tmp_path):
         run(pages, out, deserted, part_size=5, in_flight=1)
     assert len(set(pq.read_table(out)["page"].to_pylist())) == 7
     assert json.loads((out / "_summary.json").read_text())["records"]["read"] == 7
+
+
+def test_when_a_model_has_no_card_left_the_job_stops_and_else_the_page_is_set_aside(
+    pages, tmp_path
+):
+    async def failing(batch, models):
+        if batch["path"][0] == "05.png":
+            raise RequestFailedError("det", ("died on local/0", "died on local/1"))
+        return await shades(batch, models)
+
+    summary = run(pages, tmp_path / "one", failing)
+    assert summary.rejects[0].reason == (
+        "model det: request failed: died on local/0; died on local/1"
+    )
+    sink = ParquetFolder(tmp_path / "two")
+    sink.prepare()
+    hooks = JobHooks(unserved=lambda: "local/0 given up")
+    with pytest.raises(JobError, match=r"05\.png: no card is left for it: local/0 given up"):
+        run_job(ImageFolder(pages), failing, None, sink, hooks=hooks)
+    assert "00.png" in pq.read_table(tmp_path / "two")["page"].to_pylist()
 
 
 def test_outputs_that_cannot_be_used(pages, tmp_path):

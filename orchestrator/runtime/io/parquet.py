@@ -8,6 +8,7 @@ written under a hidden name, flushed to disk and renamed.
 import contextlib
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -31,6 +32,7 @@ class ParquetFolder:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self._schema: pa.Schema | None = None
+        self._columns = threading.Lock()
 
     def prepare(self) -> None:
         """Make the folder if need be and try a write.
@@ -53,12 +55,13 @@ class ParquetFolder:
                 os.fsync(probe.fileno())
 
     def write_part(self, finished: Finished[pa.Table]) -> WrittenPart:
-        """Write a part's tables, one after the other, as its file.
+        """Write a part's tables, one after the other, as its file. Thread-safe.
 
         Raises:
             JobError: its columns differ from those of the parts before, or the write failed.
         """
-        table = self._joined(finished)
+        with self._columns:
+            table = self._joined(finished)
         name = finished.part.file
         with self._explained(f"cannot be written to ({name})"), self._whole_file(name) as file:
             pq.write_table(table, file)
