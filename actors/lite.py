@@ -113,7 +113,7 @@ class LiteCard:
         for order in orders:
             self._check_order(order, orders)
             if self._kind == "emulated":  # a MindIR has its shapes inside, an ONNX file does not
-                self._library.declare(order.path, _sections(order))
+                self._library.declare(order.path, _sections(order), order.config_path)
         if self._kind == "cpu":
             return
         groups: dict[str, list[ModelOrder]] = {}

@@ -124,6 +124,8 @@ class Device:
     def charge(self, entry: LedgerEntry) -> None:
         """Put an entry into the ledger, in place of one with the same path and object.
 
+        What the engine was found to cost for that one stays.
+
         Raises:
             DeviceFullError: the card has too little left; the ledger is unchanged.
         """
@@ -132,6 +134,8 @@ class Device:
             before = self._entries.get(key)
             more = _total([entry]) - (_total([before]) if before else 0)
             self._require(entry.path, more)
+            if before:
+                entry = replace(entry, engine=before.engine, slack=before.slack)
             self._entries[key] = entry
 
     def note_engine(self, path: str, number: int, nbytes: int) -> None:

@@ -43,7 +43,6 @@ def grow(order: Order, number: int, engine: Engine) -> None:
 
     Raises:
         DeviceFullError: the card has too little memory left; nothing has changed.
-        ValueError: the workspace is larger than an arena can be.
     """
     with LIBRARY.building:
         order.device.charge(_entry(order, number))

@@ -136,6 +136,21 @@ def test_shared_weights_of_other_paths_stay_until_the_process_ends(zoo: Zoo):
     assert lite.memory(0).weights == conv
 
 
+def test_the_engines_own_cost_is_kept_apart(zoo: Zoo):
+    model = build(zoo.open)
+    before = lite.memory(0)
+    model.resize(model.get_inputs(), [[2, 64]])
+    after = lite.memory(0)
+    assert after.engine_bytes == before.engine_bytes
+    assert after.card_memory.total > before.card_memory.total
+    share(zoo.mlp, flag="SHARE_WEIGHT")
+    kept = [build(zoo.mlp) for _ in range(3)]
+    peak = lite.calibration(zoo.mlp).workspace_bytes
+    slack = next(entry.slack for entry in lite.memory(0).models if entry.slack)
+    assert slack == pytest.approx(0.3 * 3 * peak, rel=0.01)
+    assert len(kept) == 3
+
+
 def test_cards_have_a_ledger_each(zoo: Zoo):
     kept: list[Model] = [build(zoo.conv, 0), build(zoo.mlp, 1)]
     assert [entry.path for entry in lite.memory(0).models] == [zoo.conv]
