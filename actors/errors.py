@@ -19,7 +19,7 @@ class OrchestratorError(Exception):
 
 
 class InvalidRequestError(OrchestratorError):
-    """A request that no card would accept: wrong name, dtype, rank or size. Retrying cannot help."""
+    """A request that no card would accept: wrong name, dtype, rank or size. Never retried."""
 
     def __init__(self, model: str, problem: str) -> None:
         super().__init__(model, problem)
@@ -47,13 +47,13 @@ class DoesNotFitError(CardError):
     def __str__(self) -> str:
         short = self.needed_bytes - self.available_bytes
         return (
-            f"card {self.card}: its models need {self.needed_bytes:,} bytes ({self.parts}) and it has "
-            f"{self.available_bytes:,}: {short:,} bytes too few"
+            f"card {self.card}: its models need {self.needed_bytes:,} bytes ({self.parts}) "
+            f"and it has {self.available_bytes:,}: {short:,} bytes too few"
         )
 
 
 class LoadError(CardError):
-    """A model could not be declared, sized or built. The process that tried is of no further use."""
+    """A model could not be declared, sized or built. That process is of no further use."""
 
     def __init__(self, card: str, model: str, path: str, problem: str) -> None:
         super().__init__(card, model, path, problem)

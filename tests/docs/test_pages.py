@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from examples.ocr.models import place_models
 
 ROOT = Path(__file__).parents[2]
