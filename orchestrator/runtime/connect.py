@@ -16,14 +16,16 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from orchestrator.errors import ClusterError
+from orchestrator.runtime.leftovers import end_leftovers
 
 #: Largest share of free shared memory, and of nothing more than this, for a Ray of our own.
 _OBJECT_STORE_MOST = 1 << 30
@@ -94,15 +96,17 @@ def _existing(address: str | None) -> Connection:
 def _start(resources: Mapping[str, float], object_store_bytes: int | None) -> Connection:
     undo = contextlib.ExitStack()
     with contextlib.ExitStack() as on_failure:
-        on_failure.callback(undo.close)
+        on_failure.callback(undo.close)  # an exception, or Ctrl-C
         folder = Path(tempfile.mkdtemp(prefix="ao-", dir=_temp_root()))
         undo.callback(_remove, folder)
+        undo.callback(end_leftovers, folder)
         undo.enter_context(_kept_sigterm())
         undo.callback(ray.shutdown)
         with _environment({"RAY_USAGE_STATS_ENABLED": "0"}):
             _provide_token()
             _init(
                 "local",
+                partial(end_leftovers, folder),
                 "see the logs of Ray for the reason, and whether this machine has memory to spare",
                 include_dashboard=False,
                 object_store_memory=object_store_bytes or _object_store_bytes(),
@@ -128,16 +132,25 @@ def _join(address: str) -> Connection:
         undo.enter_context(_kept_sigterm())
         undo.callback(ray.shutdown)
         _use_token_if_there_is_one()
-        _init(address, "is a Ray running there? ray status shows it, ray start --head starts one")
+        _init(
+            address,
+            _nothing,
+            "is a Ray running there? ray status shows it, ray start --head starts one",
+        )
         on_failure.pop_all()
     return Connection(ray.get_runtime_context().gcs_address, joined=True, _undo=undo)
 
 
-def _init(address: str, hint: str, **options: Any) -> None:  # noqa: ANN401 - ray.init's own
+def _init(
+    address: str,
+    clean_up: Callable[[], None],
+    hint: str,
+    **options: Any,  # noqa: ANN401 - ray.init's own
+) -> None:
     for name in ("authentication.authentication_token_setup", "worker"):
         logging.getLogger(f"ray._private.{name}").setLevel(logging.ERROR)
     try:
-        _init_patiently(address, options)
+        _init_patiently(address, clean_up, options)
     except Exception as error:  # Ray raises bare Exception for a node that is late
         text = str(error).strip() or repr(error)
         if "uthentication" in text or "token" in text:
@@ -149,7 +162,7 @@ def _init(address: str, hint: str, **options: Any) -> None:  # noqa: ANN401 - ra
     _silence_ray()
 
 
-def _init_patiently(address: str, options: Mapping[str, Any]) -> None:
+def _init_patiently(address: str, clean_up: Callable[[], None], options: Mapping[str, Any]) -> None:
     """Try once more when Ray's own processes took too long to come up, as on a busy machine.
 
     Ray's limits for that are fixed (raylet/node_manager.cc WaitForDashboardAgentPorts, node.py).
@@ -160,8 +173,13 @@ def _init_patiently(address: str, options: Mapping[str, Any]) -> None:
         except Exception as error:
             if attempt == _STARTS or "timed out during startup" not in str(error):
                 raise
+            clean_up()
         else:
             return
+
+
+def _nothing() -> None:
+    """A Ray that was there before leaves nothing of ours."""
 
 
 def _silence_ray() -> None:

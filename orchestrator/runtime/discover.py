@@ -92,10 +92,12 @@ def bind_nodes(
         fitting = [node for node in free.values() if node.cards >= planned[name]]
         if not fitting:
             largest = max((node.cards for node in free.values()), default=0)
-            hint = (
-                f"node {name} of the plan uses {planned[name]}, and the largest node that is left "
-                f"has {largest} free: plan again for these nodes"
-            )
+            hint = "wait for other work to end, or add nodes"
+            if nodes:
+                hint = (
+                    f"node {name} of the plan uses {planned[name]}, and the largest node that is "
+                    f"left has {largest} free: plan again for these nodes"
+                )
             found = sum(node.cards for node in nodes)
             raise CardsUnavailableError(sum(planned.values()), found, resource, hint)
         chosen = min(fitting, key=lambda node: node.cards)

@@ -133,7 +133,7 @@ def test_the_status_is_for_people_and_for_programs(running: Orchestrator) -> Non
     running.model("both").predict({"x": rows(3)})
     status = running.status()
     assert [card.state for card in status.cards] == ["ready", "ready"]
-    assert {card.npu_id for card in status.cards} == {"0", "1"}
+    assert len({card.npu_id for card in status.cards}) == 2
     assert len({card.pid for card in status.cards}) == 2
     for card in status.cards:
         assert card.measured_bytes is not None

@@ -35,7 +35,9 @@ def test_a_model_that_does_not_build_ends_the_start(cluster: Connection, tmp_pat
     bad = write_garbage(tmp_path, "bad")
     alive = set(cards_alive())
     wanted = planned(model("good", good), model("bad", bad), count=1)
-    with pytest.raises(LoadError, match=f"card local/0: model bad .{bad}. did not load"):
+    with pytest.raises(
+        LoadError, match=r"card local/0: .*bad\.mindir.* did not load: .*not an ONNX model"
+    ):
         Orchestrator(wanted).start()
     assert set(cards_alive()) <= alive
 
@@ -46,7 +48,7 @@ def test_more_cards_than_there_are(cluster: Connection) -> None:
     with pytest.raises(CardsUnavailableError) as told:
         inventory_of(Cards(kind="emulated", count=9, capacity=1 << 30), nodes, started=False)
     assert str(told.value).startswith(
-        f"the deployment wants 9 cards and the cluster has {free} free of resource NPU: of 2 in "
+        f"the deployment wants 9 cards and the cluster has {free} free of resource NPU: of 3 in "
     )
 
 
