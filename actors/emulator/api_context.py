@@ -214,6 +214,6 @@ class Context:
         self._group_info_file = value
 
     @property
-    def first_target(self) -> str:
+    def _first_target(self) -> str:
         """The kind of device that models are built for."""
         return self._target[0].lower()

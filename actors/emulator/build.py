@@ -10,7 +10,7 @@ from actors.emulator.calibrate import Calibration, calibrate
 from actors.emulator.config import Sections, Settings, merge, read_file, settings
 from actors.emulator.device import Device
 from actors.emulator.registry import LIBRARY
-from actors.emulator.types import ModelType
+from actors.emulator.types import ModelGroupFlag, ModelType
 from actors.gears import DYNAMIC_DIMS, INPUT_SHAPE, SECTION
 
 
@@ -129,8 +129,8 @@ def compiled_sections(path: str, sections: Sections) -> dict[str, dict[str, str]
 
 
 def _device(context: Context) -> Device:
-    if context.first_target != "ascend":
-        if context.first_target == "gpu":
+    if context._first_target != "ascend":
+        if context._first_target == "gpu":
             raise ValueError("Init session failed: no gpu here")
         return LIBRARY.host
     return LIBRARY.device(context.ascend.device_id)
@@ -148,19 +148,21 @@ def _acl_sharing(path: str, device: Device, found: Calibration) -> Sharing:
     flag = LIBRARY.registration(path)
     if flag is None:
         return Sharing()
+    share_weights = flag is not ModelGroupFlag.SHARE_WORKSPACE
+    share_workspace = flag is not ModelGroupFlag.SHARE_WEIGHT
     weights = device.weight_bytes.get(path)
     if weights is None:
-        kind = "weight" if flag.weights else "work"
+        kind = "weight" if share_weights else "work"
         raise ValueError(
             f"Can't get {kind} mem of device {device.index}: {path} was sized elsewhere"
         )
     if weights == 0:
         raise ValueError(f"Weight size if 0! {path}")
-    if found.dynamic and flag.workspace:
+    if found.dynamic and share_workspace:
         nativelog.write("Dynamic input model not support share workspace.")
     return Sharing(
-        weights=flag.weights,
-        workspace=flag.workspace and not found.dynamic,
-        locked=flag.workspace,
-        key=path if flag.weights else "",
+        weights=share_weights,
+        workspace=share_workspace and not found.dynamic,
+        locked=share_workspace,
+        key=path if share_weights else "",
     )

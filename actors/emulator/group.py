@@ -95,10 +95,10 @@ class ModelGroup:
         if self._flag is not ModelGroupFlag.SHARE_WEIGHT:
             problem = "Only support share weight for model objects"
         for model in models:
-            if not problem and model.group_id is not None:
-                problem = f"model has been in another group, group id: {model.group_id}"
+            if not problem and model._group_id is not None:
+                problem = f"model has been in another group, group id: {model._group_id}"
         if problem:
             nativelog.write(problem)
             raise RuntimeError("ModelGroup's add model failed.")
         for model in models:
-            model.group_id = self._id
+            model._group_id = self._id

@@ -26,7 +26,7 @@ class Model:
     def __init__(self) -> None:
         self.model_path_ = ""
         self.provider = ""
-        self.group_id: int | None = None
+        self._group_id: int | None = None
         self._lock = threading.RLock()
         self._built: BuiltModel | None = None
         self._poisoned = False
@@ -76,7 +76,7 @@ class Model:
         with self._lock:
             try:
                 self._require_buildable(dec_key)
-                order = plan_build(model_path, model_type, context, sections, self.group_id)
+                order = plan_build(model_path, model_type, context, sections, self._group_id)
                 self._built = BuiltModel(order)
             except Exception as error:
                 nativelog.write(f"Build model failed: {error}")
@@ -152,7 +152,7 @@ class Model:
             if problem:
                 raise RuntimeError(f"resize failed! Error is {problem}")
             for tensor, shape in zip(inputs, dims, strict=True):
-                if not tensor.has_data:
+                if not tensor._has_data:
                     tensor.shape = list(shape)
 
     def get_model_info(self, key: str) -> str:

@@ -204,7 +204,7 @@ class Tensor:
             self._array = numpy_obj
 
     @property
-    def has_data(self) -> bool:
+    def _has_data(self) -> bool:
         """Whether memory was attached to the tensor (not part of the library)."""
         return self._array is not None
 

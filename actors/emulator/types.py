@@ -64,16 +64,6 @@ class ModelGroupFlag(Enum):
     SHARE_WORKSPACE = 2
     SHARE_WEIGHT_WORKSPACE = 3
 
-    @property
-    def weights(self) -> bool:
-        """Whether members share weights."""
-        return self is not ModelGroupFlag.SHARE_WORKSPACE
-
-    @property
-    def workspace(self) -> bool:
-        """Whether members share their workspace."""
-        return self is not ModelGroupFlag.SHARE_WEIGHT
-
 
 #: numpy scalar type of each element type.
 NUMPY_TYPES: dict[DataType, type[np.generic]] = {

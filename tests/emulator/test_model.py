@@ -133,7 +133,7 @@ def test_inputs_have_the_files_order_names_and_shapes(zoo: Zoo):
 
 def test_get_inputs_gives_new_tensors_each_time(mlp: Model):
     filled(mlp, values(4, 64))
-    assert not mlp.get_inputs()[0].has_data
+    assert not mlp.get_inputs()[0]._has_data
 
 
 def test_an_unbuilt_model_has_no_inputs_and_does_not_predict():

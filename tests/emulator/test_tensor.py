@@ -104,7 +104,7 @@ def test_a_tensor_from_an_array_shows_it_and_one_from_a_tensor_copies_it():
 
 
 def test_a_tensor_from_a_fortran_order_array_has_no_data():
-    assert not Tensor(np.asfortranarray(np.ones((2, 3), np.float32))).has_data
+    assert not Tensor(np.asfortranarray(np.ones((2, 3), np.float32)))._has_data
 
 
 @pytest.mark.parametrize(
