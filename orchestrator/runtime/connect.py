@@ -14,12 +14,14 @@ import secrets
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import ray
@@ -32,6 +34,13 @@ _OBJECT_STORE_MOST = 1 << 30
 _OBJECT_STORE_LEAST = 100 << 20
 #: What is left of a socket's 107 bytes for the folder that Ray puts its session folder into.
 _TEMP_ROOT_MOST = 24
+#: No report to Ray's makers, and no idle workers: cards need fresh processes anyway, and while they
+#: start, Ray's own processes may be too late for each other.
+_LIGHT_START = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_enable_worker_prestart": "0",
+}
 _PROBE_SECONDS = 5.0
 _STARTS = 3
 #: Ray tells these on standard output, where our own output goes; our status says the same.
@@ -100,9 +109,9 @@ def _start(resources: Mapping[str, float], object_store_bytes: int | None) -> Co
         folder = Path(tempfile.mkdtemp(prefix="ao-", dir=_temp_root()))
         undo.callback(_remove, folder)
         undo.callback(end_leftovers, folder)
-        undo.enter_context(_kept_sigterm())
+        reclaim_sigterm = _keep_sigterm(undo)
         undo.callback(ray.shutdown)
-        with _environment({"RAY_USAGE_STATS_ENABLED": "0"}):
+        with _environment(_LIGHT_START):
             _provide_token()
             _init(
                 "local",
@@ -113,6 +122,7 @@ def _start(resources: Mapping[str, float], object_store_bytes: int | None) -> Co
                 resources=dict(resources),
                 _temp_dir=str(folder),
             )
+        reclaim_sigterm()
         on_failure.pop_all()
     return Connection("local", joined=True, folder=folder, _undo=undo)
 
@@ -129,7 +139,7 @@ def _join(address: str) -> Connection:
     undo = contextlib.ExitStack()
     with contextlib.ExitStack() as on_failure:
         on_failure.callback(undo.close)
-        undo.enter_context(_kept_sigterm())
+        reclaim_sigterm = _keep_sigterm(undo)
         undo.callback(ray.shutdown)
         _use_token_if_there_is_one()
         _init(
@@ -137,6 +147,7 @@ def _join(address: str) -> Connection:
             _nothing,
             "is a Ray running there? ray status shows it, ray start --head starts one",
         )
+        reclaim_sigterm()
         on_failure.pop_all()
     return Connection(ray.get_runtime_context().gcs_address, joined=True, _undo=undo)
 
@@ -258,18 +269,24 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-@contextlib.contextmanager
-def _kept_sigterm() -> Iterator[None]:
-    """``ray.init`` makes SIGTERM end the process in order; give the old handler back afterwards."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _keep_sigterm(undo: contextlib.ExitStack) -> Callable[[], None]:
+    """What to call after ``ray.init`` so that SIGTERM leaves all ``with`` blocks, like Ctrl-C.
+
+    Ray's core catches it below Python and aborts the process three seconds later, which may be too
+    early to stop all cards. A handler that the user had set is kept.
+    """
     before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+    undo.callback(_set_sigterm, signal.SIG_DFL if before is None else before)
+    return partial(_set_sigterm, _leave if before in (None, signal.SIG_DFL) else before)
+
+
+def _set_sigterm(handler: Any) -> None:  # noqa: ANN401 - whatever signal.getsignal may return
+    if threading.current_thread() is threading.main_thread():  # Python's rule
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _remove(folder: Path) -> None:
