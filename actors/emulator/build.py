@@ -9,6 +9,8 @@ from actors.emulator.api_context import Context
 from actors.emulator.calibrate import Calibration, calibrate
 from actors.emulator.config import Sections, Settings, merge, read_file, settings
 from actors.emulator.device import Device
+from actors.emulator.gesession import SECTION as GE_SECTION
+from actors.emulator.gesession import GeSession
 from actors.emulator.registry import LIBRARY
 from actors.emulator.types import ModelGroupFlag, ModelType
 from actors.gears import DYNAMIC_DIMS, INPUT_SHAPE, SECTION
@@ -18,7 +20,8 @@ from actors.gears import DYNAMIC_DIMS, INPUT_SHAPE, SECTION
 class Sharing:
     """What a build shares. ``locked``: it runs under the card's lock.
 
-    ``key`` names the shared weights, ``owner`` their ledger entry (0, or less for a GE group).
+    ``key`` names the shared weights, ``owner`` their ledger entry (0, or less for a GE group);
+    ``session`` is the GE session that the model belongs to.
     """
 
     weights: bool = False
@@ -26,6 +29,12 @@ class Sharing:
     locked: bool = False
     key: str = ""
     owner: int = 0
+    session: GeSession | None = None
+
+    @property
+    def in_session_memory(self) -> bool:
+        """Whether it runs in the one memory of its GE session."""
+        return self.session is not None and self.session.reuses_memory
 
 
 @dataclass(frozen=True)
@@ -133,15 +142,20 @@ def _device(context: Context) -> Device:
         if context._first_target == "gpu":
             raise ValueError("Init session failed: no gpu here")
         return LIBRARY.host
+    if context.ascend.provider == "ge":
+        return LIBRARY.ge_device(context.ascend.device_id)
     return LIBRARY.device(context.ascend.device_id)
 
 
 def _ge_sharing(onnx: Path, compiled: Sections, group_id: int | None) -> Sharing:
     """A group of Model objects is one GE session; it holds constants once if they are external."""
-    external = compiled.get("ge_session_options", {}).get("ge.externalWeight") == "1"
-    if group_id is None or not external:
+    if group_id is None:
         return Sharing()
-    return Sharing(weights=True, key=f"ge {group_id} {onnx.resolve()}", owner=-group_id)
+    session = LIBRARY.session(group_id, compiled.get(GE_SECTION, {}))
+    if not session.shares_constants:
+        return Sharing(session=session)
+    key = f"ge {group_id} {onnx.resolve()}"
+    return Sharing(weights=True, key=key, owner=-group_id, session=session)
 
 
 def _acl_sharing(path: str, device: Device, found: Calibration) -> Sharing:

@@ -108,6 +108,8 @@ class BuiltModel:
         outputs = self._outputs(current, targets)
         _pause(order.settings.copy_in)
         with ExitStack() as stack:
+            if order.sharing.session is not None:
+                stack.enter_context(order.sharing.session.executing())
             if order.sharing.locked:
                 stack.enter_context(order.device.lock)
             seconds = order.settings.execute_seconds(current.index)

@@ -77,6 +77,31 @@ def read_onnx(path: Path) -> OnnxFile:
             raise NotAModelError(f"{path} is not an ONNX model: {error}") from None
 
 
+@dataclass(frozen=True)
+class Constant:
+    """A named weight whose bytes lie in the file. ``kind``: TensorProto.DataType."""
+
+    name: str
+    kind: int
+    dims: tuple[int, ...]
+    offset: int
+    nbytes: int
+
+
+def read_constants(path: Path) -> tuple[Constant, ...]:
+    """The graph's initializers that lie in the file as raw bytes; others are left out.
+
+    Raises:
+        NotAModelError: not an ONNX file, or one that is cut off.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            return tuple(_Reader(data).constants())
+        except (ValueError, IndexError, UnicodeDecodeError) as error:
+            raise NotAModelError(f"{path} is not an ONNX model: {error}") from None
+
+
 class _Reader:
     """A protobuf walk over one mapped file."""
 
@@ -101,6 +126,15 @@ class _Reader:
         return OnnxFile(
             tuple(inputs), tuple(outputs), weights, tuple(dict.fromkeys(self._external))
         )
+
+    def constants(self) -> Iterator[Constant]:
+        """Initializers (field 5 of the graph) with raw bytes (field 9 of the tensor)."""
+        for graph in self._spans((0, len(self._data)), 7):
+            for tensor in self._spans(graph, 5):
+                for start, stop in self._spans(tensor, 9):
+                    kind, dims = self._kind_and_dims(tensor)
+                    name = self._text(tensor, 8)
+                    yield Constant(name, kind, tuple(dims), start, stop - start)
 
     def _varint(self, pos: int) -> tuple[int, int]:
         value = shift = 0
@@ -162,6 +196,13 @@ class _Reader:
         return total
 
     def _tensor_bytes(self, tensor: Span) -> int:
+        kind, dims = self._kind_and_dims(tensor)
+        for entry in self._spans(tensor, 13):
+            self._note_external(entry)
+        bits = _TYPES.get(kind, ("", 0))[1]
+        return -(-math.prod(dims) * bits // 8)
+
+    def _kind_and_dims(self, tensor: Span) -> tuple[int, list[int]]:
         kind = 0
         dims: list[int] = []
         for number, value in self._fields(tensor):
@@ -169,10 +210,7 @@ class _Reader:
                 dims.extend([value] if isinstance(value, int) else self._packed(value))
             elif number == 2 and isinstance(value, int):
                 kind = value
-            elif number == 13 and not isinstance(value, int):
-                self._note_external(value)
-        bits = _TYPES.get(kind, ("", 0))[1]
-        return -(-math.prod(dims) * bits // 8)
+        return kind, dims
 
     def _packed(self, span: Span) -> Iterator[int]:
         pos, end = span

@@ -24,11 +24,10 @@ def take(order: Order, number: int) -> Engine:
     device, sharing = order.device, order.sharing
     with LIBRARY.building:
         if sharing.weights and sharing.key not in device.engines:
-            nbytes = device.rule.alloc(order.calibration.weight_bytes)
-            device.charge(LedgerEntry(order.path, sharing.owner, weights=nbytes))
+            device.charge(_shared_weights(order))
         if sharing.workspace:
             _require_room(order)
-        device.charge(_entry(order, number))
+        _charge(order, number)
         try:
             engine = _engine(order, number)
         except Exception:
@@ -45,7 +44,7 @@ def grow(order: Order, number: int, engine: Engine) -> None:
         DeviceFullError: the card has too little memory left; nothing has changed.
     """
     with LIBRARY.building:
-        order.device.charge(_entry(order, number))
+        _charge(order, number)
         _widen(order, engine)
 
 
@@ -55,7 +54,27 @@ def give_back(order: Order, number: int) -> None:
         order.device.discard(order.path, number)
         if LIBRARY.alive == {number}:
             order.device.release_shared(order.path, order.sharing.key, order.sharing.owner)
+            if order.sharing.session is not None:
+                session = order.sharing.session
+                order.device.discard(session.ledger_path, -session.number)
         LIBRARY.alive.discard(number)
+
+
+def _charge(order: Order, number: int) -> None:
+    """Charge one object. The memory of its GE session comes first, and stays if the rest fails."""
+    device, session = order.device, order.sharing.session
+    if session is not None and session.reuses_memory:
+        device.charge(session.entry(device.rule, order.calibration.workspace_bytes))
+        session.join(order.calibration.workspace_bytes)
+    device.charge(_entry(order, number))
+
+
+def _shared_weights(order: Order) -> LedgerEntry:
+    """What the path's objects share: its weights, less those that its GE session has by name."""
+    nbytes = order.calibration.weight_bytes
+    if order.sharing.session is not None:
+        nbytes -= order.sharing.session.held_bytes(order.onnx)
+    return LedgerEntry(order.path, order.sharing.owner, weights=order.device.rule.alloc(nbytes))
 
 
 def _entry(order: Order, number: int) -> LedgerEntry:
@@ -64,7 +83,9 @@ def _entry(order: Order, number: int) -> LedgerEntry:
         path=order.path,
         object=number,
         weights=0 if sharing.weights else rule.alloc(found.weight_bytes),
-        private=0 if sharing.workspace else rule.alloc(found.workspace_bytes),
+        private=0
+        if sharing.workspace or sharing.in_session_memory
+        else rule.alloc(found.workspace_bytes),
         io=sum(rule.alloc(size) for size in found.tensor_bytes),
     )
 
@@ -89,14 +110,26 @@ def _engine(order: Order, number: int) -> Engine:
         return engine
     if sharing.weights:
         device.users[sharing.key] = 1
-    arena = device.shared_arena() if sharing.workspace else Arena(_private_bytes(order))
+    arena = _arena(order)
+    onnx = order.onnx
+    if sharing.session is not None and sharing.weights:
+        onnx = sharing.session.serve(onnx)
     before = _resident()
-    engine = arena.open(order.onnx)
+    engine = arena.open(onnx)
     cost = max(0, _resident() - before - order.calibration.weight_bytes)
     device.note_engine(order.path, sharing.owner if sharing.weights else number, cost)
     if sharing.weights:
         device.engines[sharing.key] = engine
     return engine
+
+
+def _arena(order: Order) -> Arena:
+    sharing = order.sharing
+    if sharing.workspace:
+        return order.device.shared_arena()
+    if sharing.session is not None and sharing.session.reuses_memory:
+        return sharing.session.arena()
+    return Arena(_private_bytes(order))
 
 
 def _widen(order: Order, engine: Engine) -> None:
@@ -118,7 +151,8 @@ def _private_bytes(order: Order) -> int:
     """
     peak = max(order.calibration.workspace_bytes, 1)
     objects = order.device.users.get(order.sharing.key, 1)
-    if order.sharing.locked or objects == 1 or peak > LARGEST:
+    alone = order.sharing.locked or order.sharing.in_session_memory
+    if alone or objects == 1 or peak > LARGEST:
         return peak
     return min(LARGEST, math.ceil(SLACK * objects * peak))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from actors.emulator import arena, nativelog
 from actors.emulator.config import Sections, merge, read_file
 from actors.emulator.device import STATE, Device, DeviceMemory
+from actors.emulator.gesession import GeSession
 from actors.emulator.types import ModelGroupFlag
 from actors.memory import ASCEND, AllocationRule
 
@@ -33,6 +34,8 @@ class Library:
         self.alive: set[int] = set()
         self._registered: dict[str, ModelGroupFlag] = {}
         self._declared: dict[str, dict[str, dict[str, str]]] = {}
+        self._sessions: dict[int, GeSession] = {}
+        self._ge_device: Device | None = None
         self.host = Device(-1, _HOST_CAPACITY, 0, ASCEND)
         self.devices = [Device(0, _DEFAULT_CAPACITY, 0, ASCEND)]
 
@@ -44,6 +47,32 @@ class Library:
             )
             return self.devices[0]
         return self.devices[index]
+
+    def ge_device(self, index: int) -> Device:
+        """The card of every GE model: that of the process's first one (ge_device_context.cc)."""
+        with self.lock:
+            wanted = self.device(index)
+            if self._ge_device is None:
+                self._ge_device = wanted
+            if self._ge_device is not wanted:
+                nativelog.write(f"GE is initialized on device {self._ge_device.index} already")
+            return self._ge_device
+
+    def session(self, group: int, options: Mapping[str, str]) -> GeSession:
+        """The GE session of a group, made by its first build.
+
+        Raises:
+            ValueError: it was made with other options.
+        """
+        with self.lock:
+            session = self._sessions.setdefault(group, GeSession(group, options))
+            session.require_equal(options)
+            return session
+
+    def forget_ge(self) -> None:
+        """Forget every GE session, as a new process has none."""
+        self._sessions.clear()
+        self._ge_device = None
 
     def register(self, path: str, flag: ModelGroupFlag) -> None:
         """One path's weight and workspace registrations merge; another second flag is ignored."""
@@ -123,6 +152,7 @@ def reset() -> None:
         LIBRARY.wipe()
         LIBRARY._declared.clear()
         LIBRARY.alive.clear()
+        LIBRARY.forget_ge()
         LIBRARY.release = "2.7"
         LIBRARY.host = Device(-1, _HOST_CAPACITY, 0, ASCEND)
         LIBRARY.devices = [Device(0, _DEFAULT_CAPACITY, 0, ASCEND)]
