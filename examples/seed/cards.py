@@ -1,0 +1,76 @@
+"""What the scenarios have in common: the library of a card kind, its memory, and the report."""
+
+import argparse
+import importlib
+import multiprocessing
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+#: Bytes of an emulated card.
+CAPACITY = 256 << 20
+MIB = 1 << 20
+
+#: Builds and runs models on cards, sharing or not; returns the bytes taken on each card.
+Scenario = Callable[[ModuleType, Path, bool], Mapping[str, int]]
+
+
+def compare(scenario: Scenario, title: str, cards: int = 1) -> dict[str, tuple[int, int]]:
+    """Run a scenario with and without sharing, print both, and return both by card."""
+    parser = argparse.ArgumentParser(description=title)
+    parser.add_argument("--kind", choices=["emulated", "ascend"], default="emulated")
+    kind = parser.parse_args().kind
+    shared = _in_fresh_process(scenario, kind, cards, True)
+    alone = _in_fresh_process(scenario, kind, cards, False)
+    print(f"{title} ({kind})")
+    for name, nbytes in shared.items():
+        print(f"  {name}: {nbytes / MIB:.1f} MiB shared, {alone[name] / MIB:.1f} MiB without")
+    return {name: (shared[name], alone[name]) for name in shared}
+
+
+def context(library: ModuleType, device_id: int, provider: str = "") -> Any:  # noqa: ANN401
+    """A new Context: every Model has its own, and every group one more."""
+    made = library.Context()
+    made.target = ["ascend"]
+    made.ascend.device_id = device_id
+    made.ascend.provider = provider
+    return made
+
+
+def used_bytes(library: ModuleType, device_id: int) -> int:
+    """What is taken of a card: asked of pyACL, or of the emulated card's ledger."""
+    if library.__name__ == "actors.emulator":
+        return int(library.memory(device_id).card_memory.total)
+    acl = importlib.import_module("acl")
+    acl.rt.set_device(device_id)
+    for kind in (1, 0):  # HBM, then DDR where a card has no HBM
+        free, total, error = acl.rt.get_mem_info(kind)
+        if error == 0 and total:
+            return int(total - free)
+    raise RuntimeError(f"card {device_id} does not tell its memory (acl error {error})")
+
+
+def run(model: Any) -> np.ndarray:  # noqa: ANN401
+    """Predict once on ones. The answer is copied: the next call may overwrite it."""
+    inputs = model.get_inputs()
+    for tensor in inputs:
+        tensor.set_data_from_numpy(np.ones(tensor.shape, np.float32))
+    answer: np.ndarray = model.predict(inputs)[0].get_data_to_numpy().copy()
+    return answer
+
+
+def _in_fresh_process(scenario: Scenario, kind: str, cards: int, share: bool) -> Mapping[str, int]:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measure, (scenario, kind, cards, share))
+
+
+def _measure(scenario: Scenario, kind: str, cards: int, share: bool) -> Mapping[str, int]:
+    library = importlib.import_module("mindspore_lite" if kind == "ascend" else "actors.emulator")
+    if kind == "emulated":
+        library.configure([CAPACITY] * cards)
+    with tempfile.TemporaryDirectory() as folder:
+        return scenario(library, Path(folder), share)

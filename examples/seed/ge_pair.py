@@ -1,0 +1,43 @@
+"""Two GE graphs of one network share its constants: Model objects in a group, before their build.
+
+The option is ``ge.externalWeight`` in ``[ge_session_options]``; misspelled or in another section it
+does nothing, silently. A group is one GE session: parameters are known by name alone, so graphs
+whose parameters have equal names must have equal values (here: one network at two batch sizes), and
+its graphs reuse one memory, so only one may run at a time.
+"""
+
+import threading
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from examples.seed.cards import compare, context, run, used_bytes
+from examples.seed.models import write_mlp
+
+CONFIG = {"ge_session_options": {"ge.externalWeight": "1"}}
+WIDTH = 1024
+
+
+def scenario(library: ModuleType, folder: Path, share: bool) -> dict[str, int]:
+    """Bytes that the two graphs take on card 0."""
+    paths = [write_mlp(folder, f"rows_{rows}", rows, WIDTH, library) for rows in (1, 8)]
+    before = used_bytes(library, 0)
+    models = [library.Model(), library.Model()]
+    if share:
+        group = library.ModelGroup(library.ModelGroupFlag.SHARE_WEIGHT)
+        group.add_model(models)  # before the builds
+    for model, path in zip(models, paths, strict=True):
+        made = context(library, 0, provider="ge")
+        model.build_from_file(path, library.ModelType.MINDIR, made, config_dict=CONFIG)
+    one_at_a_time = threading.Lock()
+    answers = []
+    for model in models:
+        with one_at_a_time:
+            answers.append(run(model))
+    assert np.allclose(answers[0][0], answers[1][0], rtol=1e-3, atol=1e-3)
+    return {"card 0": used_bytes(library, 0) - before}
+
+
+if __name__ == "__main__":
+    compare(scenario, "two GE graphs of one network, one copy of its weights")

@@ -1,0 +1,34 @@
+"""Two models on one card share a workspace, as large as the larger one's: not the sum.
+
+Order is everything: declare both, size once, then build, by the very same path strings.
+"""
+
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from examples.seed.cards import compare, context, run, used_bytes
+from examples.seed.models import write_conv
+
+
+def scenario(library: ModuleType, folder: Path, share: bool) -> dict[str, int]:
+    """Bytes that the two models take on card 0."""
+    paths = [write_conv(folder, name, size, library) for name, size in (("a", 256), ("b", 224))]
+    before = used_bytes(library, 0)
+    if share:
+        group = library.ModelGroup(library.ModelGroupFlag.SHARE_WORKSPACE)
+        group.add_model(paths)
+        group.cal_max_size_of_workspace(library.ModelType.MINDIR, context(library, 0))
+    models = []
+    for path in paths:
+        model = library.Model()
+        model.build_from_file(path, library.ModelType.MINDIR, context(library, 0))
+        models.append(model)
+    first, _, again = (run(model) for model in (models[0], models[1], models[0]))
+    assert np.array_equal(first, again), "alternating models must not disturb each other"
+    return {"card 0": used_bytes(library, 0) - before}
+
+
+if __name__ == "__main__":
+    compare(scenario, "two models of one card, one workspace")

@@ -1,0 +1,41 @@
+"""Four models on two cards: grouped by card, each card sizes and holds its own largest workspace.
+
+One process may serve both cards, as here; the group's list is empty after each sizing. (Our own
+cards have a process each, so that one that fails takes no other along.)
+"""
+
+from pathlib import Path
+from types import ModuleType
+
+from examples.seed.cards import compare, context, run, used_bytes
+from examples.seed.models import write_conv
+
+#: Height and width of the images that each card's models take.
+CARDS = {0: (256, 224), 1: (192, 128)}
+
+
+def scenario(library: ModuleType, folder: Path, share: bool) -> dict[str, int]:
+    """Bytes that each card's two models take there."""
+    paths = {
+        card: [write_conv(folder, f"card{card}_{size}", size, library) for size in sizes]
+        for card, sizes in CARDS.items()
+    }
+    before = {card: used_bytes(library, card) for card in CARDS}
+    if share:
+        group = library.ModelGroup(library.ModelGroupFlag.SHARE_WORKSPACE)
+        for card, members in paths.items():
+            group.add_model(members)
+            group.cal_max_size_of_workspace(library.ModelType.MINDIR, context(library, card))
+    models = []
+    for card, members in paths.items():
+        for path in members:
+            model = library.Model()
+            model.build_from_file(path, library.ModelType.MINDIR, context(library, card))
+            models.append(model)
+    for model in models:
+        run(model)
+    return {f"card {card}": used_bytes(library, card) - before[card] for card in CARDS}
+
+
+if __name__ == "__main__":
+    compare(scenario, "four models of two cards, a workspace for each card", cards=2)
