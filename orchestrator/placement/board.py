@@ -1,9 +1,9 @@
 """Cards as they fill up: what each holds, whether one more group may join it, and why not."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from actors.memory import CardMemory
+from actors.memory import CardMemory, card_memory
 from orchestrator.inventory import Card
 from orchestrator.placement.groups import Group, World
 from orchestrator.placement.problem import Model
@@ -27,22 +27,18 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Tally:
-    """One card and what its models take, with the workspace shared and with everyone's own.
+    """One card, its models, and what they take: under a shared workspace, and as the card will run.
 
-    ``share`` is how the card will run: apart only if that fits and serves more, or if sharing would
-    break a member's max_delay.
+    ``share``: a card runs with separate workspaces only if they fit and serve more, or if sharing
+    would break a member's max_delay. ``special``: some member has such a reason.
     """
 
     card: Card
-    models: tuple[Model, ...] = ()
-    sharing: CardMemory = field(default_factory=CardMemory)
-    lone: CardMemory = field(default_factory=CardMemory)
-    share: bool = True
-
-    @property
-    def memory(self) -> CardMemory:
-        """The bytes under the way the card will run."""
-        return self.sharing if self.share else self.lone
+    models: tuple[Model, ...]
+    sharing: CardMemory
+    memory: CardMemory
+    share: bool
+    special: bool
 
     @property
     def names(self) -> frozenset[str]:
@@ -61,26 +57,34 @@ class Tally:
 def empty_tally(card: Card) -> Tally:
     """A card with nothing but its overhead."""
     start = CardMemory(overhead=card.overhead_bytes)
-    return Tally(card, sharing=start, lone=start)
+    return Tally(card, (), start, start, share=True, special=False)
 
 
 def joined(tally: Tally, models: Iterable[Model]) -> Tally:
     """The card with more models; how it runs is decided anew."""
-    sharing, lone, held = tally.sharing, tally.lone, [*tally.models]
+    card, sharing, special, held = tally.card, tally.sharing, tally.special, tally.models
     for model in models:
         sharing = sharing.plus(model.footprint)
-        lone = lone.plus(model.lone_footprint)
-        held.append(model)
-    card = tally.card
-    share = sharing.total <= card.usable_bytes and late(card, held) is None
-    apart_better = lone.total <= card.usable_bytes and (not share or _gains_apart(held))
-    return Tally(card, tuple(held), sharing, lone, not apart_better)
+        special = special or model.max_delay_ms is not None or model.overlap != 1.0
+        held = (*held, model)
+    if special:
+        lone = _lone(card, held)
+        clash = sharing.total > card.usable_bytes or late(card, held) is not None
+        if lone.total <= card.usable_bytes and (clash or _gains_apart(held)):
+            return Tally(card, held, sharing, lone, share=False, special=True)
+    return Tally(card, held, sharing, sharing, share=True, special=special)
 
 
-def tally_of(card: Card, models: Iterable[Model], *, share: bool | None = None) -> Tally:
-    """A card with all of ``models`` in name order; ``share`` settles how it runs."""
+def tally_of(card: Card, models: Iterable[Model], *, share: bool) -> Tally:
+    """A card with all of ``models``, in name order, that runs as ``share`` says."""
     tally = joined(empty_tally(card), sorted(models, key=lambda model: model.name))
-    return tally if share is None else replace(tally, share=share)
+    memory = tally.sharing if share else _lone(card, tally.models)
+    return replace(tally, share=share, memory=memory)
+
+
+def _lone(card: Card, models: Iterable[Model]) -> CardMemory:
+    footprints = (model.footprint for model in models)
+    return card_memory(footprints, card.overhead_bytes, share_workspace=False)
 
 
 def late(card: Card, models: Iterable[Model]) -> tuple[Model, Model] | None:
@@ -101,16 +105,19 @@ def forbidden(world: World, group: Group, tally: Tally) -> Obstacle | None:
         obstacle = _permission(model, tally.card)
         if obstacle:
             return obstacle
-    names = tally.names
-    if group.models[0].name in names:
+    if any(model.name == group.models[0].name for model in tally.models):
         return Obstacle("replica", "has a replica already")
-    for model in group.models:
-        foes = sorted(world.enemies[model.name] & names)
-        if foes:
-            return Obstacle(
-                "anti_affinity", f"must stay apart from {', '.join(foes)}, which is there"
-            )
+    foes = enemies(world, group, tally)
+    if foes:
+        text = f"must stay apart from {', '.join(foes)}, which is there"
+        return Obstacle("anti_affinity", text)
     return None
+
+
+def enemies(world: World, group: Group, tally: Tally) -> list[str]:
+    """Models on the card from which one of the group must stay apart."""
+    apart_from = frozenset[str]().union(*(world.enemies[model.name] for model in group.models))
+    return [model.name for model in tally.models if model.name in apart_from] if apart_from else []
 
 
 def overfull(before: Tally, after: Tally) -> Obstacle | None:
@@ -129,7 +136,7 @@ def overfull(before: Tally, after: Tally) -> Obstacle | None:
         )
     if card.streams is not None and used.streams > card.streams:
         return Obstacle("streams", f"needs {used.streams} streams, has {card.streams}")
-    clash = late(card, after.models) if after.share else None
+    clash = late(card, after.models) if after.share and after.special else None
     if clash:
         model, other = clash
         return Obstacle(

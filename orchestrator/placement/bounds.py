@@ -111,13 +111,9 @@ def _least_work(model: Model) -> float:
     return model.work / max(1.0, model.overlap)
 
 
-def _allowed(world: World, model: Model) -> tuple[int, ...]:
-    return next(group.allowed for group in world.groups if model in group.models)
-
-
 def _rooms(world: World, model: Model) -> list[float]:
     """The work per second that the cards allowed to the model can do, largest first."""
-    rooms = (world.room(world.cards[index]) for index in _allowed(world, model))
+    rooms = (world.room(world.cards[index]) for index in world.allowed[model.name])
     return sorted(rooms, reverse=True)
 
 

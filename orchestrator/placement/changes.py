@@ -16,7 +16,15 @@ _MIB = 1 << 20
 
 
 def fits(problem: Problem) -> bool:
-    """Whether the planner finds a plan."""
+    """Whether the planner finds a plan. For max_alpha any placement with every model is one."""
+    if problem.objective == "max_alpha":
+        placed = (
+            replace(
+                model, demand_rps=0.0, min_replicas=max(model.min_replicas, model.demand_rps > 0)
+            )
+            for model in problem.models
+        )
+        problem = replace(problem, objective="min_cards", models=tuple(placed))
     return search(problem, CHECK_BUDGET) is not None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestrator.placement.board import EPSILON, Tally, empty_tally, forbidden, joined, overfull
+from orchestrator.placement.board import EPSILON, Tally, empty_tally, enemies, joined, overfull
 from orchestrator.placement.groups import Group, World, natural
 
 Fit = Literal["tightest", "largest", "emptiest"]
@@ -111,7 +111,9 @@ def _offers(board: Board, group: Group, chosen: Sequence[int], scale: float) -> 
         if index in chosen or (len(nodes) < group.spread and cards[index].node in nodes):
             continue
         tally = board.tallies[index]
-        if forbidden(board.world, group, tally):
+        if tally.sharing.total + group.always > cards[index].usable_bytes:
+            continue
+        if enemies(board.world, group, tally):
             continue
         after = joined(tally, group.models)
         if overfull(tally, after):

@@ -62,6 +62,11 @@ class World:
     previous: dict[str, frozenset[str]]
 
     @cached_property
+    def allowed(self) -> dict[str, tuple[int, ...]]:
+        """The cards that each model may use."""
+        return {model.name: group.allowed for group in self.groups for model in group.models}
+
+    @cached_property
     def models(self) -> tuple[Model, ...]:
         """All models by name."""
         return tuple(sorted(self.problem.models, key=lambda model: natural(model.name)))

@@ -23,7 +23,7 @@ class Split:
     """``rps[(model, card)]`` for every replica with demand; ``alpha`` None without any demand.
 
     ``model_price`` and ``card_price`` are the program's duals: what a unit more of a model's work
-    costs in alpha, and what a second more of a card is worth. Empty where the split was even.
+    costs in alpha, and what a second more of a card is worth.
     """
 
     alpha: float | None
@@ -41,8 +41,11 @@ def split_loads(world: World, tallies: Sequence[Tally], *, balance: bool = True)
     if {model for model, _ in pairs} != set(range(len(demanded))):
         return Split(0.0, {}, {}, {})
     program = _Program(world, demanded, tallies, pairs)
-    alpha, work, models, cards = program.largest_alpha()
     even = program.even()
+    if program.fills_every_card(even):
+        alpha, work, models, cards = program.reached(even), even, *program.even_prices()
+    else:
+        alpha, work, models, cards = program.largest_alpha()
     if program.reached(even) >= alpha * (1 - 1e-9):
         work = even
     elif balance:
@@ -106,6 +109,23 @@ class _Program:
         served = self._totals(work, self.model, len(self.work)) / self.work
         used = busy > 0
         return float(np.min(self.room[used] / busy[used]) * np.min(served))
+
+    def fills_every_card(self, work: Numbers) -> bool:
+        """Whether all cards with models end up equally busy, so that no split can do better.
+
+        Only where no card gains by running apart: then a shift of work changes the total.
+        """
+        if np.any(self.cost != 1.0):
+            return False
+        busy = self._totals(work, self.card, len(self.room)) / self.room
+        held = busy[np.unique(self.card)]
+        return bool(np.ptp(held) <= 1e-12 * held.max())
+
+    def even_prices(self) -> tuple[list[float], list[float]]:
+        """The duals, up to a factor, where every card that serves is full: all cost the same."""
+        cards = np.zeros(len(self.room))
+        cards[self.card] = 1.0
+        return [1.0] * len(self.work), list(cards)
 
     def largest_alpha(self) -> tuple[float, Numbers, list[float], list[float]]:
         """Maximise alpha: its value, work per replica at alpha 1, duals by model and by card."""

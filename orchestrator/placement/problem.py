@@ -6,7 +6,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Literal
 
-from actors.memory import Footprint, apart
+from actors.memory import Footprint
 from orchestrator.errors import DeploymentError
 from orchestrator.inventory import Card
 from orchestrator.placement import strict
@@ -63,11 +63,6 @@ class Model:
             share_weights=self.share_weights,
             share_workspace=self.share_workspace,
         )
-
-    @cached_property
-    def lone_footprint(self) -> Footprint:
-        """The same on a card that shares no workspace."""
-        return apart(self.footprint)
 
     @property
     def work(self) -> float:

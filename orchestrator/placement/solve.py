@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from orchestrator.placement.board import Tally, forbidden, joined, overfull
 from orchestrator.placement.bounds import Bound, max_alpha_bound, min_cards_bound
 from orchestrator.placement.constructor import VARIANTS, construct
+from orchestrator.placement.exhaust import placements
 from orchestrator.placement.groups import World, world
 from orchestrator.placement.loads import Split, split_loads
 from orchestrator.placement.plan import CardPlan, Load, Plan
@@ -64,28 +65,25 @@ def _fewest_cards(scene: World, steps: Budget, bound: Bound) -> Candidate | None
     best: Candidate | None = None
     if bound.value > len(scene.cards):
         return None
-    for variant in VARIANTS:
-        if not steps.spend():
-            break
-        tallies = construct(scene, variant, 1.0)
-        if tallies is None:
+    for tallies in _starts(scene, steps, (1.0,)):
+        if best is not None and used(tallies) > used(best.tallies):
             continue
         found = _candidate(scene, tallies)
-        if found.split.alpha is not None and found.split.alpha < 1 - NO_GAP * 1e-3:
-            continue
-        best = found if best is None or found.score > best.score else best
-        if used(best.tallies) <= bound.value and variant.fit != "emptiest":
-            break
-    return best
+        if _serves(found):
+            best = found if best is None or found.score > best.score else best
+            if used(best.tallies) <= bound.value:
+                break
+    return best or _first(scene, steps)
 
 
 def _largest_alpha(scene: World, steps: Budget, bound: Bound) -> Candidate | None:
     best: Candidate | None = None
-    for tallies in _starts(scene, steps, bound):
+    for tallies in _starts(scene, steps, [bound.value * target for target in _TARGETS]):
         found = _candidate(scene, tallies)
         best = found if best is None or found.score > best.score else best
         if _alpha(best) >= bound.value * (1 - NO_GAP):
             return best
+    best = best or _first(scene, steps)
     while best and steps.left > 0 and _alpha(best) < bound.value * (1 - NO_GAP):
         better = _with_one_more(scene, best, steps)
         if better is None:
@@ -94,14 +92,29 @@ def _largest_alpha(scene: World, steps: Budget, bound: Bound) -> Candidate | Non
     return best
 
 
-def _starts(scene: World, steps: Budget, bound: Bound) -> Iterator[tuple[Tally, ...]]:
-    """Per variant, the placement for the largest target share of the bound that it can place."""
+def _first(scene: World, steps: Budget) -> Candidate | None:
+    """The first placement of all that serves the demand, where every constructor failed."""
+    for tallies in placements(scene):
+        if not steps.spend():
+            return None
+        found = _candidate(scene, tallies)
+        if scene.problem.objective == "max_alpha" or _serves(found):
+            return found
+    return None
+
+
+def _serves(found: Candidate) -> bool:
+    return found.split.alpha is None or found.split.alpha >= 1 - NO_GAP * 1e-3
+
+
+def _starts(scene: World, steps: Budget, scales: Sequence[float]) -> Iterator[tuple[Tally, ...]]:
+    """Per variant, the placement for the largest scale of the demand that it places, if new."""
     seen = set()
     for variant in VARIANTS:
-        for target in _TARGETS:
+        for scale in scales:
             if not steps.spend():
                 return
-            tallies = construct(scene, variant, bound.value * target)
+            tallies = construct(scene, variant, scale)
             if tallies is not None:
                 placement = tuple(tally.names for tally in tallies)
                 if placement not in seen:

@@ -67,6 +67,9 @@ def test_a_cap_on_the_batch_is_what_a_call_serves(tmp_path, cache):
     made = deployment(tmp_path, batching={"max_batch": 2})
     put(cache, made)
     assert collect(made, cache)["m"].service_ms == 2.0
+    smallest = deployment(tmp_path, batching={"max_batch": 1})
+    put(cache, smallest)
+    assert collect(smallest, cache)["m"].service_ms == 2.0
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"measurement": {"gears": 3}}'])

@@ -1,0 +1,13 @@
+"""What is known about each model's sizes and times, where it comes from, and the cache of it."""
+
+from orchestrator.profiles.cache import ProfileCache, profile_key
+from orchestrator.profiles.profile import ModelProfile, collect, measured_sizes, missing
+
+__all__ = [
+    "ModelProfile",
+    "ProfileCache",
+    "collect",
+    "measured_sizes",
+    "missing",
+    "profile_key",
+]

@@ -1,0 +1,169 @@
+"""Measurements on disk: one JSON file for each model file, options, kind, type and engine."""
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache as once
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from actors.messages import CardKind, GearMeasurement, Measurement, ModelOrder
+from actors.shapes import Gear, TensorSpec
+from orchestrator.errors import DeploymentError
+
+
+class ProfileCache:
+    """Measurements in JSON files, one for each model file, options, kind, type and engine."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        home = os.environ.get("ASCEND_ORCHESTRATOR_CACHE") or "~/.cache/ascend-orchestrator"
+        self.folder = folder or Path(home).expanduser() / "profiles"
+
+    def get(self, order: ModelOrder, kind: CardKind, card_type: str | None) -> Measurement | None:
+        """What was measured before; a file that cannot be read counts as none.
+
+        Raises:
+            DeploymentError: the model's file is missing.
+        """
+        path = self._path(order, kind, card_type)
+        try:
+            return measurement_from(json.loads(path.read_text())["measurement"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def put(
+        self, order: ModelOrder, kind: CardKind, card_type: str | None, measurement: Measurement
+    ) -> None:
+        """Keep a measurement; readers see the old file or the new one, never half of it."""
+        path = self._path(order, kind, card_type)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record = {"key": profile_key(order, kind, card_type), "measurement": asdict(measurement)}
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            json.dump(record, file, indent=1)
+        Path(file.name).replace(path)
+
+    def _path(self, order: ModelOrder, kind: CardKind, card_type: str | None) -> Path:
+        digest = _digest(json.dumps(profile_key(order, kind, card_type), sort_keys=True).encode())
+        return self.folder / f"{order.name}-{digest[:20]}.json"
+
+
+def profile_key(order: ModelOrder, kind: CardKind, card_type: str | None) -> dict[str, Any]:
+    """Everything that a measurement depends on.
+
+    Raises:
+        DeploymentError: the model's file is missing.
+    """
+    options = {
+        "provider": order.provider,
+        "precision": order.precision,
+        "dynamic": order.dynamic,
+        "gears": None if order.gears is None else [asdict(gear) for gear in order.gears],
+        "config": {section: dict(values) for section, values in order.config.items()},
+        "config_file": _text_of(order.config_path),
+    }
+    return {
+        "model": file_digest(model_file(order, kind)),
+        "options": _digest(json.dumps(options, sort_keys=True).encode()),
+        "kind": kind,
+        "type": card_type,
+        "library": library_version(kind),
+        "cpu": cpu_model() if kind == "emulated" else None,
+    }
+
+
+def model_path(order: ModelOrder, kind: CardKind) -> Path:
+    """The file that the library reads: for an emulated card the .onnx beside the .mindir."""
+    path = Path(order.path)
+    return path.with_suffix(".onnx") if kind == "emulated" else path
+
+
+def model_file(order: ModelOrder, kind: CardKind) -> Path:
+    """The same, proved to exist.
+
+    Raises:
+        DeploymentError: it does not.
+    """
+    path = model_path(order, kind)
+    if not path.is_file():
+        raise DeploymentError(f"model {order.name}", (f"no such file: {path}",))
+    return path
+
+
+@once
+def cpu_model() -> str:
+    """Name of this machine's processor: an emulated card's times depend on it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def library_version(kind: CardKind) -> str:
+    """Name and version of what computes for this kind, without importing it."""
+    package = "onnxruntime" if kind == "emulated" else "mindspore-lite"
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return f"{package} (not installed)"
+
+
+def measurement_from(data: Mapping[str, Any]) -> Measurement:
+    """A measurement from its JSON.
+
+    Raises:
+        KeyError, TypeError: the data is of another shape.
+    """
+    return Measurement(
+        weight_bytes=data["weight_bytes"],
+        object_bytes=data["object_bytes"],
+        streams=data["streams"],
+        dynamic=data["dynamic"],
+        inputs=tuple(_tensor(spec) for spec in data["inputs"]),
+        outputs=tuple(_tensor(spec) for spec in data["outputs"]),
+        gears=tuple(
+            GearMeasurement(
+                **{
+                    **measured,
+                    "gear": _gear(measured["gear"]),
+                    "tensor_bytes": tuple(measured["tensor_bytes"]),
+                }
+            )
+            for measured in data["gears"]
+        ),
+        library=data["library"],
+    )
+
+
+def _text_of(path: str | None) -> str | None:
+    try:
+        return None if path is None else Path(path).read_text()
+    except OSError as error:
+        raise DeploymentError(str(path), (f"cannot be read: {error.strerror}",)) from None
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _gear(data: Mapping[str, Any]) -> Gear:
+    return Gear(tuple((name, tuple(shape)) for name, shape in data["inputs"]))
+
+
+def _tensor(data: Mapping[str, Any]) -> TensorSpec:
+    return TensorSpec(data["name"], data["dtype"], tuple(data["shape"]))
