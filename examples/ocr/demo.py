@@ -28,6 +28,8 @@ from orchestrator.runtime.io.images import ImageFolder
 from orchestrator.runtime.io.parquet import ParquetFolder
 
 HERE = Path(__file__).parent
+#: Ours alone, hence made anew each time.
+OUT = HERE / "out"
 #: Misread rows that are shown.
 SHOWN = 5
 
@@ -37,11 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--pages", type=int, default=16, help="pages with known text")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--folder", type=Path, default=HERE / "out", help="made anew each time")
+    parser.add_argument("--folder", type=Path, default=OUT, help="for pages and text; a new one")
     options = parser.parse_args(arguments)
     console = Console(soft_wrap=True, highlight=False)
     place_models()
-    shutil.rmtree(options.folder, ignore_errors=True)
+    if options.folder == OUT:
+        shutil.rmtree(OUT, ignore_errors=True)
     pages = render_pages(options.folder / "pages", options.pages, options.seed)
     console.print(
         f"{options.pages} pages with known text and {len(SCANS)} scans in {pages}\n"
