@@ -1,10 +1,11 @@
 """One hard-capped workspace shared by many ONNX Runtime sessions.
 
 Every setting here was found necessary by a measurement that failed without it (onnxruntime 1.32):
-one large first region (``kNextPowerOfTwo`` with ``initial_chunk_size_bytes = max_mem``) makes the
-total the maximum and not the sum; ``max_dead_bytes_per_chunk`` 256 wastes least and 0 aborts the
-process; without ``use_env_allocators`` each session has a private arena; prepacked weights would be
-reserved inside the arena and lift its cap; memory patterns double the need from the second run on.
+one large first region (``kNextPowerOfTwo`` with ``initial_chunk_size_bytes``) makes the total the
+maximum and not the sum; ``max_dead_bytes_per_chunk`` 256 wastes least and 0 aborts the process;
+without ``use_env_allocators`` each session has a private arena; prepacked weights would be reserved
+inside the arena and lift its cap; memory patterns double the need from the second run on; before
+1.24 weights lie inside the arena, unless ``use_device_allocator_for_initializers`` says otherwise.
 
 The registered allocator is global to the process and cannot be chosen again once another one was
 registered. An arena that must admit a session after that is therefore renewed: registered afresh,
@@ -24,10 +25,16 @@ import onnxruntime as ort
 
 Array = npt.NDArray[Any]
 
+PAGE = 4096
 #: Arena sizes are multiples of this.
 ALIGN = 256
 #: The largest arena in one region: ``initial_chunk_size_bytes`` is a C int.
 LARGEST = 2**31 - ALIGN
+
+#: Whether an arena refuses what goes beyond its size. Before 1.24 (Python 3.10 has 1.23 at most)
+#: weights outside the arena count against its limit all the same, so that no exact one can be set:
+#: there an arena has its size, and would grow a second region rather than refuse.
+CAPPED = tuple(int(part) for part in ort.__version__.split(".")[:2]) >= (1, 24)
 
 _INFO = ort.OrtMemoryInfo(
     "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
@@ -187,11 +194,16 @@ def _register(nbytes: int) -> None:
             {
                 "arena_extend_strategy": 0,
                 "initial_chunk_size_bytes": nbytes,
-                "max_mem": nbytes,
+                "max_mem": _limit(nbytes),
                 "max_dead_bytes_per_chunk": 256,
             }
         ),
     )
+
+
+def _limit(nbytes: int) -> int:
+    """A little more than the region: every session reserves a few hundred bytes of the limit."""
+    return nbytes + (min(64 << 10, PAGE + nbytes // 256) if CAPPED else 1 << 40)
 
 
 def _open_session(path: Path) -> Any:  # noqa: ANN401 - the engine has no type stubs
@@ -201,6 +213,7 @@ def _open_session(path: Path) -> Any:  # noqa: ANN401 - the engine has no type s
     options.log_severity_level = 4  # failures arrive as exceptions; keep stderr quiet
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.add_session_config_entry("session.disable_prepacking", "1")
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

@@ -29,7 +29,7 @@ from actors.emulator.onnxfile import OnnxFile, read_onnx
 from actors.shapes import OPEN, Gear, Shape, TensorSpec
 
 #: Counts changes of the way of measuring.
-RECIPE = 2
+RECIPE = 4
 _TIMEOUT_SECONDS = 600
 
 

@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ import numpy as np
 import onnxruntime as ort
 
 from actors.emulator import arena
+from actors.emulator.arena import PAGE
 
 Array = arena.Array
 Feeds = Mapping[str, Array]
 
-PAGE = 4096
 #: Arenas to look for the peak in. The engine's own tables take a 32nd of an arena: start small.
 _WIDE = (512 << 20, arena.LARGEST)
 _TRIES = 40
@@ -149,17 +149,26 @@ def _need(path: Path, feeds: Feeds, targets: Mapping[str, Array | None]) -> int:
     zeros = {name: np.zeros_like(array) for name, array in feeds.items()}
     need = _peak(path, feeds, targets)
     for _ in range(_TRIES):
-        engine = arena.Arena(need).open(path)
+        if _enough(need, path, (feeds, zeros, feeds), targets):
+            return need
+        need += need // 32 + PAGE
+    raise RuntimeError(f"no workspace size settled after {_TRIES} tries (last {need:,} bytes)")
+
+
+def _enough(
+    size: int, path: Path, runs: Sequence[Feeds], targets: Mapping[str, Array | None]
+) -> bool:
+    """Whether all these runs find room in one region of this size."""
+    with _engine_log() as log:
+        engine = arena.Arena(size).open(path)
         try:
-            for values in (feeds, zeros, feeds):
-                engine.run(values, targets)
+            for feeds in runs:
+                engine.run(feeds, targets)
         except Exception as error:
             if not arena.is_workspace_full(error):
                 raise
-            need += need // 32 + PAGE
-        else:
-            return need
-    raise RuntimeError(f"no workspace size settled after {_TRIES} tries (last {need:,} bytes)")
+            return False
+    return len(_REGION.findall(log.getvalue())) <= 1
 
 
 def _feeds(gear: Mapping[str, Any]) -> dict[str, Array]:
