@@ -73,14 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
     parser.add_argument("--rounds", type=int, default=3, help="runs of every Model object")
     options = parser.parse_args(arguments)
-    console = Console()
+    console, progress = Console(), Console(stderr=True)
     try:
-        with tempfile.TemporaryDirectory() as folder, console.status("measuring") as status:
+        with tempfile.TemporaryDirectory() as folder:
+            progress.print("measuring the models' sizes")
             seven = [sized(model.place(Path(folder))) for model in SEVEN]
             matrix = sized(matrix_model(Path(folder)))
             runs = {}
             for name, order in cases(seven, matrix):
-                status.update(f"card process: {name}")
+                progress.print(f"card process: {name}")
                 runs[name] = run_card(name, order, options.rounds)
     except MissingModelError as error:
         console.print(f"error: {error}", markup=False)
