@@ -20,11 +20,14 @@ def script(page: Path) -> str:
 
 @pytest.fixture(scope="module")
 def models() -> None:
-    """The pages use the models that the demo puts into place."""
+    """The pages use the models that the demo puts into place, and measures."""
     place_models()
+    plan = [sys.executable, "-m", "orchestrator", "plan", "examples/ocr/deployment.yaml"]
+    subprocess.run(plan, cwd=ROOT, capture_output=True, timeout=280, check=True)
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if script(p)], ids=lambda page: page.name)
+@pytest.mark.timeout(300, func_only=True)
 @pytest.mark.usefixtures("models")
 def test_blocks_run(page, tmp_path):
     file = tmp_path / "page.py"
@@ -34,7 +37,7 @@ def test_blocks_run(page, tmp_path):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert run.returncode == 0, run.stderr
