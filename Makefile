@@ -29,7 +29,7 @@ docs: .venv/docs ## the documentation as a site, in site/
 	$(BIN)/mkdocs build --strict --quiet
 
 schema: .venv/examples ## the committed JSON schemas, written anew
-	$(BIN)/python -m orchestrator.config
+	$(BIN)/python -m orchestrator schema
 
 lock: .venv/python ## constraints.txt, resolved anew for every supported Python
 	$(PIP) uv
