@@ -67,7 +67,7 @@ def _views(plan: DeploymentPlan, status: Status, slot: str) -> list[tuple[str, C
     return [
         ("planned", plan.memory(slot)),
         ("measured", card.measured),
-        ("without sharing", plan.unshared(slot)),
+        ("unshared", plan.unshared(slot)),
     ]
 
 

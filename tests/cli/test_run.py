@@ -134,7 +134,7 @@ def test_a_job_from_the_command_line(cluster, capsys, pages, deployment, tmp_pat
     assert sum(card["requests"]["mlp"] for card in document["cards"]) == 4 * (PAGES - 1)
     for card in document["cards"]:
         assert card["planned_bytes"] == card["measured_bytes"]
-        assert card["planned_bytes"]["total"] <= card["without_sharing_bytes"]["total"]
+        assert card["planned_bytes"]["total"] <= card["unshared_bytes"]["total"]
     assert {entry["card"] for entry in document["plan"]["plan"]} == {"local/0", "local/1"}
 
 
