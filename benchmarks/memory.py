@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -141,7 +142,7 @@ def bounds(runs: Mapping[str, CardRun]) -> list[Bound]:
     for name in ("workspace", "both"):
         plan = runs[name].memory.planned
         ratio = runs[name].growth / (plan.workspace + plan.io)
-        text = f"growth, sharing {name} / (largest workspace + planned io)"
+        text = f"growth, sharing {name} / (workspace + io)"
         found.append(Bound(text, ratio, GROWTH_LIMIT))
     several = runs["none"].growth / runs["both"].growth
     found.append(
@@ -149,7 +150,7 @@ def bounds(runs: Mapping[str, CardRun]) -> list[Bound]:
     )
     matrix = runs["matrix"]
     held = (matrix.rested.anonymous - matrix.imported.anonymous) / matrix.memory.planned.weights
-    text = f"{MATRIX_THREADS} threads of one model hold / one copy of its weights"
+    text = f"held by {MATRIX_THREADS} threads of one model / its weights"
     found.append(Bound(text, held, WEIGHTS_LIMIT))
     apart = sum(run.memory.measured != run.memory.planned for run in runs.values())
     found.append(Bound("cards whose ledger differs from the plan", apart, 0))
@@ -157,15 +158,14 @@ def bounds(runs: Mapping[str, CardRun]) -> list[Bound]:
 
 
 def sharing_table(runs: Mapping[str, CardRun]) -> Table:
-    """One column for each way of sharing, and one for the five threads of one model."""
+    """A column for each way of sharing, and one for the threads of the matrix model."""
     names = [*SHARING, "matrix"]
-    titles = [*(f"share {name}" for name in SHARING), f"410 MB x {MATRIX_THREADS} threads"]
     table = Table(
-        title=f"Memory of one card's process, MB; {THREADS} threads a model, seven models"
+        title="Memory of one card's process by what is shared, MB", box=box.SIMPLE, pad_edge=False
     )
-    table.add_column("")
-    for title in titles:
-        table.add_column(title, justify="right")
+    table.add_column("", no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="right")
     lines: dict[str, Callable[[CardRun], int]] = {
         "plan: weights": lambda run: run.memory.planned.weights,
         "plan: shared workspace": lambda run: run.memory.planned.workspace,
@@ -173,26 +173,31 @@ def sharing_table(runs: Mapping[str, CardRun]) -> Table:
         "plan: io": lambda run: run.memory.planned.io,
         "plan: in all": lambda run: run.memory.planned.total,
         "ledger minus plan, bytes": ledger_difference,
-        "held after import, no model": lambda run: run.imported.anonymous,
+        "held after import": lambda run: run.imported.anonymous,
         "held once built": lambda run: run.built.anonymous,
         "held at rest": lambda run: run.rested.anonymous,
-        "growth from built to rest": lambda run: run.growth,
-        "  the same with pages of files": lambda run: run.total_growth,
-        "  high-water mark of it": lambda run: run.peak_growth,
-        "engine's own: built minus weights": lambda run: run.engine,
+        "growth, built to rest": lambda run: run.growth,
+        "  with pages of files": lambda run: run.total_growth,
+        "  high-water mark": lambda run: run.peak_growth,
+        "engine's own beyond weights": lambda run: run.engine,
     }
     for title, value in lines.items():
         unit = 1 if "bytes" in title else 1e6
         cells = [f"{value(runs[name]) / unit:,.{0 if unit == 1 else 1}f}" for name in names]
         table.add_row(title, *cells)
+    table.caption = (
+        f"none to both: seven models, {THREADS} threads each. matrix: {MATRIX_THREADS} threads of "
+        "one model. Growth: from the last build, before the first run, to rest after the last."
+    )
     return table
 
 
 def engine_table(runs: Mapping[str, CardRun]) -> Table:
     """What the engine adds to each model alone on a card, on one thread: not the plan's to pay."""
-    table = Table(title="The engine's own cost for each model (session, re-laid-out weights), MB")
-    table.add_column("model")
-    for title in ("weights", "workspace", "io a thread", "engine's own", "growth when run"):
+    title = "The engine's own cost of each model (session, re-laid-out weights), MB"
+    table = Table(title=title, box=box.SIMPLE)
+    table.add_column("model", no_wrap=True)
+    for title in ("weights", "workspace", "io", "engine's own", "growth"):
         table.add_column(title, justify="right")
     for name in (model.name for model in SEVEN):
         run = runs[name]
@@ -204,7 +209,7 @@ def engine_table(runs: Mapping[str, CardRun]) -> Table:
 
 def bounds_table(found: Sequence[Bound]) -> Table:
     """Each promise, and whether it is kept."""
-    table = Table(title="Bounds")
+    table = Table(title="Bounds", box=box.SIMPLE)
     for title in ("bound", "measured", "limit", ""):
         table.add_column(title, justify="left" if title == "bound" else "right")
     for bound in found:
