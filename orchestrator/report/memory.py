@@ -27,7 +27,7 @@ def memory_table(plan: DeploymentPlan, status: Status) -> Table:
     table = Table(
         "card", "MiB", caption="ws: workspace; own: not shared with other models or threads"
     )
-    for title in [*(_PARTS[part] for part in shown), "total", "capacity"]:
+    for title in [*(_PARTS[part] for part in shown), "total", "of"]:
         table.add_column(title, justify="right")
     for card, views in cards:
         for title, memory in views:
