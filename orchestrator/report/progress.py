@@ -55,14 +55,14 @@ def _bar(console: Console) -> Iterator[Callable[[Progress], None]]:
 
 def _lines(console: Console, clock: Callable[[], float]) -> Callable[[Progress], None]:
     started = clock()
-    last = started
+    last, shown = started, 0
 
     def tell(progress: Progress) -> None:
-        nonlocal last
+        nonlocal last, shown
         now, settled = clock(), progress.read + progress.rejected
-        if now - last < EVERY and settled < progress.total:
+        if settled == shown or (now - last < EVERY and settled < progress.total):
             return
-        last = now
+        last, shown = now, settled
         rejected = f", {progress.rejected} rejected" if progress.rejected else ""
         console.print(
             f"{settled} of {progress.total} records{rejected} after {now - started:.0f} s"
