@@ -15,7 +15,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from actors import device
+from actors.finding import Finding
 from actors.messages import CardKind
+
+__all__ = ["Finding", "Machine", "cann_home", "cann_version", "floor", "inspect", "installed"]
 
 #: First release for kind ascend, by Python: what the vendor's download pages list.
 _FLOORS = {(3, 10): "2.3.1", (3, 11): "2.4.1", (3, 12): "2.8.0"}
@@ -27,26 +30,6 @@ _CANN_OF_RELEASE = {"2.7": ("7.7", "7.8", "8.2")}
 #: pybind11 before 2.12, as in wheels for Python 3.10, and CANN's own Python parts want this.
 _NUMPY_BELOW = 2
 _SET_ENV = "source the set_env.sh of the installed CANN before starting Ray on this node"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of an inspection: what is there, what is needed, and how to get it.
-
-    ``ok``: nothing needs fixing; ``fix`` is empty then. ``stops``: as it is, the library cannot be
-    imported or find a card, so that it is better not to try.
-    """
-
-    subject: str
-    found: str
-    wanted: str
-    fix: str
-    ok: bool
-    stops: bool = False
-
-    def __str__(self) -> str:
-        cure = "" if self.ok else f": {self.fix}"
-        return f"{self.subject}: found {self.found}, wanted {self.wanted}{cure}"
 
 
 def installed(package: str) -> str | None:
