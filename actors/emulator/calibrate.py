@@ -25,7 +25,7 @@ import numpy as np
 
 from actors.emulator.arena import engine_version
 from actors.emulator.config import Settings
-from actors.emulator.onnxfile import OnnxFile, read_onnx
+from actors.onnxfile import OnnxFile, read_onnx
 from actors.shapes import OPEN, Gear, Shape, TensorSpec
 
 #: Counts changes of the way of measuring.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from actors.emulator.arena import Arena
 from actors.emulator.device import LedgerEntry
-from actors.emulator.onnxfile import Constant, read_constants
+from actors.onnxfile import Constant, read_constants
 from actors.memory import AllocationRule
 
 SECTION = "ge_session_options"

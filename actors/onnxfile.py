@@ -11,10 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.protobuf import Message, Span
 from actors.shapes import OPEN, TensorSpec
-
-Span = tuple[int, int]
-Field = tuple[int, int | Span]
 
 #: TensorProto.DataType -> (numpy name, bits of one element)
 _TYPES = {
@@ -103,138 +101,83 @@ def read_constants(path: Path) -> tuple[Constant, ...]:
 
 
 class _Reader:
-    """A protobuf walk over one mapped file."""
+    """Reads one mapped file."""
 
     def __init__(self, data: mmap.mmap) -> None:
-        self._data = data
+        self._file = Message(data)
         self._external: list[str] = []
 
     def model(self) -> OnnxFile:
         """Field 7 of ModelProto is the graph."""
-        graphs = [span for number, span in self._fields((0, len(self._data))) if number == 7]
-        if len(graphs) != 1 or isinstance(graphs[0], int):
+        graphs = list(self._file.spans(self._file.span, 7))
+        if len(graphs) != 1:
             raise ValueError("it holds no graph")
         graph = graphs[0]
         names: set[str] = set()
         weights = self._graph_weights(graph, names)
-        inputs = [
-            spec for spec in map(self._value_info, self._spans(graph, 11)) if spec.name not in names
-        ]
-        outputs = [self._value_info(span) for span in self._spans(graph, 12)]
+        inputs = [self._value_info(span) for span in self._file.spans(graph, 11)]
+        outputs = [self._value_info(span) for span in self._file.spans(graph, 12)]
         if not outputs:
             raise ValueError("its graph has no outputs")
         return OnnxFile(
-            tuple(inputs), tuple(outputs), weights, tuple(dict.fromkeys(self._external))
+            tuple(spec for spec in inputs if spec.name not in names),
+            tuple(outputs),
+            weights,
+            tuple(dict.fromkeys(self._external)),
         )
 
     def constants(self) -> Iterator[Constant]:
         """Initializers (field 5 of the graph) with raw bytes (field 9 of the tensor)."""
-        for graph in self._spans((0, len(self._data)), 7):
-            for tensor in self._spans(graph, 5):
-                for start, stop in self._spans(tensor, 9):
+        for graph in self._file.spans(self._file.span, 7):
+            for tensor in self._file.spans(graph, 5):
+                for start, stop in self._file.spans(tensor, 9):
                     kind, dims = self._kind_and_dims(tensor)
-                    name = self._text(tensor, 8)
+                    name = self._file.text(tensor, 8)
                     yield Constant(name, kind, tuple(dims), start, stop - start)
 
-    def _varint(self, pos: int) -> tuple[int, int]:
-        value = shift = 0
-        while True:
-            byte = self._data[pos]
-            value |= (byte & 0x7F) << shift
-            pos, shift = pos + 1, shift + 7
-            if byte < 0x80:
-                return value, pos
-            if shift > 63:
-                raise ValueError(f"no number at byte {pos}")
-
-    def _fields(self, span: Span) -> Iterator[Field]:
-        """``(number, int)`` for varints, ``(number, (start, stop))`` for what has a length."""
-        pos, end = span
-        while pos < end:
-            key, pos = self._varint(pos)
-            number, wire = key >> 3, key & 7
-            if wire == 0:
-                value, pos = self._varint(pos)
-                yield number, value
-            elif wire == 2:
-                length, pos = self._varint(pos)
-                if pos + length > end:
-                    raise ValueError(f"field {number} at byte {pos} is cut off")
-                yield number, (pos, pos + length)
-                pos += length
-            elif wire in (1, 5):
-                pos += 8 if wire == 1 else 4
-            else:
-                raise ValueError(f"wire type {wire} before byte {pos}")
-
-    def _spans(self, span: Span, number: int) -> Iterator[Span]:
-        for found, value in self._fields(span):
-            if found == number and not isinstance(value, int):
-                yield value
-
-    def _text(self, span: Span, number: int) -> str:
-        for start, stop in self._spans(span, number):
-            return self._data[start:stop].decode()
-        return ""
-
     def _graph_weights(self, graph: Span, names: set[str]) -> int:
-        total = 0
-        for tensor in self._spans(graph, 5):
-            names.add(self._text(tensor, 8))
+        file, total = self._file, 0
+        for tensor in file.spans(graph, 5):
+            names.add(file.text(tensor, 8))
             total += self._tensor_bytes(tensor)
-        for sparse in self._spans(graph, 15):
-            total += sum(self._tensor_bytes(t) for n in (1, 2) for t in self._spans(sparse, n))
-        for node in self._spans(graph, 1):
-            constant = self._text(node, 4) == "Constant"
-            for attribute in self._spans(node, 5):
+        for sparse in file.spans(graph, 15):
+            total += sum(self._tensor_bytes(t) for n in (1, 2) for t in file.spans(sparse, n))
+        for node in file.spans(graph, 1):
+            constant = file.text(node, 4) == "Constant"
+            for attribute in file.spans(node, 5):
                 if constant:
-                    total += sum(self._tensor_bytes(t) for t in self._spans(attribute, 5))
+                    total += sum(self._tensor_bytes(t) for t in file.spans(attribute, 5))
                 for number in (6, 11):
                     total += sum(
-                        self._graph_weights(sub, set()) for sub in self._spans(attribute, number)
+                        self._graph_weights(sub, set()) for sub in file.spans(attribute, number)
                     )
         return total
 
     def _tensor_bytes(self, tensor: Span) -> int:
         kind, dims = self._kind_and_dims(tensor)
-        for entry in self._spans(tensor, 13):
+        for entry in self._file.spans(tensor, 13):
             self._note_external(entry)
         bits = _TYPES.get(kind, ("", 0))[1]
         return -(-math.prod(dims) * bits // 8)
 
     def _kind_and_dims(self, tensor: Span) -> tuple[int, list[int]]:
-        kind = 0
-        dims: list[int] = []
-        for number, value in self._fields(tensor):
-            if number == 1:
-                dims.extend([value] if isinstance(value, int) else self._packed(value))
-            elif number == 2 and isinstance(value, int):
-                kind = value
-        return kind, dims
-
-    def _packed(self, span: Span) -> Iterator[int]:
-        pos, end = span
-        while pos < end:
-            value, pos = self._varint(pos)
-            yield value
+        return self._file.number(tensor, 2), self._file.numbers(tensor, 1)
 
     def _note_external(self, entry: Span) -> None:
-        if self._text(entry, 1) == "location":
-            self._external.append(self._text(entry, 2))
+        if self._file.text(entry, 1) == "location":
+            self._external.append(self._file.text(entry, 2))
 
     def _value_info(self, span: Span) -> TensorSpec:
-        name, dtype, dims = self._text(span, 1), "", None
-        for kind in self._spans(span, 2):
-            for tensor in self._spans(kind, 1):
-                for number, value in self._fields(tensor):
+        name, dtype, dims = self._file.text(span, 1), "", None
+        for kind in self._file.spans(span, 2):
+            for tensor in self._file.spans(kind, 1):
+                for number, value in self._file.fields(tensor):
                     if number == 1 and isinstance(value, int):
                         dtype = _TYPES.get(value, (f"onnx type {value}", 0))[0]
                     elif number == 2 and not isinstance(value, int):
-                        dims = tuple(self._dim(dim) for dim in self._spans(value, 1))
+                        dims = tuple(self._dim(dim) for dim in self._file.spans(value, 1))
         return TensorSpec(name, dtype, (OPEN,) if dims is None else dims)
 
     def _dim(self, span: Span) -> int:
-        for number, value in self._fields(span):
-            if number == 1 and isinstance(value, int) and 0 < value < 1 << 40:
-                return value
-        return OPEN
+        size = self._file.number(span, 1)
+        return size if 0 < size < 1 << 40 else OPEN

@@ -1,0 +1,152 @@
+"""What a MindIR file says of itself, read without any library: its inputs, and what it is for.
+
+Field numbers are those of mind_ir.proto. A model that was converted for Ascend is one Custom node
+whose last input is a parameter of bytes, the compiled OM; beside it there may only be nodes that
+unpack several outputs (custom_ascend_utils.cc of MindSpore Lite 2.7). A file that was not is
+compiled on the card at every build. One too large for a protobuf keeps its bytes in files beside it
+(``NAME_variables/data_0``).
+"""
+
+import mmap
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.protobuf import Message, Span
+from actors.shapes import OPEN, TensorSpec
+
+#: TensorProto.DataType -> numpy name
+_TYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+    14: "complex64",
+    15: "complex128",
+    16: "bfloat16",
+    17: "float64",
+}
+_BYTES = 2
+_UNPACKING = ("MakeTuple", "TupleGetItem", "Return")
+#: How a node refers to a primitive, which the file lists once for all nodes.
+_REFERENCE = "REF::"
+#: An OM names its SoC in its description, which lies before its weights.
+_SOC = re.compile(rb"Ascend\d{3}[A-Za-z0-9_]{0,16}")
+_SOC_KEY = b"soc_version"
+_DESCRIPTION_MOST = 64 << 20
+
+
+class NotAMindIRError(ValueError):
+    """The file is no MindIR."""
+
+
+@dataclass(frozen=True)
+class MindIRFile:
+    """What is read of a MindIR. -1 is an open dimension of an input.
+
+    ``converted``: whether it holds a model compiled for Ascend, of ``om_bytes`` bytes, and ``soc``
+    is the hardware that it was compiled for, ``Ascend310P3``; None where that cannot be found.
+    ``external_data``: files beside it that hold its weights.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    converted: bool
+    soc: str | None
+    om_bytes: int
+    external_data: tuple[str, ...]
+
+
+def read_mindir(path: Path) -> MindIRFile:
+    """Read a MindIR's signature; its weights are not read.
+
+    Raises:
+        NotAMindIRError: not a MindIR, or one that is cut off.
+        OSError: the file cannot be read.
+    """
+    if path.stat().st_size == 0:
+        raise NotAMindIRError(f"{path} is empty")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            return _read(Message(data), path.parent)
+        except (ValueError, IndexError, UnicodeDecodeError) as error:
+            raise NotAMindIRError(f"{path} is not a MindIR model: {error}") from None
+
+
+def _read(file: Message, folder: Path) -> MindIRFile:
+    graphs = list(file.spans(file.span, 7))
+    if len(graphs) != 1:
+        raise ValueError("it holds no graph")
+    graph = graphs[0]
+    if not any(True for _ in file.spans(graph, 6)):
+        raise ValueError("its graph has no outputs")
+    parameters = list(file.spans(graph, 3))
+    external = [file.text(place, 1) for span in parameters for place in file.spans(span, 12)]
+    om = _om(file, graph, parameters)
+    return MindIRFile(
+        inputs=tuple(_input(file, span) for span in file.spans(graph, 5)),
+        converted=om is not None,
+        soc=None if om is None else _soc(file, om, folder),
+        om_bytes=0 if om is None else file.number(om, 1),
+        external_data=tuple(dict.fromkeys(external)),
+    )
+
+
+def _input(file: Message, span: Span) -> TensorSpec:
+    """``ValueInfoProto``: its tensor (2) carries the name (7) by which the model is called."""
+    for tensor in file.spans(span, 2):
+        kind = file.number(tensor, 2)
+        dims = tuple(dim if 0 < dim < 1 << 40 else OPEN for dim in file.numbers(tensor, 1))
+        name = file.text(tensor, 7) or file.text(span, 1)
+        return TensorSpec(name, _TYPES.get(kind, f"mindir type {kind}"), dims)
+    raise ValueError(f"input {file.text(span, 1)} is no tensor")
+
+
+def _om(file: Message, graph: Span, parameters: list[Span]) -> Span | None:
+    """The parameter that holds the OM: the last input of the graph's one Custom node."""
+    primitives = {file.text(p, 1): file.text(p, 2) for p in file.spans(file.span, 12)}
+    custom: list[Span] = []
+    for node in file.spans(graph, 1):
+        name = file.text(node, 4)
+        kind = primitives.get(name.removeprefix(_REFERENCE), name)
+        if kind == "Custom":
+            custom.append(node)
+        elif not kind.endswith(_UNPACKING):
+            return None
+    if len(custom) != 1:
+        return None
+    inputs = [file.data[start:stop].decode() for start, stop in file.spans(custom[0], 1)]
+    for span in parameters:
+        if inputs and file.text(span, 7) == inputs[-1]:
+            is_bytes = file.number(span, 2) == _BYTES and len(file.numbers(span, 1)) == 1
+            return span if is_bytes else None
+    return None
+
+
+def _soc(file: Message, om: Span, folder: Path) -> str | None:
+    """Look for the hardware's name in the OM, which may lie in a file of its own."""
+    for start, stop in file.spans(om, 9):
+        return _named_soc(file.data[start : min(stop, start + _DESCRIPTION_MOST)])
+    for place in file.spans(om, 12):
+        try:
+            with (folder / file.text(place, 1)).open("rb") as beside:
+                beside.seek(file.number(place, 2))
+                length = file.number(place, 3) or _DESCRIPTION_MOST
+                return _named_soc(beside.read(min(length, _DESCRIPTION_MOST)))
+        except OSError:
+            return None
+    return None
+
+
+def _named_soc(description: bytes) -> str | None:
+    key = description.find(_SOC_KEY)
+    found = _SOC.search(description, key, key + 80) if key >= 0 else None
+    found = found or _SOC.search(description)
+    return found[0].decode() if found else None

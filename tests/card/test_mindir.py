@@ -1,0 +1,93 @@
+"""MindIR files read without a library: two that the genuine converter wrote, and written ones."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.mindir import NotAMindIRError, read_mindir
+from actors.shapes import TensorSpec
+from tests.mindirs import write_mindir
+
+#: Converted from ONNX by the Converter of mindspore_lite 2.0.0, for the CPU.
+GENUINE = Path(__file__).with_name("mindir")
+
+
+def test_a_genuine_file_of_two_inputs_and_two_outputs():
+    found = read_mindir(GENUINE / "pair.mindir")
+    assert found.inputs == (
+        TensorSpec("left", "float32", (2, 8)),
+        TensorSpec("right", "float32", (2, 8)),
+    )
+    assert (found.converted, found.soc, found.om_bytes, found.external_data) == (False, None, 0, ())
+
+
+def test_a_genuine_file_whose_converter_changed_int64_to_int32():
+    assert read_mindir(GENUINE / "embedding.mindir").inputs == (TensorSpec("ids", "int32", (2, 6)),)
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_a_file_converted_for_ascend_names_its_hardware(tmp_path, outputs):
+    shapes = {"x": (-1, 3, 48, -1), "mask": (1, 16)}
+    path = write_mindir(tmp_path / "m.mindir", shapes, soc="Ascend310P3", outputs=outputs)
+    found = read_mindir(path)
+    assert found.inputs == (
+        TensorSpec("x", "float32", (-1, 3, 48, -1)),
+        TensorSpec("mask", "float32", (1, 16)),
+    )
+    assert (found.converted, found.soc, found.om_bytes) == (True, "Ascend310P3", 512)
+
+
+def test_an_unknown_rank_is_one_open_dimension(tmp_path):
+    found = read_mindir(write_mindir(tmp_path / "m.mindir", {"x": (-2,)}))
+    assert found.inputs == (TensorSpec("x", "float32", (-1,)),)
+
+
+def test_an_om_in_a_file_beside_the_model(tmp_path):
+    path = write_mindir(
+        tmp_path / "m.mindir", {"x": (1,)}, soc="Ascend910B4", beside="m_variables/data_0"
+    )
+    missing = read_mindir(path)
+    assert (missing.converted, missing.soc) == (True, None)
+    assert missing.external_data == ("m_variables/data_0",)
+    (tmp_path / "m_variables").mkdir()
+    (tmp_path / "m_variables" / "data_0").write_bytes(b"..soc_version....Ascend910B4\0")
+    assert read_mindir(path).soc == "Ascend910B4"
+
+
+def test_an_om_that_names_no_hardware(tmp_path):
+    path = write_mindir(tmp_path / "m.mindir", {"x": (1,)}, soc="Ascend310P3")
+    path.write_bytes(path.read_bytes().replace(b"Ascend", b"Absent"))
+    assert (read_mindir(path).converted, read_mindir(path).soc) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "m.mindir is empty"),
+        (b"a model of some bytes", "m.mindir is not a MindIR model: "),
+        (b"\x0a\x050.1.1", "m.mindir is not a MindIR model: it holds no graph"),
+        (b"\x3a\x00", "m.mindir is not a MindIR model: its graph has no outputs"),
+    ],
+)
+def test_what_is_no_model_is_refused(tmp_path, content, problem):
+    path = tmp_path / "m.mindir"
+    path.write_bytes(content)
+    with pytest.raises(NotAMindIRError, match=re.escape(problem)):
+        read_mindir(path)
+
+
+@given(data=st.data())
+def test_a_damaged_file_is_refused_by_name_or_read(tmp_path_factory, data):
+    whole = (GENUINE / "pair.mindir").read_bytes()
+    cut = data.draw(st.integers(1, len(whole) - 1), "bytes kept")
+    at = data.draw(st.integers(0, cut - 1), "byte changed")
+    value = data.draw(st.integers(0, 255), "to")
+    path = tmp_path_factory.getbasetemp() / "damaged.mindir"
+    path.write_bytes(whole[:at] + bytes([value]) + whole[at + 1 : cut])
+    try:
+        read_mindir(path)
+    except NotAMindIRError as error:
+        assert "damaged.mindir" in str(error)
