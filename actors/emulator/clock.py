@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -13,7 +13,13 @@ class Clock:
     no earlier than the one before it ends. Waiting is sleeping: many cards run on few cores.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._now = now
+        self._sleep = sleep
         self._lock = threading.Lock()
         self._free_at = 0.0
         self._busy_until = 0.0
@@ -29,16 +35,16 @@ class Clock:
     def executing(self, seconds: float) -> Iterator[None]:
         """Spend at least ``seconds`` on the card around the block."""
         with self._lock:
-            start = max(time.monotonic(), self._free_at)
+            start = max(self._now(), self._free_at)
             end = start + seconds
             self._free_at = end
         try:
             yield
         finally:
-            remaining = end - time.monotonic()
+            remaining = end - self._now()
             if remaining > 0:
-                time.sleep(remaining)
-            self._finish(start, max(end, time.monotonic()))
+                self._sleep(remaining)
+            self._finish(start, max(end, self._now()))
 
     def _finish(self, start: float, end: float) -> None:
         with self._lock:

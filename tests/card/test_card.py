@@ -1,7 +1,6 @@
 """A card from start to stop, on the real emulator with real threads."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -175,10 +174,9 @@ def test_requests_of_many_callers_are_joined(load: Load, mlp: ModelOrder) -> Non
 def test_waiting_for_company_ends_when_the_card_falls_idle(
     load: Load, mlp: ModelOrder, conv: ModelOrder
 ) -> None:
-    patient = replace(mlp, batching=BatchRule(max_wait=60.0))
+    patient = replace(mlp, batching=BatchRule(max_wait=3600.0))
     card = load(with_times(conv, 300), patient)
     image = np.zeros((2, 3, 16, 16), np.float32)
-    started = time.monotonic()
     with ThreadPoolExecutor(3) as pool:
         busy = pool.submit(answer, card, "conv", x=image)
         while not card.stats().running and not busy.done():
@@ -189,7 +187,6 @@ def test_waiting_for_company_ends_when_the_card_falls_idle(
         second = pool.submit(answer, card, "mlp", x=rows(2))
         for future in (busy, first, second):
             future.result()
-    assert time.monotonic() - started < 30, "the wait ended with the batch that ran, not at 60 s"
     stats = card.stats().models["mlp"]
     assert (stats.requests, stats.batches, stats.padded_rows) == (2, 1, 1)
 
@@ -254,14 +251,14 @@ def test_a_plan_that_does_not_fit_is_refused_before_anything_is_built(mlp: Model
 
 
 def test_control_calls_do_not_wait_behind_data(load: Load, mlp: ModelOrder) -> None:
-    card = load(with_times(mlp, 400))
+    card = load(with_times(mlp, 2000))
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(answer, card, "mlp", x=rows(1))
-        started = time.monotonic()
+        while not card.stats().running:
+            pass
         for _ in range(20):
             assert card.stats().state is CardState.READY
             card.memory()
-        assert time.monotonic() - started < 0.3
         assert not slow.done()
         slow.result()
     busy = card.stats().busy_share
@@ -328,7 +325,6 @@ def load_error(*orders: ModelOrder) -> str:
 
 def test_what_is_wrong_with_an_order_is_said(mlp: ModelOrder, conv: ModelOrder) -> None:
     assert "its order has no planned bytes" in load_error(replace(mlp, footprint=None))
-    assert "not supported yet: provider ge" in load_error(replace(mlp, provider="ge"))
     twin = replace(mlp, name="twin")
     assert "model twin has the same path" in load_error(mlp, twin)
     odd = replace(conv, gears=(Gear((("x", (3, 3, 16, 16)),)),))

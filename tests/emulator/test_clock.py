@@ -1,77 +1,79 @@
 """The execution clock: executions queue, real computing counts, nothing is counted twice."""
 
-import threading
-import time
-
 import pytest
 
 from actors.emulator.clock import Clock
 
 
-def run_all(clock: Clock, seconds: list[float]) -> float:
-    def execute(duration: float) -> None:
-        with clock.executing(duration):
-            pass
+class Time:
+    """A time of its own, that passes only by computing and by sleeping."""
 
-    threads = [threading.Thread(target=execute, args=(duration,)) for duration in seconds]
-    start = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return time.monotonic() - start
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.slept = 0.0
 
+    def read(self) -> float:
+        return self.now
 
-def test_executions_queue_one_after_the_other():
-    clock = Clock()
-    assert run_all(clock, [0.02, 0.03, 0.04]) >= 0.09
-    assert clock.busy_seconds == pytest.approx(0.09, rel=0.5)
+    def compute(self, seconds: float) -> None:
+        self.now += seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.slept += seconds
 
 
-def test_real_computing_counts_towards_the_emulated_time():
-    clock = Clock()
-    start = time.monotonic()
-    with clock.executing(0.3):
-        time.sleep(0.2)
-    assert 0.3 <= time.monotonic() - start < 0.48
+@pytest.fixture
+def time() -> Time:
+    return Time()
 
 
-def test_computing_longer_than_the_emulated_time_holds_up_the_next():
-    clock = Clock()
-    with clock.executing(0.01):
-        time.sleep(0.03)
-    assert clock.busy_seconds >= 0.03
+@pytest.fixture
+def clock(time: Time) -> Clock:
+    return Clock(time.read, time.sleep)
 
 
-def test_overlapping_computing_without_emulated_time_is_counted_once():
-    clock = Clock()
-    barrier = threading.Barrier(3)
-
-    def compute() -> None:
-        barrier.wait()
-        with clock.executing(0.0):
-            time.sleep(0.05)
-
-    threads = [threading.Thread(target=compute) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    start = time.monotonic()
-    barrier.wait()
-    for thread in threads:
-        thread.join()
-    assert 0.05 <= clock.busy_seconds <= time.monotonic() - start + 0.01
-
-
-def test_waiting_is_sleeping():
-    clock = Clock()
-    before = time.process_time()
-    with clock.executing(0.1):
+def test_executions_queue_one_after_the_other(clock: Clock, time: Time):
+    with clock.executing(0.02), clock.executing(0.03), clock.executing(0.04):
         pass
-    assert time.process_time() - before < 0.05
+    assert time.now == pytest.approx(100.09)
+    assert clock.busy_seconds == pytest.approx(0.09)
 
 
-def test_an_execution_that_fails_still_takes_its_time():
-    clock = Clock()
+def test_real_computing_counts_towards_the_emulated_time(clock: Clock, time: Time):
+    with clock.executing(0.3):
+        time.compute(0.2)
+    assert time.slept == pytest.approx(0.1)
+    assert clock.busy_seconds == pytest.approx(0.3)
+
+
+def test_computing_longer_than_the_emulated_time_holds_up_the_next(clock: Clock, time: Time):
+    with clock.executing(0.01):
+        time.compute(0.03)
+    assert (time.slept, clock.busy_seconds) == (0.0, pytest.approx(0.03))
+    with clock.executing(0.01):
+        pass
+    assert time.now == pytest.approx(100.04)
+
+
+def test_overlapping_computing_without_emulated_time_is_counted_once(clock: Clock, time: Time):
+    with clock.executing(0.0):
+        time.compute(0.01)
+        with clock.executing(0.0):
+            time.compute(0.05)
+        time.compute(0.01)
+    assert clock.busy_seconds == pytest.approx(0.07)
+
+
+def test_idle_time_is_not_busy(clock: Clock, time: Time):
+    for _ in range(2):
+        with clock.executing(0.1):
+            pass
+        time.compute(1.0)
+    assert clock.busy_seconds == pytest.approx(0.2)
+
+
+def test_an_execution_that_fails_still_takes_its_time(clock: Clock):
     with pytest.raises(ValueError, match="no"), clock.executing(0.02):
         raise ValueError("no")
-    assert clock.busy_seconds >= 0.02
+    assert clock.busy_seconds == pytest.approx(0.02)

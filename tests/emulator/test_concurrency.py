@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,31 +12,31 @@ import pytest
 import actors.emulator as lite
 from actors.emulator import Model
 from actors.emulator.arena import CAPPED
+from tests import models
 from tests.emulator.conftest import Zoo, build, predict, reference, share, values
 
 
-def timed(*jobs: Callable[[], object]) -> float:
-    """Wall seconds of running all jobs at the same time, each in a thread of its own."""
-    barrier = threading.Barrier(len(jobs) + 1)
-    errors: list[BaseException] = []
+def together(*jobs: Callable[[], object]) -> None:
+    """Run all jobs at the same time, each in a thread of its own."""
+    barrier = threading.Barrier(len(jobs))
 
     def run(job: Callable[[], object]) -> None:
         barrier.wait()
-        try:
-            job()
-        except BaseException as error:
-            errors.append(error)
+        job()
 
-    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    barrier.wait()
-    start = time.monotonic()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return time.monotonic() - start
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        for future in [pool.submit(run, job) for job in jobs]:
+            future.result()
+
+
+def overtakes(fast: Model, slow: Model) -> bool:
+    """Whether a call that begins while another model works ends before that model does."""
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(calls(slow))
+        while slow._lock.acquire(blocking=False):  # until the other thread is inside
+            slow._lock.release()
+        calls(fast)()
+        return not running.done()
 
 
 def times(**milliseconds: float | str) -> dict[str, dict[str, str]]:
@@ -54,21 +56,22 @@ def test_executions_of_a_card_queue_on_its_clock_locked_or_not(zoo: Zoo, flag):
     if flag:
         share(zoo.mlp, flag=flag)
     kept = [build(zoo.mlp, config=times(execute_ms=30)) for _ in range(3)]
-    assert timed(*(calls(model, 2) for model in kept)) >= 6 * 0.03
-    assert lite.memory(0).busy_seconds == pytest.approx(6 * 0.03, rel=0.5)
+    start = time.monotonic()
+    together(*(calls(model, 2) for model in kept))
+    assert time.monotonic() - start >= 6 * 0.03
+    assert lite.memory(0).busy_seconds >= 6 * 0.03
 
 
 def test_executions_of_different_cards_do_not_wait_for_each_other(zoo: Zoo):
-    kept = [build(zoo.mlp, card, times(execute_ms=300)) for card in (0, 1)]
-    assert timed(*(calls(model) for model in kept)) < 0.55
+    slow, fast = (build(zoo.mlp, card, times(execute_ms=ms)) for card, ms in ((0, 2000), (1, 1)))
+    assert overtakes(fast, slow)
 
 
 def test_copies_lie_outside_the_lock_and_the_clock(zoo: Zoo):
     share(zoo.mlp)
-    config = times(copy_in_ms=150, copy_out_ms=150)
-    kept = [build(zoo.mlp, config=config) for _ in range(3)]
-    assert 0.3 <= timed(*(calls(model) for model in kept)) < 0.8
-    assert lite.memory(0).busy_seconds < 0.15
+    slow, fast = (build(zoo.mlp, config=times(copy_in_ms=ms)) for ms in (2000, 1))
+    assert overtakes(fast, slow)
+    assert lite.memory(0).busy_seconds < 2.0
 
 
 def test_each_gear_has_its_time(zoo: Zoo):
@@ -79,55 +82,51 @@ def test_each_gear_has_its_time(zoo: Zoo):
         before = lite.memory(0).busy_seconds
         model.predict([values(rows, 64)])
         spent.append(lite.memory(0).busy_seconds - before)
-    assert 0.01 <= spent[0] < 0.15
+    assert spent[0] >= 0.01
     assert spent[1] >= 0.2
 
 
 def test_one_model_object_answers_one_call_at_a_time(zoo: Zoo):
     model = build(zoo.mlp, config=times(copy_in_ms=60))
-    assert timed(calls(model), calls(model)) >= 0.12
+    start = time.monotonic()
+    together(calls(model), calls(model))
+    assert time.monotonic() - start >= 0.12
 
 
 def test_get_inputs_waits_for_a_running_predict(zoo: Zoo):
     model = build(zoo.mlp, config=times(execute_ms=200))
-    order: list[str] = []
-
-    def run() -> None:
-        model.predict([values(4, 64)])
-        order.append("predict")
+    worked: list[float] = []
 
     def ask() -> None:
         while model._lock.acquire(blocking=False):  # until the other thread is inside
             model._lock.release()
         model.get_inputs()
-        order.append("inputs")
+        worked.append(lite.memory(0).busy_seconds)
 
-    timed(run, ask)
-    assert order[0] == "predict"
+    together(calls(model), ask)
+    assert worked[0] >= 0.2, "the other thread's execution was over"
 
 
-def test_build_and_predict_leave_the_interpreter_to_other_threads(zoo: Zoo):
-    model = build(zoo.conv)
-    image = values(1, 3, 96, 96)
-    longest, done = 0.0, threading.Event()
+def test_predict_leaves_the_interpreter_to_other_threads(tmp_path: Path):
+    """One long execution, and a thread that counts while it lasts."""
+    model = build(str(models.write_mlp(tmp_path, "heavy", rows=1000, width=1000, layers=3)))
+    ticks, done = 0, threading.Event()
 
     def tick() -> None:
-        nonlocal longest
-        last = time.monotonic()
-        while not done.is_set():
-            time.sleep(0.001)
-            now = time.monotonic()
-            longest, last = max(longest, now - last), now
+        nonlocal ticks
+        while not done.wait(0.001):
+            ticks += 1
 
-    ticker = threading.Thread(target=tick)
-    ticker.start()
-    start = time.monotonic()
-    while time.monotonic() - start < 0.5:
-        model.predict([image])
-    spent = time.monotonic() - start
-    done.set()
-    ticker.join()
-    assert longest < spent / 2
+    def run() -> None:
+        nonlocal ticks
+        try:
+            ticks = 0
+            model.predict([values(1000, 1000)])
+        finally:
+            done.set()
+
+    together(tick, run)
+    assert ticks >= 10
 
 
 @pytest.mark.parametrize(
@@ -155,7 +154,7 @@ def test_answers_are_right_when_threads_and_models_alternate(zoo: Zoo, flag):
                 for one, other in zip(found, expected[path], strict=True):
                     np.testing.assert_allclose(one, other, atol=2e-6)
 
-    timed(*(lambda n=number: work(n) for number in range(3)))
+    together(*(lambda n=number: work(n) for number in range(3)))
 
 
 def test_models_built_in_any_order_share_the_card_of_their_device(zoo: Zoo):
@@ -192,7 +191,7 @@ def test_models_may_be_built_while_others_run(zoo: Zoo):
             done.set()
 
     kept: list[Model] = []
-    timed(run, grow)
+    together(run, grow)
     assert len(kept) == 4
 
 
