@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from actors.errors import LoadError
+from actors.gauge import Reading
 from actors.memory import Footprint, card_memory, unshared
 from actors.messages import CardOrder, MemoryReport, ModelMemory, ModelOrder
 
@@ -36,8 +37,14 @@ def _planned(order: CardOrder, model: ModelOrder) -> Footprint:
     return unshared(charged) if order.kind == "cpu" else charged
 
 
-def memory_report(order: CardOrder, library: ModuleType, device_id: int) -> MemoryReport:
-    """Planned against measured bytes of a card whose models are built."""
+def memory_report(
+    order: CardOrder, library: ModuleType, device_id: int, idle: Reading | None, now: Reading | None
+) -> MemoryReport:
+    """Planned against measured bytes of a card whose models are built.
+
+    ``idle`` and ``now``: its free memory before the first model, and at last. The process's own
+    context was there before both, so it is taken to be what the plan says.
+    """
     footprints = planned(order)
     ledger = card_ledger(order.kind, library, device_id)
     by_path = {} if ledger is None else _by_path(ledger.models)
@@ -54,7 +61,17 @@ def memory_report(order: CardOrder, library: ModuleType, device_id: int) -> Memo
             ModelMemory(footprint, *by_path.get(model.path, (None, None, None)))
             for model, footprint in zip(order.models, footprints, strict=True)
         ),
+        measured_bytes=order.overhead_bytes + idle.free - now.free if idle and now else None,
+        others_bytes=others_bytes(order, idle),
+        source=now.source if idle and now else "not measured",
     )
+
+
+def others_bytes(order: CardOrder, idle: Reading | None) -> int:
+    """What others hold of a card's capacity before its first model; 0 where nobody can tell."""
+    if idle is None:
+        return 0
+    return max(order.capacity_bytes - order.overhead_bytes - idle.free, 0)
 
 
 def card_ledger(kind: str, library: ModuleType, device_id: int) -> Any | None:  # noqa: ANN401

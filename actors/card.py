@@ -12,19 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from types import ModuleType
+from pathlib import Path
 
-from actors import device
-from actors.accounts import card_ledger, memory_report, planned
+from actors.accounts import card_ledger, memory_report
 from actors.batch import scratch
-from actors.errors import (
-    InvalidRequestError,
-    LoadError,
-    NotServingError,
-    PredictError,
-)
-from actors.lite import LiteCard, ModelObject, library_name, load_library
-from actors.memory import card_memory, require_fit
+from actors.device import DEVICES
+from actors.errors import InvalidRequestError, NotServingError, PredictError
+from actors.lite import library_name
+from actors.loading import Loaded, load_models
 from actors.messages import (
     CardIdentity,
     CardOrder,
@@ -32,13 +27,13 @@ from actors.messages import (
     CardStats,
     LoadReport,
     MemoryReport,
-    ModelOrder,
     Reply,
     Request,
 )
+from actors.model_object import ModelObject
 from actors.queue import CardQueue
 from actors.served import Call, Piece, PieceEntry, ServedModel, Ticket
-from actors.shapes import Array, check_rule
+from actors.shapes import Array
 
 #: Which states may follow which. A card's process loads once: there is no way back.
 FOLLOWS: Mapping[CardState, frozenset[CardState]] = {
@@ -54,26 +49,32 @@ FOLLOWS: Mapping[CardState, frozenset[CardState]] = {
 class CardActor:
     """One card: ``identify``, ``load``, then ``predict_many`` from any number of threads."""
 
-    def __init__(self, on_built: Callable[[], None] | None = None) -> None:
-        """Start empty. ``on_built`` is called once, when all models are built and none has run."""
+    def __init__(self, on_built: Callable[[], None] | None = None, devices: Path = DEVICES) -> None:
+        """Start empty. ``on_built`` is called once, when all models are built and none has run.
+
+        ``devices`` is the folder of the cards' device files.
+        """
         self._on_built = on_built
+        self._devices = devices
         self._lock = threading.Lock()
         self._quiet = threading.Condition(self._lock)
         self._state = CardState.EMPTY
         self._identity = CardIdentity("", "", 0, os.getpid())
         self._started = time.monotonic()
         self._order: CardOrder | None = None
-        self._library: ModuleType | None = None
-        self._models: dict[str, ServedModel] = {}
+        self._loaded: Loaded | None = None
+        self._models: Mapping[str, ServedModel] = {}
         self._wake: dict[str, threading.Condition] = {}
         self._queue: CardQueue[Piece] = CardQueue({})
         self._threads: list[threading.Thread] = []
         self._ready_at = math.nan
         self._busy_before = 0.0
 
-    def identify(self, node_id: str, npu_id: str, device_id: int) -> CardIdentity:
+    def identify(
+        self, node_id: str, npu_id: str, device_id: int, visible: str = ""
+    ) -> CardIdentity:
         """Tell the process which card it was given, and return its identity."""
-        self._identity = CardIdentity(node_id, npu_id, device_id, os.getpid())
+        self._identity = CardIdentity(node_id, npu_id, device_id, os.getpid(), visible=visible)
         return self._identity
 
     def load(self, order: CardOrder) -> LoadReport:
@@ -89,10 +90,12 @@ class CardActor:
             self._move(CardState.LOADING, order.slot)
             self._order = order
         try:
-            objects = self._build(order)
+            loaded = load_models(order, self._identity, self._devices, self._on_built)
+            self._loaded, self._models = loaded, loaded.served
+            self._identity = replace(self._identity, library=library_name(loaded.library))
             with self._lock:
                 self._move(CardState.READY, order.slot)
-                self._start_threads(order, objects)
+                self._start_threads(order, loaded.objects)
         except BaseException:  # whatever it was, the process is of no further use
             with self._lock:
                 if self._state is CardState.LOADING:
@@ -100,7 +103,8 @@ class CardActor:
             raise
         signatures = {name: served.signature for name, served in self._models.items()}
         seconds = time.monotonic() - started
-        return LoadReport(self._identity, signatures, self.memory(), seconds)
+        memory = self.memory(fresh=True)
+        return LoadReport(self._identity, signatures, memory, seconds, loaded.warnings)
 
     def predict_many(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer requests, in their order; blocks until all are done.
@@ -151,16 +155,18 @@ class CardActor:
             running=running,
         )
 
-    def memory(self) -> MemoryReport:
-        """Planned against measured bytes.
+    def memory(self, fresh: bool = False) -> MemoryReport:
+        """Planned against measured bytes; ``fresh`` waits for the card's memory to be read anew.
 
         Raises:
             NotServingError: no models are loaded.
         """
-        order, library = self._order, self._library
-        if order is None or library is None:
+        order, loaded = self._order, self._loaded
+        if order is None or loaded is None:
             raise NotServingError(self._slot, self._state.value)
-        return memory_report(order, library, self._identity.device_id)
+        now = loaded.gauge.read() if fresh else loaded.gauge.latest
+        device_id = self._identity.device_id
+        return memory_report(order, loaded.library, device_id, loaded.idle, now)
 
     def drain(self, timeout_seconds: float) -> bool:
         """Take nothing new and finish what is here; False when that took longer than allowed."""
@@ -188,6 +194,8 @@ class CardActor:
             self._quiet.notify_all()
         for thread in self._threads:
             thread.join()
+        if self._loaded is not None:
+            self._loaded.gauge.close()
 
     @property
     def _slot(self) -> str:
@@ -199,47 +207,9 @@ class CardActor:
             raise NotServingError(slot, f"{self._state.value} and cannot become {to.value}")
         self._state = to
 
-    def _build(self, order: CardOrder) -> dict[str, list[ModelObject]]:
-        """Everything between an order and warm Model objects, in the order the library needs."""
-        used = card_memory(planned(order), order.overhead_bytes)
-        require_fit(order.slot, used, order.capacity_bytes, order.reserve_bytes)
-        device_id = self._identity.device_id
-        if order.kind == "ascend":
-            device.require(device_id)
-        library = load_library(
-            order.kind,
-            device_id=device_id,
-            capacity_bytes=order.capacity_bytes,
-            overhead_bytes=order.overhead_bytes,
-            release=order.release,
-            rule=order.rule,
-        )
-        self._library = library
-        self._identity = replace(self._identity, library=library_name(library))
-        lite = LiteCard(library, order.kind, order.slot, device_id)
-        lite.declare(order.models, order.share_workspace)
-        objects = {m.name: [lite.build(m) for _ in range(m.threads)] for m in order.models}
-        if self._on_built is not None:
-            self._on_built()
-        for model in order.models:
-            self._warm_up(order, model, objects[model.name])
-        return objects
-
-    def _warm_up(self, order: CardOrder, model: ModelOrder, objects: list[ModelObject]) -> None:
-        """Run every gear once and the largest on every Model object, before anybody waits."""
-        try:
-            check_rule(objects[0].signature, model.batching)
-            served = ServedModel(model, objects[0].signature, order.slot)
-            for index, target in enumerate(objects):
-                served.warm_up(target, every_gear=index == 0)
-        except ValueError as error:
-            raise LoadError(order.slot, model.name, model.path, str(error)) from error
-        except PredictError as error:
-            problem = f"its first run failed: {error.problem}"
-            raise LoadError(order.slot, model.name, model.path, problem) from error
-        self._models[model.name] = served
-
-    def _start_threads(self, order: CardOrder, objects: Mapping[str, list[ModelObject]]) -> None:
+    def _start_threads(
+        self, order: CardOrder, objects: Mapping[str, Sequence[ModelObject]]
+    ) -> None:
         self._queue = CardQueue({m.name: m.batching.max_wait for m in order.models})
         self._wake = {m.name: threading.Condition(self._lock) for m in order.models}
         self._ready_at = time.monotonic()
@@ -325,9 +295,9 @@ class CardActor:
         return self._models[ticket.request.model].reply(ticket)
 
     def _busy_seconds(self) -> float:
-        if self._order is None or self._library is None:
+        if self._order is None or self._loaded is None:
             return 0.0
-        ledger = card_ledger(self._order.kind, self._library, self._identity.device_id)
+        ledger = card_ledger(self._order.kind, self._loaded.library, self._identity.device_id)
         return 0.0 if ledger is None else float(ledger.busy_seconds)
 
     def _busy_share(self) -> float | None:

@@ -17,6 +17,9 @@ VISIBLE = "ASCEND_RT_VISIBLE_DEVICES"
 #: Ray: when set, Ray leaves VISIBLE as it is, instead of narrowing it to the actor's card.
 NOSET = "RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES"
 
+#: Where the driver puts a device file for each card.
+DEVICES = Path("/dev")
+
 
 class DeviceError(CardError):
     """The process cannot tell its card, or was given something that is not one whole card."""
@@ -29,17 +32,26 @@ class DeviceError(CardError):
         return self.problem
 
 
-def identify(env: Mapping[str, str], ray_npu_ids: Sequence[str]) -> int:
+def identify(
+    env: Mapping[str, str], ray_npu_ids: Sequence[str], assigned: float | None = None
+) -> int:
     """The logical ``device_id`` of the one card that Ray assigned to this process.
 
     ``ray_npu_ids`` are physical ids (``ray.get_runtime_context().get_accelerator_ids()``). With a
     visible list the logical id is the index in it (Ray wrote a list of exactly this card: 0; NOSET:
     the whole list). Without one the process sees every card, and logical and physical ids agree.
+    ``assigned`` is the amount of the resource that Ray gave (None: not known).
 
     Raises:
-        DeviceError: no card, several cards, a card outside the list, or a list that CANN misreads.
+        DeviceError: no card, several cards, a part of a card, a card outside the list, or a list
+            that CANN misreads.
     """
     npu_id = _only(ray_npu_ids)
+    if assigned is not None and assigned != 1:
+        raise DeviceError(
+            f"Ray assigned {assigned:g} of card {npu_id} to this process: a process owns a card "
+            "whole, since Ray shares cards by count and not by bytes. Ask for exactly 1"
+        )
     listed = visible(env)
     if listed is None:
         return npu_id
@@ -91,17 +103,19 @@ def count(env: Mapping[str, str], device_files: Iterable[str]) -> int:
     return len(present) if listed is None else len(present & set(listed))
 
 
-def require(device_id: int) -> None:
+def require(device_id: int, folder: Path = DEVICES) -> None:
     """Refuse a ``device_id`` that this process does not see: the library would use card 0.
+
+    ``folder``: where the cards' device files are.
 
     Raises:
         DeviceError: no such card here.
     """
-    seen = count(os.environ, (file.name for file in Path("/dev").iterdir()))
+    seen = count(os.environ, (file.name for file in folder.iterdir()))
     if device_id >= seen:
         raise DeviceError(
             f"device_id {device_id} is out of range: this process sees {seen} Ascend cards "
-            f"(/dev/davinci*, {VISIBLE}={os.environ.get(VISIBLE, 'not set')})"
+            f"({folder}/davinci*, {VISIBLE}={os.environ.get(VISIBLE, 'not set')})"
         )
 
 

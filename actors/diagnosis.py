@@ -1,21 +1,39 @@
-"""What is wrong with a model or its file, in words that the library does not have.
+"""What is wrong with a model, its file or the environment, in words that the library does not have.
 
 Its texts tell no card, a bad file and too little memory apart ("Common error code"), so what can be
-seen before the call is checked before it, and what remains is listed as likely causes.
+seen before the call is checked before it, and what remains is listed as likely causes, with the
+last lines that the library and CANN logged.
 """
 
+import os
+import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from actors.environment import inspect
 from actors.messages import CardKind, ModelOrder
+
+INSTALL = (
+    "Install the vendor's MindSpore Lite wheel for this Python, as the README says, or use kind: "
+    "emulated"
+)
+ENVIRONMENT_CURE = (
+    "Correct the CANN environment (orchestrator doctor inspects it), then start Ray on this node "
+    "again"
+)
+#: Lines of a log that an error shows, and the bytes of it that are looked through.
+_LINES = 5
+_TAIL_BYTES = 32 << 10
+_WORTH = re.compile(r"\b(ERROR|CRITICAL|WARNING)\b|^E\d{5}|EZ\d{4}|EE\d{4}")
 
 
 def order_problem(order: ModelOrder, orders: Sequence[ModelOrder]) -> str | None:
     """What keeps a model from being declared beside the others; None when nothing does."""
-    if order.provider == "ge":
-        return "not supported yet: provider ge"
     if order.threads < 1:
         return f"threads is {order.threads}: at least 1 is needed"
+    if order.dynamic and not order.gears:
+        return "its shapes are open and no max_shape is declared: its memory cannot be planned"
     same = [other.name for other in orders if other.path == order.path and other is not order]
     if same:
         return (
@@ -25,22 +43,38 @@ def order_problem(order: ModelOrder, orders: Sequence[ModelOrder]) -> str | None
     return None
 
 
+def mixture_problem(
+    order: ModelOrder, orders: Sequence[ModelOrder], kind: CardKind, allowed: bool
+) -> str | None:
+    """A GE model beside ACL models on a card that was not said to mix them."""
+    others = [other.name for other in orders if other.provider != order.provider]
+    if allowed or kind == "cpu" or order.provider != "ge" or not others:
+        return None
+    return (
+        f"it is of provider ge and {', '.join(others)} of provider acl, and a card runs one of "
+        "them: put them on different cards, or set cards.mix_ge_and_acl: true once orchestrator "
+        "verify-card has passed that mixture on this card type and CANN"
+    )
+
+
+def served_file(path: str, kind: CardKind) -> Path:
+    """The file that is read for a model's path: on an emulated card the .onnx beside it."""
+    return Path(path).with_suffix(".onnx") if kind == "emulated" else Path(path)
+
+
 def file_problem(path: str, kind: CardKind) -> str | None:
     """What is wrong with a model file; None when nothing can be seen from outside."""
-    file = Path(path)
-    if kind == "emulated":
-        if file.suffix != ".mindir":
-            return "the path of a model must end in .mindir; the .onnx beside it is served here"
-        file = file.with_suffix(".onnx")
-        if not file.exists():
-            return f"an emulated card serves {file.name} beside it, which does not exist"
+    file = served_file(path, kind)
+    if kind == "emulated" and Path(path).suffix != ".mindir":
+        return "the path of a model must end in .mindir; the .onnx beside it is served here"
     if not file.exists():
-        return "the file does not exist on this node"
+        beside = f"an emulated card serves {file.name} beside it, which does not exist"
+        return beside if kind == "emulated" else "the file does not exist on this node"
     if file.is_dir():
         return "it is a folder, not a model file"
-    if not file.stat().st_size:
-        return "the file is empty"
-    return None
+    if not os.access(file, os.R_OK):
+        return "this process may not read the file"
+    return None if file.stat().st_size else "the file is empty"
 
 
 def load_causes(kind: CardKind, members: Sequence[ModelOrder]) -> tuple[str, ...]:
@@ -52,21 +86,71 @@ def load_causes(kind: CardKind, members: Sequence[ModelOrder]) -> tuple[str, ...
             f"{', '.join(weightless)} has no weights and the library refuses to share those of a "
             "model without any: set sharing {workspace: false, weights: false}"
         )
+    if kind == "ascend":
+        uses_ge = any(member.provider == "ge" for member in members)
+        causes += [str(f) for f in inspect(os.environ, kind=kind, ge=uses_ge) if not f.ok]
     causes.append("the file is damaged or not a model")
     if kind == "ascend":
         causes += [
             "the model was not converted for this card type",
-            "the CANN environment (set_env.sh) is not set in this process",
             "the card has less free memory than planned, or another process holds it",
         ]
     return tuple(causes)
 
 
-def explain(error: Exception, log: str, causes: Sequence[str] = ()) -> str:
-    """The library's words, its last native log line, and what is likely behind them."""
-    parts = [str(error)]
+def import_cure(told: str) -> str:
+    """How to cure what an import said; empty where nothing better is known than installing."""
+    static = re.search(r"(\S+\.so[.\d]*): cannot allocate memory in static TLS block", told)
+    if static:
+        return (
+            "Preload the library that it names, since too many were loaded before it: export "
+            f"LD_PRELOAD={static[1]} before starting Ray on this node"
+        )
+    if re.search(r"lib(graph|ascendcl|hccl|ascend_hal)\S*\.so", told):
+        return ENVIRONMENT_CURE
+    return ""
+
+
+def explain(
+    error: Exception, log: str, causes: Sequence[str] = (), situation: Sequence[str] = ()
+) -> str:
+    """The library's words, where it was, its last log lines, and what is likely behind them."""
+    parts = [str(error), *situation]
     if log and log not in parts[0]:
         parts.append(f"native log: {log}")
     if causes:
         parts.append("likely causes: " + "; ".join(causes))
     return " | ".join(parts)
+
+
+def native_log_position() -> int:
+    """Where the file that native code logs to (standard error) ends now; 0 if it is no file."""
+    status = os.fstat(2)
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def native_log_since(position: int = 0) -> str:
+    """The last lines worth reading that were logged from a position on, and CANN's own.
+
+    The library logs to standard error, which is a file in every card process; CANN to files named
+    after the process.
+    """
+    lines = []
+    status = os.fstat(2)
+    if stat.S_ISREG(status.st_mode):
+        lines += _last_lines(Path("/proc/self/fd/2"), position)
+    folder = Path(os.environ.get("ASCEND_PROCESS_LOG_PATH") or Path.home() / "ascend/log")
+    for file in sorted(folder.glob(f"*/plog/plog-{os.getpid()}_*.log"))[-1:]:
+        lines += _last_lines(file, 0)
+    return " / ".join(lines)
+
+
+def _last_lines(file: Path, position: int) -> list[str]:
+    try:
+        with file.open("rb") as log:
+            log.seek(max(position, file.stat().st_size - _TAIL_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    stripped = [line.strip() for line in lines if line.strip()]
+    return ([line for line in stripped if _WORTH.search(line)] or stripped)[-_LINES:]

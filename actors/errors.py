@@ -37,18 +37,22 @@ class CardError(OrchestratorError):
 class DoesNotFitError(CardError):
     """The planned bytes of a card's models exceed what the card has."""
 
-    def __init__(self, card: str, needed_bytes: int, available_bytes: int, parts: str) -> None:
-        super().__init__(card, needed_bytes, available_bytes, parts)
+    def __init__(
+        self, card: str, needed_bytes: int, available_bytes: int, parts: str, why: str = ""
+    ) -> None:
+        super().__init__(card, needed_bytes, available_bytes, parts, why)
         self.card = card
         self.needed_bytes = needed_bytes
         self.available_bytes = available_bytes
         self.parts = parts
+        self.why = why
 
     def __str__(self) -> str:
         short = self.needed_bytes - self.available_bytes
         return (
             f"card {self.card}: its models need {self.needed_bytes:,} bytes ({self.parts}) "
             f"and it has {self.available_bytes:,}: {short:,} bytes too few"
+            + (f"; {self.why}" if self.why else "")
         )
 
 

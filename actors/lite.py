@@ -1,31 +1,50 @@
-"""The one place that calls the mindspore_lite API: groups, builds, predicts.
+"""The one place that imports mindspore_lite, groups models and builds them.
 
 One code path for the genuine library and for the emulated one, which has the same names and rules.
-The library reports most mistakes late or never, so everything is checked here before the call: the
-order of declaring, sizing and building, the path string, dtype, shape, memory layout. Every call on
-a Model object is made under that object's own lock, ``get_inputs`` included: a second thread would
-otherwise wait inside the library with the interpreter lock held.
+What a release can do is found by its attributes; what is too old is refused with the release that
+is needed. The order of declaring, sizing and building is the library's, and most mistakes in it are
+silent there, so it is kept and checked here.
 """
 
 import importlib
+import os
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
-
-from actors import diagnosis
-from actors.errors import CardError, LoadError, PredictError
+from actors import diagnosis, environment, ge
+from actors.build_config import build_options, own_config
+from actors.errors import CardError, LoadError
 from actors.memory import ASCEND, AllocationRule
 from actors.messages import CardKind, ModelOrder
-from actors.shapes import OPEN, Array, Arrays, Gear, Signature, TensorSpec
+from actors.model_object import LIBRARY_ERRORS, ModelObject
 
-T = TypeVar("T")
+__all__ = [
+    "LIBRARY_ERRORS",
+    "LibraryError",
+    "LiteCard",
+    "ModelObject",
+    "group_flag",
+    "library_name",
+    "load_library",
+    "native_log",
+]
 
-#: What the library raises for everything that goes wrong; the types tell nothing apart.
-LIBRARY_ERRORS = (RuntimeError, TypeError, ValueError)
+#: What sharing needs: each came with a release of its own.
+_FLAGS = ("SHARE_WEIGHT", "SHARE_WORKSPACE", "SHARE_WEIGHT_WORKSPACE")
+#: Native libraries that must be imported by the process that uses them, not before a fork.
+_NOT_BEFORE_FORK = ("mindspore_lite", "acl")
+_imported_before_fork: set[str] = set()
+
+
+def _note_fork() -> None:
+    _imported_before_fork.update(name for name in _NOT_BEFORE_FORK if name in sys.modules)
+
+
+os.register_at_fork(after_in_child=_note_fork)
 
 
 class LibraryError(CardError):
@@ -49,20 +68,19 @@ def load_library(
     overhead_bytes: int = 0,
     release: str | None = None,
     rule: AllocationRule = ASCEND,
+    uses_ge: bool = False,
 ) -> ModuleType:
-    """Import the library of a card kind; for ``emulated`` also set up the card (all but ``kind``).
+    """Import the library of a card kind; for ``emulated`` also set up the card.
+
+    The environment is inspected first, because the library's own texts tell nothing of it.
+    ``uses_ge``: models of provider ge are to run.
 
     Raises:
-        LibraryError: it cannot be imported (says how to install it), or it has no such
-            release or card.
+        LibraryError: it cannot be imported (says how to install it), it is too old (says which
+            release is needed), or it has no such release or card.
     """
     if kind != "emulated":
-        return _import(
-            kind,
-            "mindspore_lite",
-            "Install the vendor's MindSpore Lite wheel of release 2.4.1 or later for this Python, "
-            "as the README says, or use kind: emulated",
-        )
+        return _genuine(kind, uses_ge)
     library = _import(
         kind, "actors.emulator", "Install it with: pip install 'ascend-orchestrator[emulator]'"
     )
@@ -80,42 +98,112 @@ def load_library(
 def library_name(library: ModuleType) -> str:
     """Name and release for reports: ``mindspore_lite 2.7.0``, ``emulated mindspore_lite 2.7``."""
     emulated = "emulated " if library.__name__ == "actors.emulator" else ""
-    return f"{emulated}mindspore_lite {getattr(library, '__version__', 'of unknown release')}"
+    return f"{emulated}mindspore_lite {_release(library)}"
+
+
+def _release(library: ModuleType) -> str:
+    return str(getattr(library, "__version__", "of unknown release"))
+
+
+def _genuine(kind: CardKind, uses_ge: bool) -> ModuleType:
+    name = "mindspore_lite"
+    if name in _imported_before_fork:
+        raise LibraryError(
+            kind,
+            f"this process was forked from one that had imported {name}",
+            "Start card processes by spawning them",
+        )
+    found = environment.inspect(os.environ, kind=kind, ge=uses_ge)
+    # Whether the card itself is there is device.require's question: a converter needs none.
+    stopping = [f for f in found if f.stops and not f.ok and f.subject != "cards"]
+    if stopping:
+        told = "; ".join(f"{f.subject}: found {f.found}, wanted {f.wanted}" for f in stopping)
+        cure = "; ".join(f.fix for f in stopping)
+        raise LibraryError(kind, told, cure[:1].upper() + cure[1:])
+    library = _import(kind, name, diagnosis.INSTALL)
+    least = environment.floor(kind)
+    lacking = _lacking(kind, library)
+    if environment.older(_release(library), least) or lacking:
+        without = f", which has no {lacking}" if lacking else ""
+        raise LibraryError(
+            kind,
+            f"mindspore_lite {_release(library)} is installed{without}",
+            f"Install the vendor's wheel of release {least} or later for this Python",
+        )
+    return library
+
+
+def _lacking(kind: CardKind, library: ModuleType) -> str:
+    """What a library that shares must have and this one has not."""
+    if kind == "cpu":
+        return ""
+    if not hasattr(library, "ModelGroup"):
+        return "ModelGroup"
+    flags = getattr(library, "ModelGroupFlag", None)
+    missing = [flag for flag in _FLAGS if not hasattr(flags, flag)]
+    return f"ModelGroupFlag.{missing[0]}" if missing else ""
 
 
 def _import(kind: CardKind, name: str, cure: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise LibraryError(kind, str(error), cure) from error
+        raise LibraryError(kind, str(error), diagnosis.import_cure(str(error)) or cure) from error
+    except Exception as error:  # its own check of the environment can fail in any way
+        told = f"importing {name} failed: {error!r}"
+        raise LibraryError(kind, told, diagnosis.ENVIRONMENT_CURE) from error
 
 
 class LiteCard:
     """One card as the library sees it: declare all models once, then build their Model objects."""
 
-    def __init__(self, library: ModuleType, kind: CardKind, slot: str, device_id: int) -> None:
+    def __init__(
+        self,
+        library: ModuleType,
+        kind: CardKind,
+        slot: str,
+        device_id: int,
+        situation: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        """Take the card. ``situation``: node, sizes planned and free, for what goes wrong."""
         self._library = library
         self._kind = kind
         self._slot = slot
         self._device_id = device_id
+        self._situation = situation
         self._groups: list[Any] = []
+        self._ge_objects: dict[str, list[Any]] = {}
+        self._ge_session = threading.Lock()
+        #: What the user should know of the models, though they load.
+        self.warnings: tuple[str, ...] = ()
 
-    def declare(self, orders: Sequence[ModelOrder], share_workspace: bool = True) -> None:
+    def declare(
+        self,
+        orders: Sequence[ModelOrder],
+        share_workspace: bool = True,
+        mix_ge_and_acl: bool = False,
+    ) -> None:
         """Group the models by what they share and size every group, before anything is built.
 
         Sizing is what registers a path, for all three flags; the first build with a shared
         workspace closes the device's list for good (ModelGroup on ACL, MindSpore Lite 2.7).
 
         Raises:
-            LoadError: a file that cannot be one of the group's, or a failed sizing. The failure
-                wipes every registration of the process, which is of no further use.
+            LoadError: a file that cannot be one of the group's, models that cannot be on one card,
+                or a failed sizing. The failure wipes every registration of the process, which is
+                of no further use.
         """
         for order in orders:
-            self._check_order(order, orders)
+            self._check_order(order, orders, mix_ge_and_acl)
             if self._kind == "emulated":  # a MindIR has its shapes inside, an ONNX file does not
-                self._library.declare(order.path, _sections(order), order.config_path)
+                config = own_config(order, self._kind)
+                self._library.declare(order.path, config, order.config_path)
         if self._kind == "cpu":
             return
+        lacking = _lacking(self._kind, self._library)
+        if lacking:
+            cure = f"Use release {environment.floor('ascend')} or later"
+            raise LibraryError(self._kind, f"{library_name(self._library)} has no {lacking}", cure)
         groups: dict[str, list[ModelOrder]] = {}
         for order in orders:
             flag = group_flag(order, share_workspace)
@@ -123,24 +211,25 @@ class LiteCard:
                 groups.setdefault(flag, []).append(order)
         for flag, members in groups.items():
             self._size_group(flag, members)
+        self._group_ge([order for order in orders if order.provider == "ge"])
 
-    def build(self, order: ModelOrder) -> "ModelObject":
+    def build(self, order: ModelOrder) -> ModelObject:
         """Build one Model object; call it ``order.threads`` times, never from two threads at once.
 
         Raises:
             LoadError: the build failed, or the model's inputs and the declared shapes differ.
         """
-        library, model = self._library, self._library.Model()
-        options: dict[str, Any] = {}
-        if order.config_path:
-            options["config_path"] = order.config_path
-        if order.config:
-            options["config_dict"] = _sections(order)
-        with self._load_errors([order]):
+        grouped = self._ge_objects.get(order.name)
+        model = grouped.pop(0) if grouped else self._library.Model()
+        serial = None if grouped is None else self._ge_session
+        with (
+            self._load_errors([order]),
+            build_options(order, self._kind, model.build_from_file) as options,
+        ):
             model.build_from_file(
-                order.path, library.ModelType.MINDIR, self._context(order), **options
+                order.path, self._library.ModelType.MINDIR, self._context(order), **options
             )
-            return ModelObject(model, order, self._slot, lambda: native_log(library))
+            return ModelObject(model, order, self._slot, self._explain, serial)
 
     def _size_group(self, flag: str, members: Sequence[ModelOrder]) -> None:
         library = self._library
@@ -148,6 +237,25 @@ class LiteCard:
             group = library.ModelGroup(getattr(library.ModelGroupFlag, flag))
             group.add_model([order.path for order in members])
             group.cal_max_size_of_workspace(library.ModelType.MINDIR, self._context(None))
+        self._groups.append(group)
+
+    def _group_ge(self, orders: Sequence[ModelOrder]) -> None:
+        """Put the GE models that share into one group, as Model objects that are not built yet."""
+        self.warnings = tuple(told for order in orders for told in ge.warnings(order))
+        members = [order for order in orders if order.share_weights]
+        if not members:
+            return
+        with self._load_errors(members):
+            files = {o.name: diagnosis.served_file(o.path, self._kind) for o in members}
+            problem = ge.session_problem(members, files)
+            if problem:
+                order, told = problem
+                raise LoadError(self._slot, order.name, order.path, told)
+            group = self._library.ModelGroup(self._library.ModelGroupFlag.SHARE_WEIGHT)
+            for order in members:
+                made = [self._library.Model() for _ in range(order.threads)]
+                self._ge_objects[order.name] = made
+            group.add_model([model for made in self._ge_objects.values() for model in made])
         self._groups.append(group)
 
     def _context(self, order: ModelOrder | None) -> Any:  # noqa: ANN401 - the library's own type
@@ -159,105 +267,48 @@ class LiteCard:
             return context
         context.target = ["ascend"]
         context.ascend.device_id = self._device_id
-        context.ascend.provider = ""
+        context.ascend.provider = "ge" if order is not None and order.provider == "ge" else ""
         if order is not None and order.precision:
             context.ascend.precision_mode = order.precision
         return context
 
-    def _check_order(self, order: ModelOrder, orders: Sequence[ModelOrder]) -> None:
-        problem = diagnosis.order_problem(order, orders) or diagnosis.file_problem(
-            order.path, self._kind
+    def _check_order(
+        self, order: ModelOrder, orders: Sequence[ModelOrder], mix_ge_and_acl: bool
+    ) -> None:
+        problem = (
+            diagnosis.order_problem(order, orders)
+            or diagnosis.mixture_problem(order, orders, self._kind, mix_ge_and_acl)
+            or diagnosis.file_problem(order.path, self._kind)
         )
         if problem:
             raise LoadError(self._slot, order.name, order.path, problem)
 
+    def _explain(self, error: Exception) -> str:
+        return diagnosis.explain(error, native_log(self._library))
+
     @contextmanager
-    def _load_errors(self, members: Sequence[ModelOrder]):  # type: ignore[no-untyped-def] # noqa: ANN202
+    def _load_errors(self, members: Sequence[ModelOrder]) -> Iterator[None]:
+        written = diagnosis.native_log_position()
         try:
             yield
-        except LIBRARY_ERRORS as error:
+        except (*LIBRARY_ERRORS, OSError) as error:
             names = ", ".join(order.name for order in members)
             paths = ", ".join(order.path for order in members)
+            log = native_log(self._library) or diagnosis.native_log_since(written)
             causes = diagnosis.load_causes(self._kind, members)
-            told = diagnosis.explain(error, native_log(self._library), causes)
+            told = diagnosis.explain(error, log, causes, self._situation())
             raise LoadError(self._slot, names, paths, told) from error
 
 
-class ModelObject:
-    """One built Model object and its lock. Several threads may call it; they run one at a time."""
-
-    def __init__(
-        self,
-        model: Any,  # noqa: ANN401
-        order: ModelOrder,
-        slot: str,
-        log: Callable[[], str],
-    ) -> None:
-        """Read the signature. Raises ValueError when the declared shapes do not suit the model."""
-        self._model = model
-        self._name = order.name
-        self._slot = slot
-        self._log = log
-        self._lock = threading.Lock()
-        with self._lock:
-            self.signature = _signature(order, model)
-        self._fixed = not any(OPEN in spec.shape for spec in self.signature.inputs)
-        self._gear: Gear | None = self.signature.gears[0] if self._fixed else None
-
-    def predict(self, gear: Gear, batch: Sequence[Array], collect: Callable[[Arrays], T]) -> T:
-        """Run one batch of exactly the gear's shapes and return ``collect(outputs)``.
-
-        ``batch``: C-contiguous native arrays in input order, not changed during the call.
-        ``collect`` runs under the lock on views of the library's own memory, which the next call
-        overwrites: it must copy what it keeps.
-
-        Raises:
-            PredictError: the library failed, or the batch is not what it says.
-        """
-        with self._lock:
-            try:
-                tensors = self._inputs(gear)
-                for tensor, array in zip(tensors, batch, strict=True):
-                    _require_usable(tensor, array)
-                    tensor.set_data_from_numpy(array)
-                outputs = self._model.predict(tensors)
-                return collect({t.name: t.get_data_to_numpy() for t in outputs})
-            except LIBRARY_ERRORS as error:
-                if not self._fixed:  # a failed call can leave wrong shapes; resize cures them
-                    self._gear = None
-                problem = diagnosis.explain(error, self._log())
-                raise PredictError(self._slot, self._name, problem) from error
-
-    def _inputs(self, gear: Gear) -> Sequence[Any]:
-        """Input tensors of the gear's shapes, resized only where the model has open dimensions.
-
-        A fixed model must not be resized (it fails on Ascend), and tensors fetched before a resize
-        keep their old shapes.
-        """
-        if self._gear != gear:
-            if self._fixed:
-                raise ValueError(f"shapes {gear.inputs} and the model is fixed to {self._gear}")
-            self._gear = None
-            self._model.resize(self._model.get_inputs(), [list(shape) for _, shape in gear.inputs])
-            self._gear = gear
-        tensors: Sequence[Any] = self._model.get_inputs()
-        return tensors
-
-
-def _sections(order: ModelOrder) -> dict[str, dict[str, str]]:
-    """The order's options as the library takes them: every value a string."""
-    return {
-        section: {key: str(value) for key, value in keys.items()}
-        for section, keys in order.config.items()
-    }
-
-
 def group_flag(order: ModelOrder, share_workspace: bool = True) -> str | None:
-    """The ModelGroupFlag for a model's sharing; None for a model that joins no group.
+    """The ModelGroupFlag for a model's sharing; None for a model that joins no group of paths.
 
     A purely dynamic model cannot share a workspace: the library would leave it unshared with a
-    warning and lock its execution all the same, so it stays out of workspace groups.
+    warning and lock its execution all the same, so it stays out of workspace groups. Models of
+    provider GE are grouped as objects, and sizing refuses them.
     """
+    if order.provider == "ge":
+        return None
     workspace = share_workspace and order.share_workspace and not order.dynamic
     if workspace and order.share_weights:
         return "SHARE_WEIGHT_WORKSPACE"
@@ -267,57 +318,6 @@ def group_flag(order: ModelOrder, share_workspace: bool = True) -> str | None:
 
 
 def native_log(library: ModuleType) -> str:
-    """The library's last native log line where it can be read (emulated only); else empty."""
+    """The library's last native log line where it can be asked (emulated only); else empty."""
     last: Callable[[], str] | None = getattr(library, "last_native_log", None)
     return last() if last else ""
-
-
-def _signature(order: ModelOrder, model: Any) -> Signature:  # noqa: ANN401
-    inputs = _specs(model.get_inputs())
-    outputs = _specs(model.get_outputs()) if hasattr(model, "get_outputs") else ()  # not in 2.0
-    if order.gears is None:
-        open_ones = [spec for spec in inputs if OPEN in spec.shape]
-        if open_ones:
-            told = ", ".join(f"{spec.name} {spec.shape}" for spec in open_ones)
-            raise ValueError(
-                f"input {told} has open dimensions: declare shapes as gears or dynamic max_shape"
-            )
-        return Signature(inputs, outputs, (Gear(tuple((s.name, s.shape) for s in inputs)),))
-    gears = tuple(_ordered(gear, inputs) for gear in order.gears)
-    return Signature(inputs, outputs, gears, order.dynamic)
-
-
-def _specs(tensors: Sequence[Any]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(t.name, t.dtype.name.lower(), tuple(int(dim) for dim in t.shape))
-        for t in tensors
-    )
-
-
-def _ordered(gear: Gear, inputs: Sequence[TensorSpec]) -> Gear:
-    """The gear in the model's input order; ValueError when it does not suit the inputs."""
-    shapes = dict(gear.inputs)
-    if set(shapes) != {spec.name for spec in inputs}:
-        names = ", ".join(spec.name for spec in inputs)
-        raise ValueError(f"the declared shapes name {', '.join(shapes)}; the inputs are {names}")
-    for spec in inputs:
-        shape = shapes[spec.name]
-        if len(shape) != len(spec.shape) or any(
-            dim not in (OPEN, size) for size, dim in zip(shape, spec.shape, strict=False)
-        ):
-            raise ValueError(
-                f"declared shape {shape} of input {spec.name}; the model has {spec.shape}"
-            )
-    return Gear(tuple((spec.name, shapes[spec.name]) for spec in inputs))
-
-
-def _require_usable(tensor: Any, array: Array) -> None:  # noqa: ANN401
-    """Refuse what ``set_data_from_numpy`` would ignore without a word, or wrongly accept."""
-    wanted = np.dtype(tensor.dtype.name.lower())
-    if array.dtype != wanted or not array.dtype.isnative:
-        raise TypeError(f"input {tensor.name} is {array.dtype.str}, not native {wanted.name}")
-    if tuple(tensor.shape) != array.shape or not array.flags.c_contiguous:
-        raise ValueError(
-            f"input {tensor.name} has shape {array.shape} (contiguous: "
-            f"{array.flags.c_contiguous}), the model's is {tuple(tensor.shape)}"
-        )

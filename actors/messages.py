@@ -36,13 +36,17 @@ class CardState(str, Enum):
 
 @dataclass(frozen=True)
 class CardIdentity:
-    """Which card a process was given: the physical ``npu_id``, the process's own ``device_id``."""
+    """Which card a process was given: the physical ``npu_id``, the process's own ``device_id``.
+
+    ``visible`` is the list of physical ids that the process sees, as CANN reads it; empty: all.
+    """
 
     node_id: str
     npu_id: str
     device_id: int
     pid: int
     library: str = ""
+    visible: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,10 @@ class ModelOrder:
 
 @dataclass(frozen=True)
 class CardOrder:
-    """A slot's whole model set: a card gets it once in the life of its process."""
+    """A slot's whole model set: a card gets it once in the life of its process.
+
+    ``memory_wait_seconds`` is how long memory that a process which ended still holds is waited for.
+    """
 
     slot: str
     kind: CardKind
@@ -83,6 +90,8 @@ class CardOrder:
     share_workspace: bool = True
     rule: AllocationRule = ASCEND
     release: str | None = None
+    mix_ge_and_acl: bool = False
+    memory_wait_seconds: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -118,10 +127,13 @@ class ModelMemory:
 
 @dataclass(frozen=True)
 class MemoryReport:
-    """Planned against measured. ``measured`` is None where the card cannot be measured.
+    """Planned against measured. ``measured`` by part is None where only a sum is known, or nothing.
 
-    ``resident_bytes`` is the process's resident memory as the operating system counts it (for kinds
-    whose card memory is host memory), ``engine_bytes`` what the emulator's engine itself costs.
+    ``measured_bytes`` is what the card's process takes by what ``source`` says of the card's free
+    memory (pyACL, npu-smi, emulated), None where nobody can tell. ``others_bytes`` is what others
+    held of the card's capacity before the first model. ``resident_bytes`` is the process's resident
+    memory as the operating system counts it (for kinds whose card memory is host memory),
+    ``engine_bytes`` what the emulator's engine itself costs.
     """
 
     slot: str
@@ -133,6 +145,14 @@ class MemoryReport:
     resident_bytes: int
     engine_bytes: int
     models: tuple[ModelMemory, ...]
+    measured_bytes: int | None = None
+    others_bytes: int = 0
+    source: str = "not measured"
+
+    @property
+    def residual_bytes(self) -> int | None:
+        """What the card takes beyond its plan, below 0 for less; None where it is not measured."""
+        return None if self.measured_bytes is None else self.measured_bytes - self.planned.total
 
 
 @dataclass(frozen=True)
@@ -143,6 +163,7 @@ class LoadReport:
     signatures: Mapping[str, Signature]
     memory: MemoryReport
     seconds: float
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 
 from actors.batch import cut, join
 from actors.errors import OrchestratorError, PredictError
-from actors.lite import ModelObject
 from actors.messages import ModelOrder, ModelStats, Reply, Request
+from actors.model_object import ModelObject
 from actors.queue import Entry
 from actors.shapes import (
     Array,

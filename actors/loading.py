@@ -1,0 +1,134 @@
+"""From an order to warm Model objects: everything that a card does before it answers.
+
+In the order that the library needs: the planned bytes must fit, the card must be there, the library
+is imported before other native ones, free memory is read and waited for, then all models are
+declared and sized, built, and run once.
+"""
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from actors import device
+from actors.accounts import others_bytes, planned
+from actors.errors import DoesNotFitError, LoadError, PredictError
+from actors.gauge import Gauge, Reading, open_gauge
+from actors.lite import LiteCard, load_library
+from actors.memory import CardMemory, card_memory, require_fit
+from actors.messages import CardIdentity, CardOrder, ModelOrder
+from actors.model_object import ModelObject
+from actors.served import ServedModel
+from actors.shapes import check_rule
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A card's models, warm. ``idle``: its memory before the first of them; None: not measured."""
+
+    library: ModuleType
+    gauge: Gauge
+    idle: Reading | None
+    objects: Mapping[str, Sequence[ModelObject]]
+    served: Mapping[str, ServedModel]
+    warnings: tuple[str, ...]
+
+
+def load_models(
+    order: CardOrder,
+    identity: CardIdentity,
+    devices: Path,
+    on_built: Callable[[], None] | None = None,
+) -> Loaded:
+    """Load a card's whole model set. ``devices``: the folder of the cards' device files.
+
+    Raises:
+        DoesNotFitError: the planned bytes exceed the card, or what others leave of it.
+        LoadError: a model could not be loaded. The process is of no further use.
+        CardError: the library or the card is not there.
+    """
+    used = card_memory(planned(order), order.overhead_bytes)
+    require_fit(order.slot, used, order.capacity_bytes, order.reserve_bytes)
+    if order.kind == "ascend":
+        device.require(identity.device_id, devices)
+    library = load_library(
+        order.kind,
+        device_id=identity.device_id,
+        capacity_bytes=order.capacity_bytes,
+        overhead_bytes=order.overhead_bytes,
+        release=order.release,
+        rule=order.rule,
+        uses_ge=any(model.provider == "ge" for model in order.models),
+    )
+    gauge = open_gauge(order.kind, library, identity.device_id, identity.npu_id)
+    try:
+        idle = _require_free(order, used, gauge)
+        card = LiteCard(
+            library,
+            order.kind,
+            order.slot,
+            identity.device_id,
+            lambda: situation(order, identity, used, gauge),
+        )
+        card.declare(order.models, order.share_workspace, order.mix_ge_and_acl)
+        objects = {m.name: [card.build(m) for _ in range(m.threads)] for m in order.models}
+        if on_built is not None:
+            on_built()
+        served = {m.name: _warm_up(order, m, objects[m.name]) for m in order.models}
+    except BaseException:
+        gauge.close()
+        raise
+    return Loaded(library, gauge, idle, objects, served, card.warnings)
+
+
+def situation(
+    order: CardOrder, identity: CardIdentity, used: CardMemory, gauge: Gauge
+) -> tuple[str, ...]:
+    """Where something failed, and the bytes planned and free there, for its error."""
+    free = gauge.latest
+    return (
+        f"node {socket.gethostname()}, npu {identity.npu_id or 'unknown'}, "
+        f"device_id {identity.device_id}",
+        f"planned {used.total:,} bytes ({used.parts()}) of {order.capacity_bytes:,}",
+        "free bytes were not measured" if free is None else f"last seen: {free}",
+    )
+
+
+def _require_free(order: CardOrder, used: CardMemory, gauge: Gauge) -> Reading | None:
+    """The card's memory before its models: what others hold, they have; what ended gives back.
+
+    The memory of a process that was killed comes back late, so it is waited for before what is
+    missing is taken for somebody else's. The process's own context is there already.
+    """
+    own = order.overhead_bytes
+    needed = used.total - own + order.reserve_bytes
+    idle = gauge.wait_for(needed, order.memory_wait_seconds)
+    if idle is not None and idle.free < needed:
+        available = idle.free + own - order.reserve_bytes
+        raise DoesNotFitError(
+            order.slot,
+            used.total,
+            available,
+            used.parts(),
+            f"others hold {others_bytes(order, idle):,} of the {order.capacity_bytes:,} bytes "
+            "that it has when idle "
+            f"({idle.source}), still after {order.memory_wait_seconds:g} s: end them, or plan "
+            "with a smaller cards.capacity",
+        )
+    return idle
+
+
+def _warm_up(order: CardOrder, model: ModelOrder, objects: Sequence[ModelObject]) -> ServedModel:
+    """Run every gear once and the largest on every Model object, before anybody waits."""
+    try:
+        check_rule(objects[0].signature, model.batching)
+        served = ServedModel(model, objects[0].signature, order.slot)
+        for index, target in enumerate(objects):
+            served.warm_up(target, every_gear=index == 0)
+    except ValueError as error:
+        raise LoadError(order.slot, model.name, model.path, str(error)) from error
+    except PredictError as error:
+        problem = f"its first run failed: {error.problem}"
+        raise LoadError(order.slot, model.name, model.path, problem) from error
+    return served
