@@ -1,4 +1,7 @@
-"""``Context``: where and how a model is to run. Attributes, checks and texts as in the library."""
+"""``Context``: where and how a model is to run. Attributes, checks and texts as in the library.
+
+The classes are those of release 2.0; what later ones add is in ``releases``.
+"""
 
 from typing import ClassVar
 
@@ -118,7 +121,7 @@ class _GPU(_Device):
         return 1
 
 
-class _Ascend(_Device):
+class Ascend(_Device):
     """``context.ascend``."""
 
     _kind = "ascend"
@@ -131,10 +134,8 @@ class _Ascend(_Device):
     )
 
     def __init__(self) -> None:
-        super().__init__("enforce_fp16")
+        super().__init__("")
         self._device_id = 0
-        self._rank_id = 0
-        self._provider = ""
 
     @property
     def device_id(self) -> int:
@@ -145,25 +146,6 @@ class _Ascend(_Device):
     def device_id(self, value: int) -> None:
         self._device_id = self._natural("device_id", value)
 
-    @property
-    def rank_id(self) -> int:
-        """Rank in a communication group."""
-        return self._rank_id
-
-    @rank_id.setter
-    def rank_id(self, value: int) -> None:
-        self._rank_id = self._natural("rank_id", value)
-
-    @property
-    def provider(self) -> str:
-        """``""`` for ACL, ``"ge"`` for GE."""
-        return self._provider
-
-    @provider.setter
-    def provider(self, value: str) -> None:
-        check_isinstance("ascend_provider", value, str)
-        self._provider = value
-
 
 class Context:
     """Where models run: ``target`` and the settings of each kind of device.
@@ -171,11 +153,12 @@ class Context:
     Device settings are shared, not copied: they may be set before or after ``target``.
     """
 
+    _ascend: ClassVar[type[Ascend]] = Ascend
+
     def __init__(self) -> None:
         self.cpu = _CPU()
         self.gpu = _GPU()
-        self.ascend = _Ascend()
-        self._group_info_file = ""
+        self.ascend = self._ascend()
         self._target = ["cpu"]
 
     def __str__(self) -> str:
@@ -204,16 +187,12 @@ class Context:
         self._target = target
 
     @property
-    def group_info_file(self) -> str:
-        """Communication groups of distributed inference; kept, and not used."""
-        return self._group_info_file
-
-    @group_info_file.setter
-    def group_info_file(self, value: str) -> None:
-        check_isinstance("group_info_file", value, str)
-        self._group_info_file = value
-
-    @property
     def _first_target(self) -> str:
         """The kind of device that models are built for."""
         return self._target[0].lower()
+
+    @property
+    def _provider(self) -> str:
+        """``""`` for ACL, ``"ge"`` for GE."""
+        provider: str = getattr(self.ascend, "provider", "")
+        return provider

@@ -70,7 +70,7 @@ def plan_build(
     found = calibrate(onnx, wanted)
     if device is LIBRARY.host:
         sharing = Sharing()
-    elif context.ascend.provider == "ge":
+    elif context._provider == "ge":
         sharing = _ge_sharing(onnx, compiled, group_id)
     else:
         sharing = _acl_sharing(path, device, found)
@@ -142,7 +142,9 @@ def _device(context: Context) -> Device:
         if context._first_target == "gpu":
             raise ValueError("Init session failed: no gpu here")
         return LIBRARY.host
-    if context.ascend.provider == "ge":
+    if not LIBRARY.has_cards:
+        raise ValueError(f"Init session failed: release {LIBRARY.release} has target cpu alone")
+    if context._provider == "ge":
         return LIBRARY.ge_device(context.ascend.device_id)
     return LIBRARY.device(context.ascend.device_id)
 

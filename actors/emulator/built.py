@@ -13,8 +13,8 @@ from actors.emulator import place
 from actors.emulator.arena import Array
 from actors.emulator.build import Order
 from actors.emulator.calibrate import GearCalibration, covers, fitted, measure_gears, nbytes
-from actors.onnxfile import read_onnx
 from actors.emulator.registry import LIBRARY
+from actors.onnxfile import read_onnx
 from actors.shapes import OPEN, Gear, Shape
 
 

@@ -84,7 +84,7 @@ class ModelGroup:
             self._paths.clear()
 
     def _size(self, model_type: ModelType, context: Context) -> None:
-        if context.ascend.provider == "ge":
+        if context._provider == "ge":
             raise ValueError("Not Support GE model to ModelGroup::CalMaxSizeOfWorkspace!")
         for path in self._paths:
             size_member(path, model_type, context)

@@ -1,9 +1,9 @@
 """``Model``: build a file for a card, and run it."""
 
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,19 +13,35 @@ from actors.emulator.arena import Array
 from actors.emulator.build import plan_build
 from actors.emulator.built import BuiltModel
 from actors.emulator.config import merge, read_file
-from actors.emulator.tensor import Tensor, TensorMeta, model_tensor
-from actors.emulator.types import DATA_TYPES, NUMPY_TYPES, Format, ModelType, check_isinstance
+from actors.emulator.tensor import Tensor, model_tensor
+from actors.emulator.types import (
+    LISTS,
+    NUMPY_TYPES,
+    Containers,
+    Format,
+    ModelType,
+    check_elements,
+    check_isinstance,
+    check_list,
+    data_type,
+)
 
 _COMMON = "Common error code."
 _INVALID = "Invalid input param by user."
 
 
 class Model:
-    """A model file on a card. One lock per Model covers every call, as in the library."""
+    """A model file on a card. One lock per Model covers every call, as in the library.
+
+    This is the class of release 2.0; what later ones add is in ``releases``.
+    """
+
+    _tensor: ClassVar[type[Tensor]] = Tensor
+    _resized: ClassVar[Containers] = LISTS
 
     def __init__(self) -> None:
         self.model_path_ = ""
-        self.provider = ""
+        self._provider = ""
         self._group_id: int | None = None
         self._lock = threading.RLock()
         self._built: BuiltModel | None = None
@@ -34,16 +50,12 @@ class Model:
     def __str__(self) -> str:
         return f"model_path: {self.model_path_}."
 
-    def build_from_file(  # noqa: PLR0913, PLR0917 - the library's signature
+    def build_from_file(
         self,
         model_path: str,
         model_type: ModelType,
         context: Context | None = None,
         config_path: str = "",
-        config_dict: Mapping[str, Mapping[str, str]] | None = None,
-        dec_key: bytes | None = None,
-        dec_mode: str = "AES-GCM",
-        dec_num_parallel: int = 0,
     ) -> None:
         """Load and build the ``.onnx`` beside ``model_path`` for the context's card.
 
@@ -52,22 +64,74 @@ class Model:
             model_type: ``ModelType.MINDIR``.
             context: where to run; None means target cpu, which is no card.
             config_path: a Lite configuration file.
-            config_dict: options by section; they win over ``config_path``.
-            dec_key: encrypted models cannot be served.
-            dec_mode: unused.
-            dec_num_parallel: unused.
 
         Raises:
             TypeError: arguments of other types.
             RuntimeError: a file is missing, or the build failed; the log says why.
         """
-        del dec_mode, dec_num_parallel
+        self._build(model_path, model_type, context, config_path)
+
+    def get_inputs(self) -> list[Tensor]:
+        """New Tensors for the inputs, without data; none before a build."""
+        with self._lock:
+            if self._built is None:
+                return []
+            specs = self._built.order.calibration.inputs
+            return [
+                model_tensor(self._tensor, spec.name, data_type(spec.dtype), shape, Format.NCHW)
+                for spec, shape in zip(specs, self._built.input_shapes, strict=True)
+            ]
+
+    def predict(self, inputs: list[Tensor]) -> list[Tensor]:
+        """Run the model. Inputs go by position; their memory is read, not copied.
+
+        The answer shows memory that the next ``predict`` of this Model overwrites.
+
+        Raises:
+            TypeError: ``inputs`` is no list of Tensors.
+            RuntimeError: the run failed; the log says why. After inputs of a wrong shape every call
+                fails until ``resize``.
+        """
+        check_list("inputs", inputs, Tensor)
+        return self._predict(inputs)
+
+    def resize(self, inputs: Sequence[Tensor], dims: Sequence[Sequence[int]]) -> None:
+        """Take other input shapes; fetch the inputs again afterwards.
+
+        Raises:
+            TypeError: arguments of other types; numpy integers are refused.
+            ValueError: not one shape for each input given.
+            RuntimeError: not a gear, or a shape that the model cannot take; the log says why.
+        """
+        _check_resize(self._resized, inputs, dims)
+        nativelog.forget()
+        with self._lock:
+            try:
+                problem = self._resize([tuple(shape) for shape in dims])
+            except Exception as error:
+                nativelog.write(f"Resize failed: {error}")
+                problem = _COMMON
+            if problem:
+                raise RuntimeError(f"resize failed! Error is {problem}")
+            for tensor, shape in zip(inputs, dims, strict=True):
+                if not tensor._has_data:
+                    tensor.shape = list(shape)
+
+    def _build(
+        self,
+        model_path: str,
+        model_type: ModelType,
+        context: Context | None,
+        config_path: str,
+        config_dict: Mapping[str, Mapping[str, str]] | None = None,
+        dec_key: bytes | None = None,
+    ) -> None:
         check_isinstance("model_path", model_path, str)
         check_isinstance("model_type", model_type, ModelType)
         context = Context() if context is None else context
         check_isinstance("context", context, Context)
         check_isinstance("config_path", config_path, str)
-        self.provider = context.ascend.provider
+        self._provider = context._provider
         if not _exists(model_path):
             raise RuntimeError("build_from_file failed, model_path does not exist!")
         self.model_path_ = model_path
@@ -82,102 +146,27 @@ class Model:
                 nativelog.write(f"Build model failed: {error}")
                 raise RuntimeError(f"build_from_file failed! Error is {_COMMON}") from None
 
-    def get_inputs(self) -> list[Tensor]:
-        """New Tensors for the inputs, without data; none before a build."""
-        with self._lock:
-            if self._built is None:
-                return []
-            specs = self._built.order.calibration.inputs
-            return [
-                model_tensor(spec.name, DATA_TYPES[np.dtype(spec.dtype).type], shape, Format.NCHW)
-                for spec, shape in zip(specs, self._built.input_shapes, strict=True)
-            ]
-
-    def get_outputs(self) -> tuple[TensorMeta, ...]:
-        """What the outputs look like at the current shapes."""
-        with self._lock:
-            if self._built is None:
-                return ()
-            specs = self._built.order.calibration.outputs
-            return tuple(
-                _meta(spec.name, spec.dtype, shape)
-                for spec, shape in zip(specs, self._built.output_shapes, strict=True)
-            )
-
-    def predict(
-        self, inputs: Sequence[Tensor | Array], outputs: list[Tensor] | None = None
-    ) -> list[Tensor]:
-        """Run the model. Inputs go by position; their memory is read, not copied.
-
-        The answer shows memory that the next ``predict`` of this Model overwrites, unless
-        ``outputs`` gave other memory.
-
-        Raises:
-            TypeError: ``inputs`` is no list or tuple of Tensors or arrays, ``outputs`` no list of
-                Tensors.
-            RuntimeError: a wrong number of inputs, or the run failed; the log says why. After
-                inputs of a wrong shape every call fails until ``resize``.
-        """
-        if not isinstance(inputs, list | tuple):
-            raise TypeError(f"inputs must be list or tuple, but got {type(inputs)}.")
-        own = self.get_inputs()
-        if len(own) != len(inputs):
-            raise RuntimeError(f"model input len:{len(own)} not equal input len:{len(inputs)}!")
-        tensors = [_as_tensor(given, mine) for given, mine in zip(inputs, own, strict=True)]
-        _check_outputs(outputs)
-        nativelog.forget()
-        with self._lock:
-            try:
-                return self._predict(tensors, outputs)
-            except Exception as error:
-                nativelog.write(f"Model predict failed: {error}")
-                raise RuntimeError("predict failed!") from None
-
-    def resize(self, inputs: Sequence[Tensor], dims: Sequence[Sequence[int]]) -> None:
-        """Take other input shapes; fetch the inputs again afterwards.
-
-        Raises:
-            TypeError: arguments of other types; numpy integers are refused.
-            ValueError: not one shape for each input given.
-            RuntimeError: not a gear, or a shape that the model cannot take; the log says why.
-        """
-        _check_resize(inputs, dims)
-        nativelog.forget()
-        with self._lock:
-            try:
-                problem = self._resize([tuple(shape) for shape in dims])
-            except Exception as error:
-                nativelog.write(f"Resize failed: {error}")
-                problem = _COMMON
-            if problem:
-                raise RuntimeError(f"resize failed! Error is {problem}")
-            for tensor, shape in zip(inputs, dims, strict=True):
-                if not tensor._has_data:
-                    tensor.shape = list(shape)
-
-    def get_model_info(self, key: str) -> str:
-        """``input_shape`` and ``dynamic_dims`` as compiled, ``current_pid``; else the empty string.
-
-        Raises:
-            TypeError: ``key`` is no string.
-        """
-        if not isinstance(key, str):
-            raise TypeError(f"key must be str, but got {type(key)}.")
-        if key == "current_pid":
-            return str(os.getpid())
-        with self._lock:
-            return "" if self._built is None else self._built.order.info.get(key, "")
-
     def _require_buildable(self, dec_key: bytes | None) -> None:
         if self._built is not None:
             raise ValueError("Model has been built")
         if dec_key is not None:
             raise ValueError("encrypted models cannot be emulated")
 
-    def _predict(self, tensors: list[Tensor], outputs: list[Tensor] | None) -> list[Tensor]:
+    def _predict(self, tensors: list[Tensor], outputs: list[Tensor] | None = None) -> list[Tensor]:
+        nativelog.forget()
+        with self._lock:
+            try:
+                return self._run(tensors, outputs)
+            except Exception as error:
+                nativelog.write(f"Model predict failed: {error}")
+                raise RuntimeError("predict failed!") from None
+
+    def _run(self, tensors: list[Tensor], outputs: list[Tensor] | None) -> list[Tensor]:
         built = self._built
         if built is None:
             raise ValueError("Model is not built")
+        if len(tensors) != len(built.input_shapes):
+            raise ValueError(f"{len(tensors)} inputs, the model has {len(built.input_shapes)}")
         if self._poisoned:
             raise ValueError("input shapes were wrong in an earlier call: resize first")
         self._match_shapes(built, tensors)
@@ -191,8 +180,9 @@ class Model:
         found = built.run(feeds, targets)
         return [
             model_tensor(
+                self._tensor,
                 spec.name,
-                DATA_TYPES[np.dtype(spec.dtype).type],
+                data_type(spec.dtype),
                 found[spec.name].shape,
                 Format.DEFAULT,
                 found[spec.name].view(spec.dtype),
@@ -261,43 +251,14 @@ def _sections(
     return merge(from_file, config_dict)
 
 
-def _as_tensor(given: object, own: Tensor) -> Tensor:
-    if isinstance(given, np.ndarray):
-        own.set_data_from_numpy(given)
-        return own
-    if isinstance(given, Tensor):
-        return given
-    raise TypeError("inputs element must be Tensor, of numpy.")
-
-
-def _check_outputs(outputs: list[Tensor] | None) -> None:
-    if outputs is None:
-        return
-    if not isinstance(outputs, list):
-        raise TypeError(f"inputs must be list, but got {type(outputs)}.")
-    for index, element in enumerate(outputs):
-        if not isinstance(element, Tensor):
-            raise TypeError(
-                f"outputs element must be Tensor, but got {type(element)} at index {index}."
-            )
-
-
-def _check_resize(inputs: Sequence[Tensor], dims: Sequence[Sequence[int]]) -> None:
-    if not isinstance(inputs, list | tuple):
-        raise TypeError(f"inputs must be list or tuple of Lite Tensor, but got {type(inputs)}.")
-    if not isinstance(dims, list | tuple):
-        raise TypeError(f"dims must be list or tuple of shape, but got {type(dims)}.")
-    for index, tensor in enumerate(inputs):
-        if not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"inputs element must be Tensor, but got {type(tensor)} at index {index}."
-            )
+def _check_resize(
+    taken: Containers, inputs: Sequence[Tensor], dims: Sequence[Sequence[int]]
+) -> None:
+    taken.check("inputs", inputs)
+    taken.check("dims", dims)
+    check_elements("inputs", inputs, Tensor)
     for index, shape in enumerate(dims):
-        if not isinstance(shape, list | tuple):
-            raise TypeError(
-                f"dims element must be list or tuple of int, but got {type(shape)} "
-                f"at index {index}."
-            )
+        taken.check("dims element", shape, f" at index {index}")
         for at, dim in enumerate(shape):
             if not isinstance(dim, int):
                 raise TypeError(
@@ -315,12 +276,3 @@ def _feed(tensor: Tensor, dtype: str, shape: tuple[int, ...]) -> Array:
     if NUMPY_TYPES.get(tensor.dtype) is not np.dtype(dtype).type:
         raise ValueError(f"input type {tensor.dtype} is not the model's {dtype}")
     return tensor.get_data_to_numpy().reshape(shape)
-
-
-def _meta(name: str, dtype: str, shape: tuple[int, ...]) -> TensorMeta:
-    tensor = model_tensor(name, DATA_TYPES[np.dtype(dtype).type], shape, Format.DEFAULT)
-    meta = TensorMeta()
-    meta.name, meta.dtype, meta.shape = name, tensor.dtype, tensor.shape
-    meta.format, meta.element_num = tensor.format, tensor.element_num
-    meta.data_size = tensor.data_size
-    return meta

@@ -1,23 +1,22 @@
 """The library's state in this process: its cards, and which paths were registered for sharing.
 
 Registration is by the exact path string, for all devices alike and for the life of the process
-(2.7.0, model_manager.h). ``configure`` and ``reset`` are the emulator's own.
+(2.7.0, model_manager.h).
 """
 
 import itertools
 import threading
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 from actors.emulator import arena, nativelog
-from actors.emulator.config import Sections, merge, read_file
-from actors.emulator.device import STATE, Device, DeviceMemory
+from actors.emulator.config import Sections, merge
+from actors.emulator.device import STATE, Device
 from actors.emulator.gesession import GeSession
 from actors.emulator.types import ModelGroupFlag
-from actors.memory import ASCEND, AllocationRule
+from actors.memory import ASCEND
 
-#: Releases of the library whose behaviour is emulated.
-RELEASES = {"2.7": "2.7.0"}
+#: The release that a process starts with.
+NEWEST = "2.7"
 _DEFAULT_CAPACITY = 64 << 30
 #: Models built for target cpu take host memory, which nobody counts.
 _HOST_CAPACITY = 1 << 62
@@ -30,7 +29,8 @@ class Library:
         self.lock = STATE
         self.building = threading.RLock()
         self.numbers = itertools.count(1)
-        self.release = "2.7"
+        self.release = NEWEST
+        self.has_cards = True
         self.alive: set[int] = set()
         self._registered: dict[str, ModelGroupFlag] = {}
         self._declared: dict[str, dict[str, dict[str, str]]] = {}
@@ -69,11 +69,6 @@ class Library:
             session.require_equal(options)
             return session
 
-    def forget_ge(self) -> None:
-        """Forget every GE session, as a new process has none."""
-        self._sessions.clear()
-        self._ge_device = None
-
     def register(self, path: str, flag: ModelGroupFlag) -> None:
         """One path's weight and workspace registrations merge; another second flag is ignored."""
         with self.lock:
@@ -105,78 +100,21 @@ class Library:
         with self.lock:
             return self._declared.get(path, {})
 
+    def start_afresh(self, release: str = NEWEST, has_cards: bool = True) -> None:
+        """Forget everything, as a new process has nothing: one card, and an empty ledger.
+
+        Models that are still alive keep what they have and no longer count.
+        """
+        with self.building, self.lock:
+            self.wipe()
+            self._declared.clear()
+            self.alive.clear()
+            self._sessions.clear()
+            self._ge_device = None
+            self.release, self.has_cards = release, has_cards
+            self.host = Device(-1, _HOST_CAPACITY, 0, ASCEND)
+            self.devices = [Device(0, _DEFAULT_CAPACITY, 0, ASCEND)]
+            arena.release()
+
 
 LIBRARY = Library()
-
-
-def configure(
-    capacities: Sequence[int],
-    *,
-    release: str = "2.7",
-    rule: AllocationRule = ASCEND,
-    overheads: Sequence[int] | None = None,
-) -> None:
-    """Set up the cards of this process, with indexes 0, 1, ... Forgets everything else.
-
-    Args:
-        capacities: bytes of each card.
-        release: whose behaviour to follow; only 2.7 so far.
-        rule: how allocations are rounded.
-        overheads: bytes taken on each card before any model; none by default.
-
-    Raises:
-        ValueError: no card, a size below 0, lists of different lengths, or another release.
-    """
-    if release not in RELEASES:
-        raise ValueError(f"not supported yet: release {release}; known: {', '.join(RELEASES)}")
-    taken = list(overheads) if overheads is not None else [0] * len(capacities)
-    if not capacities or len(taken) != len(capacities):
-        raise ValueError(f"{len(capacities)} capacities and {len(taken)} overheads")
-    if min(*capacities, *taken) < 0:
-        raise ValueError(f"sizes must not be negative: {list(capacities)}, {taken}")
-    reset()
-    with LIBRARY.lock:
-        LIBRARY.release = release
-        LIBRARY.devices = [
-            Device(index, capacity, overhead, rule)
-            for index, (capacity, overhead) in enumerate(zip(capacities, taken, strict=True))
-        ]
-
-
-def reset() -> None:
-    """Start afresh, as a new process would: one card, no registrations, an empty ledger.
-
-    Models that are still alive keep what they have and no longer count.
-    """
-    with LIBRARY.building, LIBRARY.lock:
-        LIBRARY.wipe()
-        LIBRARY._declared.clear()
-        LIBRARY.alive.clear()
-        LIBRARY.forget_ge()
-        LIBRARY.release = "2.7"
-        LIBRARY.host = Device(-1, _HOST_CAPACITY, 0, ASCEND)
-        LIBRARY.devices = [Device(0, _DEFAULT_CAPACITY, 0, ASCEND)]
-        arena.release()
-
-
-def declare(model_path: str, sections: Sections, config_path: str | None = "") -> None:
-    """Tell what a model was compiled with, where no ``.ini`` beside it says so.
-
-    A genuine MindIR carries its shapes; sizing and building read them from the file. Call this
-    before ``cal_max_size_of_workspace``. Keys that are not given come from ``config_path``, then
-    from the ``.ini``.
-
-    Raises:
-        ValueError: the file at ``config_path`` is no Lite configuration.
-    """
-    from_file = read_file(Path(config_path)) if config_path else {}
-    LIBRARY.declare(model_path, merge(from_file, sections))
-
-
-def memory(device_id: int) -> DeviceMemory:
-    """The ledger of one card.
-
-    Raises:
-        IndexError: there is no such card.
-    """
-    return LIBRARY.devices[device_id].memory()

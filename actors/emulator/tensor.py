@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from actors.emulator.types import DATA_TYPES, NUMPY_TYPES, DataType, Format, check_isinstance
+from actors.emulator.types import DATA_TYPES, LISTS, NUMPY_TYPES, Containers, DataType, Format
 
 Array = npt.NDArray[Any]
 
@@ -34,71 +34,33 @@ class TensorMeta:
 class Tensor:
     """A named array with a declared shape; the data is somebody else's memory.
 
+    This is the class of release 2.0; what later ones add is in ``releases``.
+
     Args:
-        tensor: a Tensor or an array to start from. A Tensor is copied, an array is not.
-        shape: shape, or a check on ``tensor``'s.
-        dtype: element type, or a check on ``tensor``'s.
-        device: ``"ascend"`` or ``"ascend:N"``; kept, and not used.
+        tensor: nothing that a caller could give.
 
     Raises:
-        TypeError: arguments of other types, or a shape or dtype that differs from ``tensor``'s.
+        TypeError: something was given.
     """
 
-    def __init__(
-        self,
-        tensor: "Tensor | Array | None" = None,
-        shape: Sequence[int] | None = None,
-        dtype: DataType | None = None,
-        device: str | None = None,
-    ) -> None:
-        _check_shape_and_device(shape, device)
-        if dtype is not None:
-            check_isinstance("dtype", dtype, DataType)
-        self._name = ""
-        self._dtype = dtype or DataType.FLOAT32
-        self._shape = list(shape or ())
-        self._format = Format.NCHW
-        self._device = "None:-1" if device is None else device if ":" in device else f"{device}:0"
-        self._array: Array | None = None
-        if tensor is not None:
-            self._take(tensor, shape, dtype)
+    _containers: ClassVar[Containers] = LISTS
 
-    def _take(
-        self, tensor: "Tensor | Array", shape: Sequence[int] | None, dtype: DataType | None
-    ) -> None:
-        if isinstance(tensor, Tensor):
-            source, kind = tensor.get_data_to_numpy().copy(), "tensor"
-        elif isinstance(tensor, np.ndarray):
-            source, kind = tensor, "numpy"
-            if not source.flags.forc:
-                source = np.ascontiguousarray(source)
-            if source.dtype.type not in DATA_TYPES:
-                raise TypeError(f"Unsupported numpy dtype value {source.dtype}")
-        else:
+    def __init__(self, tensor: object = None) -> None:
+        if tensor is not None:
             raise TypeError(
-                "tensor must be MindSpore Lite's Tensor._tensor or numpy ndarray, "
-                f"but got {type(tensor)}."
+                f"tensor must be MindSpore Lite's Tensor._tensor, but got {type(tensor)}."
             )
-        if shape is not None and list(shape) != list(source.shape):
-            raise TypeError(
-                f"user set shape is not equal numpy shape, user shape: {shape}, "
-                f"{kind} shape is: {source.shape}."
-            )
-        found = DATA_TYPES[source.dtype.type]
-        if dtype is not None and found != dtype:
-            raise TypeError(
-                f"user set dtype is not equal {kind} dtype, user dtype: {dtype}, "
-                f"{kind} dtype is: {source.dtype}."
-            )
-        self._dtype, self._shape = found, list(source.shape)
-        if source.flags.c_contiguous and source.dtype.isnative:
-            self._array = source  # other arrays leave a tensor without data, and nobody says so
+        self._name = ""
+        self._dtype = DataType.FLOAT32
+        self._shape: list[int] = []
+        self._format = Format.NCHW
+        self._array: Array | None = None
 
     def __str__(self) -> str:
         return (
             f"name: {self.name},\ndtype: {self.dtype},\nshape: {self.shape},\n"
             f"format: {self.format},\nelement_num: {self.element_num},\n"
-            f"data_size: {self.data_size}.\ndevice: {self.device}."
+            f"data_size: {self.data_size}."
         )
 
     @property
@@ -141,9 +103,12 @@ class Tensor:
 
     @shape.setter
     def shape(self, value: Sequence[int]) -> None:
-        if not isinstance(value, list | tuple):
-            raise TypeError(f"shape must be list or tuple, but got {type(value)}.")
-        _check_elements(value)
+        self._containers.check("shape", value)
+        for index, element in enumerate(value):
+            if not isinstance(element, int):
+                raise TypeError(
+                    f"shape element must be int, but got {type(element)} at index {index}."
+                )
         self._shape = list(value)
 
     @property
@@ -156,11 +121,6 @@ class Tensor:
         """Bytes; 0 while a dimension is open."""
         kind = NUMPY_TYPES.get(self._dtype)
         return self.element_num * np.dtype(kind).itemsize if kind else 0
-
-    @property
-    def device(self) -> str:
-        """``None:-1`` for host memory."""
-        return self._device
 
     def get_data_to_numpy(self) -> Array:
         """A writable view, not a copy: it changes when the memory below it does.
@@ -180,17 +140,14 @@ class Tensor:
         tensor keeps its old data (python/api/tensor.py and tensor_pybind.cc of 2.0 and 2.7).
 
         Raises:
-            TypeError: not an array, or an element type without a counterpart.
+            TypeError: not an array.
             RuntimeError: another element type or number of bytes than the tensor's.
         """
         if not isinstance(numpy_obj, np.ndarray):
             raise TypeError(f"numpy_obj must be numpy.ndarray, but got {type(numpy_obj)}.")
         if not numpy_obj.flags.forc:
             numpy_obj = np.ascontiguousarray(numpy_obj)
-        kind = DATA_TYPES.get(numpy_obj.dtype.type)
-        if kind is None:
-            raise TypeError(f"Unsupported numpy dtype value {numpy_obj.dtype}")
-        if kind != self._dtype:
+        if DATA_TYPES.get(numpy_obj.dtype.type) != self._dtype:
             raise RuntimeError(
                 f"data type not equal! Numpy type: {numpy_obj.dtype.type}, "
                 f"Tensor type: {self._dtype}"
@@ -210,33 +167,15 @@ class Tensor:
 
 
 def model_tensor(
-    name: str, dtype: DataType, shape: Sequence[int], layout: Format, array: Array | None = None
+    kind: type[Tensor],
+    name: str,
+    dtype: DataType,
+    shape: Sequence[int],
+    layout: Format,
+    array: Array | None = None,
 ) -> Tensor:
     """A tensor as the library hands it out; ``array`` is the memory that it shows."""
-    tensor = Tensor(shape=list(shape), dtype=dtype)
-    tensor._name, tensor._format, tensor._array = name, layout, array
+    tensor = kind()
+    tensor._name, tensor._dtype, tensor._shape = name, dtype, list(shape)
+    tensor._format, tensor._array = layout, array
     return tensor
-
-
-def _check_elements(shape: Sequence[int]) -> None:
-    for index, element in enumerate(shape):
-        if not isinstance(element, int):
-            raise TypeError(f"shape element must be int, but got {type(element)} at index {index}.")
-
-
-def _check_shape_and_device(shape: Sequence[int] | None, device: str | None) -> None:
-    if shape is not None:
-        if not isinstance(shape, list | tuple):
-            raise TypeError(f"shape must be list or tuple, but got {type(shape)}.")
-        _check_elements(shape)
-    if device is None:
-        return
-    if not isinstance(device, str):
-        raise TypeError(f"device must be str, but got {type(device)}.")
-    kind, *index = device.split(":")
-    if len(index) > 1:
-        raise TypeError("device must be 'ascend:index', eg: 'ascend:0'")
-    if kind != "ascend":
-        raise TypeError("now only support ascend device.")
-    if index and not index[0].isdigit():
-        raise TypeError("device id should >= 0.")

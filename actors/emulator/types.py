@@ -1,5 +1,6 @@
-"""The enums of the library, with its members and values (mindspore_lite 2.7 Python sources)."""
+"""The enums of the library and its checks of arguments, the same in every release emulated here."""
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -84,18 +85,54 @@ NUMPY_TYPES: dict[DataType, type[np.generic]] = {
 DATA_TYPES: dict[type[np.generic], DataType] = {value: key for key, value in NUMPY_TYPES.items()}
 
 
+def data_type(dtype: str) -> DataType:
+    """The element type with this numpy name."""
+    return DATA_TYPES[np.dtype(dtype).type]
+
+
 def check_isinstance(name: str, value: object, kind: type[Any]) -> None:
     """Raise the library's TypeError unless ``value`` is a ``kind`` (its ``_checkparam.py``)."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be {kind.__name__}, but got {type(value)}.")
 
 
-def check_list(name: str, value: object, kind: type[Any]) -> None:
+def check_list(name: str, value: Any, kind: type[Any]) -> None:  # noqa: ANN401 - whatever came
     """Raise the library's TypeError unless ``value`` is a list of ``kind``."""
-    if not isinstance(value, list):
-        raise TypeError(f"{name} must be list, but got {type(value)}.")
+    LISTS.check(name, value)
+    check_elements(name, value, kind)
+
+
+def check_elements(name: str, value: Any, kind: type[Any]) -> None:  # noqa: ANN401 - a container
+    """Raise the library's TypeError unless every element is a ``kind``."""
     for index, element in enumerate(value):
         if not isinstance(element, kind):
             raise TypeError(
                 f"{name} element must be {kind.__name__}, but got {type(element)} at index {index}."
             )
+
+
+@dataclass(frozen=True)
+class Containers:
+    """Which containers a release takes, and what it calls them where one is refused."""
+
+    kinds: tuple[type, ...]
+    names: dict[str, str]
+
+    def check(self, name: str, value: object, where: str = "") -> None:
+        """Raise the library's TypeError unless ``value`` is one of these containers."""
+        if not isinstance(value, self.kinds):
+            wanted = self.names.get(name, " or ".join(kind.__name__ for kind in self.kinds))
+            raise TypeError(f"{name} must be {wanted}, but got {type(value)}{where}.")
+
+
+#: Release 2.0 takes lists alone; resize names what later ones take (base_model.py of 2.7.0).
+LISTS = Containers((list,), {})
+SEQUENCES = Containers((list, tuple), {})
+RESIZED = Containers(
+    (list, tuple),
+    {
+        "inputs": "list or tuple of Lite Tensor",
+        "dims": "list or tuple of shape",
+        "dims element": "list or tuple of int",
+    },
+)

@@ -1,0 +1,74 @@
+"""What the emulator has beside the library's names, to set its cards up and to look into them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from actors.emulator.config import Sections, merge, read_file
+from actors.emulator.device import Device, DeviceMemory
+from actors.emulator.registry import LIBRARY, NEWEST
+from actors.emulator.releases import RELEASES
+from actors.memory import ASCEND, AllocationRule
+
+
+def configure(
+    capacities: Sequence[int],
+    *,
+    release: str = NEWEST,
+    rule: AllocationRule = ASCEND,
+    overheads: Sequence[int] | None = None,
+) -> None:
+    """Set up the cards of this process, with indexes 0, 1, ... Forgets everything else.
+
+    Args:
+        capacities: bytes of each card.
+        release: whose names and behaviour to follow: 2.7, 2.3.1, or 2.0 (target cpu alone).
+        rule: how allocations are rounded.
+        overheads: bytes taken on each card before any model; none by default.
+
+    Raises:
+        ValueError: no card, a size below 0, lists of different lengths, or another release.
+    """
+    if release not in RELEASES:
+        raise ValueError(f"not supported yet: release {release}; known: {', '.join(RELEASES)}")
+    taken = list(overheads) if overheads is not None else [0] * len(capacities)
+    if not capacities or len(taken) != len(capacities):
+        raise ValueError(f"{len(capacities)} capacities and {len(taken)} overheads")
+    if min(*capacities, *taken) < 0:
+        raise ValueError(f"sizes must not be negative: {list(capacities)}, {taken}")
+    LIBRARY.start_afresh(release, RELEASES[release].has_cards)
+    with LIBRARY.lock:
+        LIBRARY.devices = [
+            Device(index, capacity, overhead, rule)
+            for index, (capacity, overhead) in enumerate(zip(capacities, taken, strict=True))
+        ]
+
+
+def reset() -> None:
+    """Start afresh, as a new process would: one card, no registrations, an empty ledger.
+
+    Models that are still alive keep what they have and no longer count.
+    """
+    LIBRARY.start_afresh()
+
+
+def declare(model_path: str, sections: Sections, config_path: str | None = "") -> None:
+    """Tell what a model was compiled with, where no ``.ini`` beside it says so.
+
+    A genuine MindIR carries its shapes; sizing and building read them from the file. Call this
+    before ``cal_max_size_of_workspace``. Keys that are not given come from ``config_path``, then
+    from the ``.ini``.
+
+    Raises:
+        ValueError: the file at ``config_path`` is no Lite configuration.
+    """
+    from_file = read_file(Path(config_path)) if config_path else {}
+    LIBRARY.declare(model_path, merge(from_file, sections))
+
+
+def memory(device_id: int) -> DeviceMemory:
+    """The ledger of one card.
+
+    Raises:
+        IndexError: there is no such card.
+    """
+    return LIBRARY.devices[device_id].memory()
