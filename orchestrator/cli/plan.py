@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from orchestrator.config import Deployment, load_deployment
 from orchestrator.errors import DeploymentError
@@ -13,11 +12,9 @@ from orchestrator.inventory import Inventory
 from orchestrator.placement import DeploymentPlan, Plan, Problem, explain, plan_deployment, solve
 from orchestrator.placement.problem import load_json
 from orchestrator.profiles import ProfileCache, collect
+from orchestrator.report.console import results_console
 from orchestrator.report.plan import plan_tables
 from orchestrator.runtime.measure import measure_missing
-
-#: Columns of a table that goes to a file or a pipe.
-_PLAIN_WIDTH = 160
 
 
 def plan(
@@ -58,7 +55,7 @@ def plan(
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=1))
     else:
-        _console().print(plan_tables(problem, found))
+        results_console().print(plan_tables(problem, found))
     if explain_it:
         typer.echo(("" if as_json else "\n") + explain(problem, found), err=as_json)
 
@@ -110,8 +107,3 @@ def _write(out: Path, bundle: DeploymentPlan | None, file: Path) -> None:
         out.write_text(bundle.to_json(), encoding="utf-8")
     except OSError as error:
         raise DeploymentError(str(out), (f"cannot be written: {error.strerror}",)) from error
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)

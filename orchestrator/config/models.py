@@ -23,6 +23,7 @@ from orchestrator.config.section import (
     Count,
     Duration,
     DurationAboveZero,
+    Flag,
     Name,
     OrWritten,
     Reading,
@@ -180,6 +181,11 @@ class ModelSpec(Section):
         default_factory=Batching, description="How requests are joined into batches."
     )
     lite: Lite = Field(default_factory=Lite, description="Config handed to MindSpore Lite.")
+    compile_at_build: Flag = Field(
+        default=False,
+        description="Allow a .mindir that was not converted for Ascend on kind ascend: the library "
+        "then compiles it whenever it is built, which takes minutes. Otherwise check refuses it.",
+    )
     precision: (
         Literal[
             "enforce_fp32", "preferred_fp32", "enforce_fp16", "enforce_origin", "preferred_optimal"

@@ -1,0 +1,125 @@
+"""Each model file of a deployment against what the deployment says of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.finding import Finding
+from actors.gears import config_lines
+from actors.mindir import NotAMindIRError, read_mindir
+from actors.onnxfile import NotAModelError, read_onnx
+from actors.options import option_findings
+from actors.shapes import TensorSpec
+from orchestrator.check.hardware import hardware_findings
+from orchestrator.check.inputs import input_findings
+from orchestrator.config import Cards, Deployment, ModelSpec
+from orchestrator.config.lite_file import config_path
+from orchestrator.profiles.cache import model_path
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The header of a model file, of either format. ``soc`` as in ``MindIRFile``."""
+
+    path: Path
+    inputs: tuple[TensorSpec, ...]
+    converted: bool = False
+    soc: str | None = None
+    external_data: tuple[str, ...] = ()
+
+    @property
+    def made_for(self) -> str:
+        """The hardware that it runs on as it is: ``Ascend310P3``, ``any``."""
+        return (self.soc or "Ascend, not said which") if self.converted else "any"
+
+
+@dataclass(frozen=True)
+class ModelCheck:
+    """One model's file, None where it cannot be read, and what is to be fixed."""
+
+    name: str
+    path: Path
+    gears: int
+    file: ModelFile | None
+    findings: tuple[Finding, ...]
+
+
+def check_deployment(deployment: Deployment) -> tuple[ModelCheck, ...]:
+    """Read the file of every model, as this deployment's kind of card would, and compare.
+
+    Raises:
+        DeploymentError: shapes are left to a Lite config file that cannot be read.
+    """
+    checks = []
+    for spec, order in zip(deployment.models, deployment.orders(), strict=True):
+        path = model_path(order, deployment.cards.kind)
+        file = read_model(path)
+        found = [file] if isinstance(file, Finding) else _findings(spec, file, deployment.cards)
+        checks.append(
+            ModelCheck(
+                name=spec.name,
+                path=path,
+                gears=len(order.gears or ()) or 1,
+                file=None if isinstance(file, Finding) else file,
+                findings=(*found, *_option_findings(spec)),
+            )
+        )
+    return tuple(checks)
+
+
+def read_model(path: Path) -> ModelFile | Finding:
+    """A model file's header; what is wrong when it cannot be read."""
+    try:
+        if path.suffix == ".onnx":
+            onnx = read_onnx(path)
+            return ModelFile(path, onnx.inputs, external_data=onnx.external_data)
+        mindir = read_mindir(path)
+    except (NotAModelError, NotAMindIRError) as error:
+        kind = "an ONNX" if path.suffix == ".onnx" else "a MindIR"
+        fix = "export it again" if path.suffix == ".onnx" else "convert it again"
+        problem = str(error).removeprefix(f"{path} is ")
+        return Finding(str(path), problem, f"{kind} model", fix, False)
+    except OSError as error:
+        return Finding(
+            str(path), error.strerror or "an error", "a file to read", "see to it", False
+        )
+    return ModelFile(path, mindir.inputs, mindir.converted, mindir.soc, mindir.external_data)
+
+
+def _findings(spec: ModelSpec, file: ModelFile, cards: Cards) -> list[Finding]:
+    return [
+        *_missing_data(file),
+        *hardware_findings(
+            cards, converted=file.converted, soc=file.soc, allowed=spec.compile_at_build
+        ),
+        *input_findings(spec.shapes, file.inputs),
+    ]
+
+
+def _missing_data(file: ModelFile) -> Iterator[Finding]:
+    """Files beside the model that hold its weights and are not there."""
+    for location in file.external_data:
+        beside = file.path.parent / location
+        if not beside.is_file():
+            fix = f"copy it there: it was written together with {file.path.name}"
+            yield Finding(str(beside), "no such file", f"weights of {file.path.name}", fix, False)
+
+
+def _option_findings(spec: ModelSpec) -> Iterator[Finding]:
+    """Options that nothing reads: the deployment's own, and those of the config file."""
+    yield from option_findings(spec.lite.options)
+    path = config_path(spec)
+    if path is None:
+        return
+    try:
+        lines = list(config_lines(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        yield Finding(str(path), str(error), "a config file", "see to it", False)
+        return
+    for line in lines:
+        for found in option_findings({line.section: {line.key: line.value}}):
+            yield Finding(
+                f"{path}:{line.number} {found.subject}",
+                *(found.found, found.wanted, found.fix),
+                ok=False,
+            )

@@ -1,0 +1,74 @@
+"""Options in the wrong place or spelling are told; what is right or not known is passed over."""
+
+import pytest
+
+from actors.options import option_findings
+
+
+def lines(options):
+    return [str(finding) for finding in option_findings(options)]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            {"ge_graph_options": {"ge.externalWeigth": "1"}},
+            "[ge_graph_options] ge.externalWeigth: found an option that nothing reads, wanted "
+            "[ge_session_options] ge.externalWeight: write ge.externalWeight=1 under "
+            "[ge_session_options]",
+        ),
+        (
+            {"ge_session_options": {"ge.externalweight": "1"}},
+            "[ge_session_options] ge.externalweight: found an option that nothing reads, wanted "
+            "[ge_session_options] ge.externalWeight: write ge.externalWeight=1 under "
+            "[ge_session_options]",
+        ),
+        (
+            {"ge_global_options": {"ge.externalWeight": "1"}},
+            "[ge_global_options] ge.externalWeight: found an option that nothing reads, wanted "
+            "[ge_session_options] ge.externalWeight: write ge.externalWeight=1 under "
+            "[ge_session_options]",
+        ),
+        (
+            {"ge_session_option": {"ge.externalWeight": "1"}},
+            "[ge_session_option]: found a section that nothing reads, wanted "
+            "[ge_session_options]: rename the section to [ge_session_options]",
+        ),
+        (
+            {"ascend_context": {"precision_mod": "enforce_fp16"}},
+            "[ascend_context] precision_mod: found an option that nothing reads, wanted "
+            "[ascend_context] precision_mode: write precision_mode=enforce_fp16 under "
+            "[ascend_context]",
+        ),
+        (
+            {"ge_session_options": {"input_shape": "x:[1,3]"}},
+            "[ge_session_options] input_shape: found an option that nothing reads, wanted "
+            "[ascend_context] input_shape: write input_shape=x:[1,3] under [ascend_context]",
+        ),
+        (
+            {"ascend_context": {"rank_table_file": "rank.json"}},
+            "[ascend_context] rank_table_file: found a rank table (rank.json), wanted no rank "
+            "table: a process owns one card: remove it: models that are split over several cards "
+            "are not supported",
+        ),
+    ],
+)
+def test_what_does_nothing_is_told_with_what_was_meant(options, line):
+    assert lines(options) == [line]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ge_session_options": {"ge.externalWeight": "1", "ge.exec.staticMemoryPolicy": "2"}},
+        {"ascend_context": {"input_shape": "x:[-1,3]", "dynamic_dims": "[1],[4]"}},
+        {"acl_build_options": {"ge.externalWeight": "1", "input_shape": "x:1,3"}},
+        {"acl_init_options": {"ge.exec.precision_mode": "force_fp16"}},
+        {"ascend_context": {"some_option_of_a_later_release": "1"}},
+        {"a_section_of_a_later_release": {"key": "1"}},
+    ],
+)
+def test_what_is_right_or_not_known_is_passed_over(options):
+    assert lines(options) == []
