@@ -98,6 +98,15 @@ def load_causes(kind: CardKind, members: Sequence[ModelOrder]) -> tuple[str, ...
     return tuple(causes)
 
 
+def predict_causes(kind: CardKind) -> tuple[str, ...]:
+    """Likely causes of a failed run whose inputs had passed every check, most likely first."""
+    inputs = "values that the model cannot take, such as an index beyond a table"
+    if kind != "ascend":
+        return (inputs,)
+    full = "the card ran out of memory, which a dynamic model allocates while it runs"
+    return (inputs, full, "the card is in an error state (npu-smi info shows its health)")
+
+
 def import_cure(told: str) -> str:
     """How to cure what an import said; empty where nothing better is known than installing."""
     static = re.search(r"(\S+\.so[.\d]*): cannot allocate memory in static TLS block", told)

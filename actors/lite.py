@@ -229,7 +229,9 @@ class LiteCard:
             model.build_from_file(
                 order.path, self._library.ModelType.MINDIR, self._context(order), **options
             )
-            return ModelObject(model, order, self._slot, self._explain, serial)
+            return ModelObject(
+                model, order, self._slot, lambda error: self._explain(order, error), serial
+            )
 
     def _size_group(self, flag: str, members: Sequence[ModelOrder]) -> None:
         library = self._library
@@ -283,8 +285,11 @@ class LiteCard:
         if problem:
             raise LoadError(self._slot, order.name, order.path, problem)
 
-    def _explain(self, error: Exception) -> str:
-        return diagnosis.explain(error, native_log(self._library))
+    def _explain(self, order: ModelOrder, error: Exception) -> str:
+        """What is told of a failed predict."""
+        log = native_log(self._library) or diagnosis.native_log_since()
+        causes = diagnosis.predict_causes(self._kind)
+        return diagnosis.explain(error, log, causes, (order.path, *self._situation()))
 
     @contextmanager
     def _load_errors(self, members: Sequence[ModelOrder]) -> Iterator[None]:

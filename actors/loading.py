@@ -13,7 +13,7 @@ from types import ModuleType
 
 from actors import device
 from actors.accounts import others_bytes, planned
-from actors.errors import DoesNotFitError, LoadError, PredictError
+from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
 from actors.gauge import Gauge, Reading, open_gauge
 from actors.lite import LiteCard, load_library
 from actors.memory import CardMemory, card_memory, require_fit
@@ -86,12 +86,15 @@ def situation(
     order: CardOrder, identity: CardIdentity, used: CardMemory, gauge: Gauge
 ) -> tuple[str, ...]:
     """Where something failed, and the bytes planned and free there, for its error."""
-    free = gauge.latest
+    try:
+        free = gauge.read()
+    except CardError:  # the card answers no more; what it said before is better than nothing
+        free = gauge.latest
     return (
         f"node {socket.gethostname()}, npu {identity.npu_id or 'unknown'}, "
         f"device_id {identity.device_id}",
         f"planned {used.total:,} bytes ({used.parts()}) of {order.capacity_bytes:,}",
-        "free bytes were not measured" if free is None else f"last seen: {free}",
+        "free bytes were not measured" if free is None else str(free),
     )
 
 

@@ -23,6 +23,10 @@ T = TypeVar("T")
 LIBRARY_ERRORS = (RuntimeError, TypeError, ValueError)
 
 
+class _RefusalError(ValueError):
+    """A batch that is not what it says; the library never saw it."""
+
+
 class ModelObject:
     """One built Model object and its lock. Several threads may call it; they run one at a time."""
 
@@ -65,6 +69,8 @@ class ModelObject:
         with self._lock:
             try:
                 tensors = self._inputs(gear)
+                if len(batch) != len(tensors):
+                    raise _RefusalError(f"{len(batch)} inputs, the model takes {len(tensors)}")
                 for tensor, array in zip(tensors, batch, strict=True):
                     _require_usable(tensor, array)
                     tensor.set_data_from_numpy(array)
@@ -74,7 +80,9 @@ class ModelObject:
             except LIBRARY_ERRORS as error:
                 if not self._fixed:  # a failed call can leave wrong shapes; resize cures them
                     self._gear = None
-                raise PredictError(self._slot, self._name, self._explain(error)) from error
+                ours = isinstance(error, _RefusalError)
+                told = str(error) if ours else self._explain(error)
+                raise PredictError(self._slot, self._name, told) from error
 
     def _inputs(self, gear: Gear) -> list[Any]:
         """Input tensors of the gear's shapes; a list, since release 2.0 takes nothing else.
@@ -85,7 +93,7 @@ class ModelObject:
         """
         if self._gear != gear:
             if self._fixed:
-                raise ValueError(f"shapes {gear.inputs} and the model is fixed to {self._gear}")
+                raise _RefusalError(f"shapes {gear.inputs} and the model is fixed to {self._gear}")
             self._require_room(gear)
             if not self._by_tensor:
                 self._gear = None
@@ -103,7 +111,7 @@ class ModelObject:
             return
         for (name, shape), (_, most) in zip(gear.inputs, self._largest.inputs, strict=True):
             if len(shape) != len(most) or any(d > m for d, m in zip(shape, most, strict=True)):
-                raise ValueError(
+                raise _RefusalError(
                     f"input {name} has shape {shape}, and the card's memory is planned for "
                     f"max_shape {most}"
                 )
@@ -157,9 +165,9 @@ def _require_usable(tensor: Any, array: Array) -> None:  # noqa: ANN401
     """Refuse what ``set_data_from_numpy`` would ignore without a word, or wrongly accept."""
     wanted = np.dtype(tensor.dtype.name.lower())
     if array.dtype != wanted or not array.dtype.isnative:
-        raise TypeError(f"input {tensor.name} is {array.dtype.str}, not native {wanted.name}")
+        raise _RefusalError(f"input {tensor.name} is {array.dtype.str}, not native {wanted.name}")
     if tuple(tensor.shape) != array.shape or not array.flags.c_contiguous:
-        raise ValueError(
+        raise _RefusalError(
             f"input {tensor.name} has shape {array.shape} (contiguous: "
             f"{array.flags.c_contiguous}), the model's is {tuple(tensor.shape)}"
         )

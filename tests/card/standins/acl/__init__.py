@@ -1,0 +1,48 @@
+"""Stands in for pyACL: it answers from the emulated card, and keeps pyACL's rules on threads."""
+
+import threading
+from collections.abc import Callable
+
+from actors import emulator
+
+#: Every call with the thread that made it; bytes that other processes hold; forced answers.
+calls: list[tuple[str, str]] = []
+held = 0
+codes: dict[str, int] = {}
+devices = 1
+has_hbm = True
+on_read: Callable[[], None] = lambda: None  # noqa: E731
+
+
+def _note(name: str) -> int:
+    calls.append((name, threading.current_thread().name))
+    return codes.get(name, 0)
+
+
+def init() -> int:
+    return _note("init")
+
+
+class rt:
+    _set = threading.local()
+
+    @classmethod
+    def get_device_count(cls) -> tuple[int, int]:
+        return devices, _note("get_device_count")
+
+    @classmethod
+    def set_device(cls, device_id: int) -> int:
+        cls._set.device = device_id
+        return _note("set_device")
+
+    @classmethod
+    def get_mem_info(cls, kind: int) -> tuple[int, int, int]:
+        code = _note("get_mem_info")
+        device_id = getattr(cls._set, "device", None)
+        if device_id is None:
+            return 0, 0, 107002  # ACL_ERROR_RT_CONTEXT_NULL
+        if kind == 1 and not has_hbm:
+            return 0, 0, 0
+        on_read()
+        found = emulator.memory(device_id)
+        return found.capacity - found.card_memory.total - held, found.capacity, code

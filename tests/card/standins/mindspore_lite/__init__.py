@@ -1,0 +1,33 @@
+"""Stands in for the vendor's package: the emulated library under the genuine name.
+
+What the emulator has beside the library's names is hidden, and native lines go where the genuine
+library writes them: to standard error.
+"""
+
+import logging
+import os
+from typing import Any
+
+from actors import emulator
+
+_OURS = {"calibration", "configure", "declare", "last_native_log", "memory", "reset"}
+#: What a test makes of the installed release: another version, names that it lacks.
+version: str | None = None
+lacks: set[str] = set()
+
+
+class _Stderr(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        os.write(2, f"[ERROR] LITE(1,python): {record.getMessage()}\n".encode())
+
+
+_handler = _Stderr()
+logging.getLogger("actors.emulator").addHandler(_handler)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__" and version is not None:
+        return version
+    if name in _OURS or name in lacks:
+        raise AttributeError(name)
+    return getattr(emulator, name)

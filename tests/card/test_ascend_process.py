@@ -1,0 +1,317 @@
+"""Kind ascend and cpu from start to stop, on stand-ins for the vendor's two packages."""
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from actors import emulator
+from actors.card import CardActor
+from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
+from actors.gauge import Gauge
+from actors.lite import LibraryError, LiteCard, load_library
+from actors.memory import card_memory
+from actors.messages import CardOrder, ModelOrder
+from tests import models
+from tests.card.conftest import GiB, answer, card_order, changed, expected
+
+STANDINS = Path(__file__).parent / "standins"
+IMAGE = np.random.default_rng(0).random((2, 3, 16, 16), np.float32)
+
+
+class Vendor:
+    """The stand-ins, with their settings."""
+
+    def __init__(self) -> None:
+        self.lite: ModuleType = importlib.import_module("mindspore_lite")
+        self.acl: ModuleType = importlib.import_module("acl")
+
+
+@pytest.fixture
+def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendor]:
+    """Both packages importable, one card of a GiB, nothing of it left afterwards."""
+    monkeypatch.syspath_prepend(STANDINS)
+    monkeypatch.delenv("ASCEND_HOME_PATH", raising=False)
+    emulator.configure([GiB])
+    made = Vendor()
+    yield made
+    made.lite.logging.getLogger("actors.emulator").removeHandler(made.lite._handler)
+    for name in ("mindspore_lite", "acl"):
+        del sys.modules[name]
+    emulator.reset()
+
+
+@pytest.fixture
+def devices(tmp_path: Path) -> Path:
+    (tmp_path / "davinci0").touch()
+    return tmp_path
+
+
+def ascend(*orders: ModelOrder, **changes: object) -> CardOrder:
+    return replace(card_order(*orders), kind="ascend", memory_wait_seconds=0, **changes)
+
+
+@pytest.fixture
+def real_file(conv: ModelOrder) -> ModelOrder:
+    """The genuine library reads the .mindir itself."""
+    Path(conv.path).write_bytes(b"not looked into here")
+    return conv
+
+
+def test_a_card_is_measured_by_one_thread_that_lives_as_long(
+    vendor: Vendor, devices: Path, real_file: ModelOrder
+) -> None:
+    card = CardActor(devices=devices)
+    card.identify("node", "5", 0, visible="5")
+    report = card.load(ascend(changed(real_file, threads=2)))
+    assert report.identity.library == "mindspore_lite 2.7.0"
+    assert report.identity.visible == "5"
+    memory = report.memory
+    assert memory.source == "pyACL"
+    assert memory.measured_bytes == memory.planned.total
+    assert memory.residual_bytes == 0
+    assert memory.others_bytes == 0
+    np.testing.assert_allclose(
+        answer(card, "conv", x=IMAGE)["y"], expected(real_file, x=IMAGE)["y"], rtol=1e-5, atol=1e-6
+    )
+    card.memory(fresh=True)
+    card.stop()
+    names = [name for name, _ in vendor.acl.calls]
+    assert names[:3] == ["init", "get_device_count", "set_device"]
+    assert set(names[3:]) == {"get_mem_info"}, "nothing is set twice, reset or finalised"
+    assert {thread for _, thread in vendor.acl.calls} == {"card-memory"}
+
+
+def test_what_others_hold_is_seen_before_anything_is_built(
+    vendor: Vendor, devices: Path, real_file: ModelOrder
+) -> None:
+    vendor.acl.held = GiB - 50_000
+    card = CardActor(devices=devices)
+    with pytest.raises(DoesNotFitError) as caught:
+        card.load(ascend(real_file))
+    assert f"others hold {GiB - 50_000:,} of the {GiB:,} bytes" in str(caught.value)
+    assert "(pyACL), still after 0 s: end them" in str(caught.value)
+    assert emulator.memory(0).card_memory.total == 0
+
+
+def test_memory_of_a_process_that_ended_is_waited_for(
+    vendor: Vendor, devices: Path, real_file: ModelOrder
+) -> None:
+    vendor.acl.held = GiB
+    readings: list[int] = []
+
+    def give_back() -> None:
+        readings.append(vendor.acl.held)
+        if len(readings) == 3:
+            vendor.acl.held = 1 << 20
+
+    vendor.acl.on_read = give_back
+    card = CardActor(devices=devices)
+    report = card.load(replace(ascend(real_file), memory_wait_seconds=3600))
+    card.stop()
+    assert report.memory.others_bytes == 1 << 20, "a little of it is still somebody's"
+    assert report.memory.residual_bytes == 0
+    assert readings[:3] == [GiB] * 3
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("init", "acl.init answered 500000: the card is in use by another process"),
+        ("set_device", r"acl.rt.set_device\(0\) answered 500000"),
+        ("get_mem_info", "acl.rt.get_mem_info answered 500000"),
+    ],
+)
+def test_a_card_that_refuses_is_said(
+    vendor: Vendor, devices: Path, real_file: ModelOrder, call: str, told: str
+) -> None:
+    vendor.acl.codes[call] = 500000
+    with pytest.raises(CardError, match=told):
+        CardActor(devices=devices).load(ascend(real_file))
+
+
+def test_acl_that_the_library_initialised_and_ddr_cards_are_fine(
+    vendor: Vendor, devices: Path, real_file: ModelOrder
+) -> None:
+    vendor.acl.codes["init"] = 100002
+    vendor.acl.has_hbm = False
+    card = CardActor(devices=devices)
+    assert card.load(ascend(real_file)).memory.source == "pyACL"
+    card.stop()
+
+
+def test_a_device_that_is_not_there_is_refused_before_the_library_falls_back_to_card_0(
+    vendor: Vendor, devices: Path, real_file: ModelOrder
+) -> None:
+    (devices / "davinci1").touch()
+    card = CardActor(devices=devices)
+    card.identify("node", "1", 1)
+    with pytest.raises(CardError, match="answered 1, and this process was given device 1"):
+        card.load(ascend(real_file))
+    card = CardActor(devices=devices)
+    card.identify("node", "2", 2)
+    with pytest.raises(CardError, match="device_id 2 is out of range: this process sees 2 Ascend"):
+        card.load(ascend(real_file))
+
+
+def test_without_pyacl_and_npu_smi_a_card_is_not_measured_and_says_so(
+    vendor: Vendor, devices: Path, real_file: ModelOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "acl", None)
+    monkeypatch.setenv("PATH", "")
+    card = CardActor(devices=devices)
+    memory = card.load(ascend(real_file)).memory
+    card.stop()
+    assert (memory.source, memory.measured_bytes) == ("not measured", None)
+    assert memory.residual_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("version", "lacks", "told"),
+    [
+        ("2.3.0", set(), "mindspore_lite 2.3.0 is installed. Install the vendor's wheel of"),
+        ("2.0.0", {"ModelGroup"}, "mindspore_lite 2.0.0 is installed, which has no ModelGroup."),
+        (None, {"ModelGroupFlag"}, "which has no ModelGroupFlag.SHARE_WEIGHT."),
+    ],
+)
+def test_a_release_that_is_too_old_is_refused_with_the_one_needed(
+    vendor: Vendor, version: str | None, lacks: set[str], told: str
+) -> None:
+    vendor.lite.version, vendor.lite.lacks = version, lacks
+    with pytest.raises(LibraryError) as caught:
+        load_library("ascend")
+    assert told in str(caught.value)
+    assert "of release 2." in str(caught.value)
+    assert load_library("cpu") is vendor.lite, "kind cpu takes any release from 2.0 on"
+
+
+def test_kind_cpu_shares_nothing_and_runs_on_any_release(
+    vendor: Vendor, real_file: ModelOrder
+) -> None:
+    for release in ("2.0", "2.7"):
+        emulator.configure([GiB], release=release)
+        card = CardActor()
+        order = replace(changed(real_file, threads=2), precision="enforce_fp16")
+        report = card.load(replace(card_order(order), kind="cpu"))
+        assert report.memory.planned == report.memory.unshared
+        assert report.memory.source == "not measured"
+        np.testing.assert_allclose(
+            answer(card, "conv", x=IMAGE)["y"],
+            expected(real_file, x=IMAGE)["y"],
+            rtol=1e-5,
+            atol=1e-6,
+        )
+        card.stop()
+
+
+def test_options_reach_a_release_that_takes_only_a_file(
+    vendor: Vendor, real_file: ModelOrder, tmp_path: Path
+) -> None:
+    emulator.configure([GiB], release="2.0")
+    own = tmp_path / "own.ini"
+    own.write_text("[common]\nkept=1\nchanged=1\n")
+    order = replace(real_file, config_path=str(own), config={"common": {"changed": "2"}})
+    seen: list[str] = []
+    plain = emulator.Model.build_from_file
+
+    class Model(emulator.Model):
+        def build_from_file(self, model_path, model_type, context=None, config_path=""):
+            seen.append(Path(config_path).read_text())
+            plain(self, model_path, model_type, context, config_path)
+
+    vendor.lite.Model = Model
+    LiteCard(vendor.lite, "cpu", "local/0", 0).build(order)
+    assert seen == ["[common]\nkept=1\nchanged=2\n"]
+
+
+def test_a_failed_build_is_reported_with_everything_that_is_known(
+    vendor: Vendor, devices: Path, tmp_path: Path, conv: ModelOrder
+) -> None:
+    bad = replace(conv, name="bad", path=str(models.write_garbage(tmp_path, "garbage")))
+    Path(bad.path).write_bytes(b"garbage")
+    card = CardActor(devices=devices)
+    card.identify("node", "5", 0)
+    with to_file(tmp_path / "stderr"), pytest.raises(LoadError) as caught:
+        card.load(ascend(bad))
+    text = str(caught.value)
+    assert text.startswith(f"card local/0: model bad ({bad.path}) did not load: ModelGroup's cal")
+    assert f"node {os.uname().nodename}, npu 5, device_id 0" in text
+    assert bad.footprint is not None
+    assert f"planned {card_memory([bad.footprint]).total:,} bytes (weights " in text
+    assert f"| {GiB:,} of {GiB:,} bytes free (pyACL)" in text
+    assert "native log: [ERROR] LITE(1,python): Cal max size of workspace failed" in text
+    assert "likely causes: " in text
+    assert text.index("ASCEND_HOME_PATH: found not set") < text.index("the file is damaged")
+
+
+def test_a_failed_predict_is_reported_likewise(
+    vendor: Vendor, devices: Path, tmp_path: Path, words: ModelOrder
+) -> None:
+    Path(words.path).write_bytes(b"not looked into here")
+    card = CardActor(devices=devices)
+    card.load(ascend(words))
+    with to_file(tmp_path / "stderr"), pytest.raises(PredictError) as caught:
+        answer(card, "words", ids=np.full((4, 6), 999, np.int64))
+    card.stop()
+    text = str(caught.value)
+    assert text.startswith("card local/0: model words failed: predict failed! | ")
+    assert words.path in text
+    assert "native log: [ERROR] LITE" in text
+    assert "bytes free (pyACL)" in text
+
+
+def to_file(path: Path) -> "Redirected":
+    return Redirected(path)
+
+
+class Redirected:
+    """Standard error as a file, as it is in every process that Ray starts."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        self._kept = os.dup(2)
+        with self._path.open("wb") as file:
+            os.dup2(file.fileno(), 2)
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self._kept, 2)
+        os.close(self._kept)
+
+
+def test_a_process_that_was_forked_after_the_import_is_refused() -> None:
+    script = (
+        "import os, sys\n"
+        f"sys.path.insert(0, {str(STANDINS)!r})\n"
+        "import mindspore_lite\n"
+        "from actors.lite import load_library\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    try:\n"
+        "        load_library('ascend')\n"
+        "    except Exception as error:\n"
+        "        os.write(1, str(error).encode())\n"
+        "    os._exit(0)\n"
+        "os.waitpid(pid, 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert "was forked from one that had imported mindspore_lite. Start card processes by" in (
+        done.stdout
+    )
+
+
+def test_a_gauge_that_is_closed_answers_with_what_it_knows() -> None:
+    gauge = Gauge(lambda: None)
+    gauge.close()
+    assert gauge.read() is None
+    assert gauge.latest is None
