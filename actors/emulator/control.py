@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
+from actors.emulator.calibrate import cache_folder
 from actors.emulator.config import Sections, merge, read_file
 from actors.emulator.device import Device, DeviceMemory
+from actors.emulator.lingering import Lingering
 from actors.emulator.registry import LIBRARY, NEWEST
 from actors.emulator.releases import RELEASES
 from actors.memory import ASCEND, AllocationRule
@@ -16,6 +19,8 @@ def configure(
     release: str = NEWEST,
     rule: AllocationRule = ASCEND,
     overheads: Sequence[int] | None = None,
+    return_delay: float = 0.0,
+    names: Sequence[str] | None = None,
 ) -> None:
     """Set up the cards of this process, with indexes 0, 1, ... Forgets everything else.
 
@@ -24,23 +29,36 @@ def configure(
         release: whose names and behaviour to follow: 2.7, 2.3.1, or 2.0 (target cpu alone).
         rule: how allocations are rounded.
         overheads: bytes taken on each card before any model; none by default.
+        return_delay: seconds that the memory of an ended process stays taken, for the next process
+            on the card of the same name; 0: it is free at once, and nothing is written anywhere.
+        names: what the card is called in every process; its index by default.
 
     Raises:
-        ValueError: no card, a size below 0, lists of different lengths, or another release.
+        ValueError: no card, a number below 0, lists of different lengths, or another release.
     """
     if release not in RELEASES:
         raise ValueError(f"not supported yet: release {release}; known: {', '.join(RELEASES)}")
     taken = list(overheads) if overheads is not None else [0] * len(capacities)
-    if not capacities or len(taken) != len(capacities):
-        raise ValueError(f"{len(capacities)} capacities and {len(taken)} overheads")
-    if min(*capacities, *taken) < 0:
-        raise ValueError(f"sizes must not be negative: {list(capacities)}, {taken}")
+    called = list(names) if names is not None else [str(n) for n in range(len(capacities))]
+    if not capacities or not len(taken) == len(called) == len(capacities):
+        raise ValueError(
+            f"{len(capacities)} capacities, {len(taken)} overheads and {len(called)} names"
+        )
+    if min(*capacities, *taken, return_delay) < 0:
+        raise ValueError(f"must not be negative: {list(capacities)}, {taken}, {return_delay}")
     LIBRARY.start_afresh(release, RELEASES[release].has_cards)
     with LIBRARY.lock:
-        LIBRARY.devices = [
-            Device(index, capacity, overhead, rule)
-            for index, (capacity, overhead) in enumerate(zip(capacities, taken, strict=True))
-        ]
+        LIBRARY.replace_devices(
+            Device(index, capacity, overhead, rule, _lingering(name, return_delay))
+            for index, (capacity, overhead, name) in enumerate(
+                zip(capacities, taken, called, strict=True)
+            )
+        )
+
+
+def _lingering(name: str, delay: float) -> Lingering | None:
+    folder = cache_folder() / "cards" / quote(name, safe="")
+    return Lingering(folder, delay) if delay else None
 
 
 def reset() -> None:

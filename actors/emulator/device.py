@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from actors.emulator.arena import Arena, Engine
 from actors.emulator.clock import Clock
+from actors.emulator.lingering import Lingering
 from actors.memory import AllocationRule, CardMemory
 
 #: Guards ledgers and registrations. One lock, since a Model may be collected anywhere.
@@ -50,7 +51,10 @@ class LedgerEntry:
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """One card's ledger. ``workspace`` is the shared one, ``private`` all others."""
+    """One card's ledger. ``workspace`` is the shared one, ``private`` all others.
+
+    ``others``: bytes of other processes of the card, among them those that ended a moment ago.
+    """
 
     capacity: int
     overhead: int
@@ -62,6 +66,12 @@ class DeviceMemory:
     engine_bytes: int
     busy_seconds: float
     models: tuple[LedgerEntry, ...]
+    others: int = 0
+
+    @property
+    def free(self) -> int:
+        """Bytes that are left for this process."""
+        return self.capacity - self.card_memory.total - self.others
 
     @property
     def card_memory(self) -> CardMemory:
@@ -83,7 +93,14 @@ class Device:
     needs it; ``has_allocated`` is then set for the life of the process (2.7.0, acl_mem_manager.cc).
     """
 
-    def __init__(self, index: int, capacity: int, overhead: int, rule: AllocationRule) -> None:
+    def __init__(
+        self,
+        index: int,
+        capacity: int,
+        overhead: int,
+        rule: AllocationRule,
+        lingering: Lingering | None = None,
+    ) -> None:
         self.index = index
         self.rule = rule
         self.lock = threading.Lock()
@@ -99,6 +116,8 @@ class Device:
         self._workspace = 0
         self._arena: Arena | None = None
         self._entries: dict[tuple[str, int], LedgerEntry] = {}
+        self._lingering = lingering
+        self._note()
 
     def size(self, path: str, weights: int, workspace: int) -> None:
         """Record a member's sizes; a path's first weight size stays, workspaces take the max."""
@@ -119,6 +138,7 @@ class Device:
                 self._require("the shared workspace", nbytes)
                 self._arena, self._workspace = arena, nbytes
                 self.has_allocated = True
+                self._note()
             return self._arena
 
     def charge(self, entry: LedgerEntry) -> None:
@@ -137,6 +157,7 @@ class Device:
             if before:
                 entry = replace(entry, engine=before.engine, slack=before.slack)
             self._entries[key] = entry
+            self._note()
 
     def note_engine(self, path: str, number: int, nbytes: int) -> None:
         """Record what making a session cost beyond its weights."""
@@ -152,6 +173,7 @@ class Device:
         """Take an entry out of the ledger."""
         with self._guard:
             self._entries.pop((path, number), None)
+            self._note()
 
     def release_shared(self, path: str, key: str, owner: int) -> None:
         """Free the workspace and one path's shared weights, once no model is alive at all."""
@@ -159,6 +181,7 @@ class Device:
             self._arena, self._workspace = None, 0
             if self.engines.pop(key, None) is not None:
                 self.discard(path, owner)
+            self._note()
 
     def memory(self) -> DeviceMemory:
         """The ledger now."""
@@ -175,13 +198,30 @@ class Device:
                 engine_bytes=sum(entry.engine + entry.slack for entry in entries),
                 busy_seconds=self.clock.busy_seconds,
                 models=entries,
+                others=self._others(),
             )
 
+    def close(self) -> None:
+        """Leave the card, as the end of the process does."""
+        with self._guard:
+            if self._lingering is not None:
+                self._lingering.close()
+                self._lingering = None
+
     def _require(self, part: str, nbytes: int) -> None:
-        used = self._overhead + self._workspace + _total(self._entries.values())
-        free = self._capacity - used
+        free = self._capacity - self._used() - self._others()
         if nbytes > free:
             raise DeviceFullError(self.index, part, nbytes, free)
+
+    def _used(self) -> int:
+        return self._overhead + self._workspace + _total(self._entries.values())
+
+    def _others(self) -> int:
+        return 0 if self._lingering is None else self._lingering.held_by_others()
+
+    def _note(self) -> None:
+        if self._lingering is not None:
+            self._lingering.note(self._used())
 
 
 def _total(entries: Iterable[LedgerEntry]) -> int:

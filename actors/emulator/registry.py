@@ -6,7 +6,7 @@ Registration is by the exact path string, for all devices alike and for the life
 
 import itertools
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from actors.emulator import arena, nativelog
 from actors.emulator.config import Sections, merge
@@ -113,8 +113,14 @@ class Library:
             self._ge_device = None
             self.release, self.has_cards = release, has_cards
             self.host = Device(-1, _HOST_CAPACITY, 0, ASCEND)
-            self.devices = [Device(0, _DEFAULT_CAPACITY, 0, ASCEND)]
+            self.replace_devices([Device(0, _DEFAULT_CAPACITY, 0, ASCEND)])
             arena.release()
+
+    def replace_devices(self, devices: Iterable[Device]) -> None:
+        """Leave the cards of before and take these."""
+        for device in self.devices:
+            device.close()
+        self.devices = list(devices)
 
 
 LIBRARY = Library()
