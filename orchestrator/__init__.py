@@ -1,38 +1,46 @@
-"""The driver side: plan models onto cards, run them, and send them work."""
+"""The driver side: plan models onto cards, run them, and send them work.
 
-from orchestrator.config import (
-    Batching,
-    Cards,
-    Deployment,
-    DynamicShapes,
-    ModelSpec,
-    Padding,
-    Placement,
-    Replicas,
-    Shapes,
-    Sharing,
-    load_deployment,
-)
-from orchestrator.errors import (
-    CardError,
-    CardLostError,
-    CardsUnavailableError,
-    ClusterError,
-    DeploymentError,
-    DoesNotFitError,
-    InvalidRequestError,
-    JobError,
-    LoadError,
-    NotServingError,
-    OrchestratorError,
-    PlanRefusedError,
-    PredictError,
-    RequestFailedError,
-    UnsupportedError,
-)
-from orchestrator.facade import ModelHandle, Orchestrator
-from orchestrator.inventory import Inventory
-from orchestrator.placement import DeploymentPlan, plan_deployment
+Each name is imported when it is first asked for: a card's process imports this package too, and
+must not load the driver's native libraries before the card's own.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.config import (
+        Batching,
+        Cards,
+        Deployment,
+        DynamicShapes,
+        ModelSpec,
+        Padding,
+        Placement,
+        Replicas,
+        Shapes,
+        Sharing,
+        load_deployment,
+    )
+    from orchestrator.errors import (
+        CardError,
+        CardLostError,
+        CardsUnavailableError,
+        ClusterError,
+        DeploymentError,
+        DoesNotFitError,
+        InvalidRequestError,
+        JobError,
+        LoadError,
+        NotServingError,
+        OrchestratorError,
+        PlanRefusedError,
+        PredictError,
+        RequestFailedError,
+        UnsupportedError,
+    )
+    from orchestrator.facade import ModelHandle, Orchestrator
+    from orchestrator.inventory import Inventory
+    from orchestrator.placement import DeploymentPlan, plan_deployment
 
 __all__ = [
     "Batching",
@@ -67,3 +75,45 @@ __all__ = [
     "load_deployment",
     "plan_deployment",
 ]
+
+_HOMES = {
+    "Batching": "orchestrator.config",
+    "CardError": "orchestrator.errors",
+    "CardLostError": "orchestrator.errors",
+    "Cards": "orchestrator.config",
+    "CardsUnavailableError": "orchestrator.errors",
+    "ClusterError": "orchestrator.errors",
+    "Deployment": "orchestrator.config",
+    "DeploymentError": "orchestrator.errors",
+    "DeploymentPlan": "orchestrator.placement",
+    "DoesNotFitError": "orchestrator.errors",
+    "DynamicShapes": "orchestrator.config",
+    "InvalidRequestError": "orchestrator.errors",
+    "Inventory": "orchestrator.inventory",
+    "JobError": "orchestrator.errors",
+    "LoadError": "orchestrator.errors",
+    "ModelHandle": "orchestrator.facade",
+    "ModelSpec": "orchestrator.config",
+    "NotServingError": "orchestrator.errors",
+    "Orchestrator": "orchestrator.facade",
+    "OrchestratorError": "orchestrator.errors",
+    "Padding": "orchestrator.config",
+    "Placement": "orchestrator.config",
+    "PlanRefusedError": "orchestrator.errors",
+    "PredictError": "orchestrator.errors",
+    "Replicas": "orchestrator.config",
+    "RequestFailedError": "orchestrator.errors",
+    "Shapes": "orchestrator.config",
+    "Sharing": "orchestrator.config",
+    "UnsupportedError": "orchestrator.errors",
+    "load_deployment": "orchestrator.config",
+    "plan_deployment": "orchestrator.placement",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    """A public name, from the module that defines it."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)

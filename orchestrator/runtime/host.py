@@ -1,6 +1,7 @@
 """The Ray actor of one card: it owns a CardActor and gives each kind of call its own threads.
 
-An actor starts empty, because only after its start does it know which card Ray gave it.
+An actor starts empty, because only after its start does it know which card Ray gave it. Nothing
+that is imported here, Ray apart, brings native libraries along: the card's own comes first.
 """
 
 import os
@@ -11,6 +12,7 @@ import ray
 
 from actors import device
 from actors.card import CardActor
+from actors.leaving import leave_early
 from actors.messages import (
     CardIdentity,
     CardKind,
@@ -43,8 +45,12 @@ class CardHost:
         context = ray.get_runtime_context()
         ids = context.get_accelerator_ids().get(resource, [])
         # A resource that Ray does not know as an accelerator has no ids; real cards need one.
-        device_id = device.identify(os.environ, ids) if kind == "ascend" else 0
-        return self._card.identify(context.get_node_id(), ",".join(ids), device_id)
+        device_id = 0
+        if kind == "ascend":
+            assigned = context.get_assigned_resources().get(resource)
+            device_id = device.identify(os.environ, ids, assigned)
+        visible = os.environ.get(device.VISIBLE, "")
+        return self._card.identify(context.get_node_id(), ",".join(ids), device_id, visible)
 
     @ray.method(concurrency_group="life")
     def watch(self) -> None:
@@ -54,7 +60,11 @@ class CardHost:
     @ray.method(concurrency_group="control")
     def load(self, order: CardOrder) -> LoadReport:
         """See CardActor.load."""
-        return self._card.load(order)
+        try:
+            return self._card.load(order)
+        finally:
+            if order.kind != "emulated":
+                leave_early(self._card.stop)
 
     @ray.method(concurrency_group="data")
     def predict_many(self, requests: Sequence[Request]) -> list[Reply]:
