@@ -4,57 +4,19 @@ The same tests run against the emulator and, where it can be imported, against t
 the contract of the newest release that is no newer than what is installed.
 """
 
-import importlib.util
 import inspect
-from collections.abc import Callable, Iterator
-from pathlib import Path, PosixPath
+from collections.abc import Callable
+from pathlib import PosixPath
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from ruamel.yaml import YAML
 
-import actors.emulator
 from actors.emulator.releases import RELEASES
+from tests.contract.conftest import CONTRACTS, Contract, Library, contract_of, numbers
 
-HERE = Path(__file__).parent
 EVIDENCE = {"ran", "source", "documentation", "assumed"}
-Contract = dict[str, Any]
-CONTRACTS: dict[str, Contract] = {
-    path.stem: YAML(typ="safe").load(path) for path in sorted(HERE.glob("*.yaml"))
-}
-NEVER_INSTALLED = "mindspore_lite is not installed here"
-
-
-def numbers(release: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in release.split(".")[:3] if part.isdigit())
-
-
-def contract_of(version: str) -> str:
-    """The newest contract that is no newer than an installed release."""
-    return max((name for name in CONTRACTS if numbers(name) <= numbers(version)), key=numbers)
-
-
-def cases() -> Iterator[Any]:
-    for release in RELEASES:
-        yield pytest.param(("emulator", release), id=f"emulator {release}")
-    missing = importlib.util.find_spec("mindspore_lite") is None
-    marks = pytest.mark.skip(reason=NEVER_INSTALLED) if missing else ()
-    yield pytest.param(("genuine", ""), id="genuine", marks=marks)
-
-
-@pytest.fixture(params=list(cases()))
-def library(request: pytest.FixtureRequest) -> Iterator[tuple[ModuleType, Contract, bool]]:
-    """The library, its contract, and whether it is the emulator."""
-    kind, release = request.param
-    if kind == "genuine":
-        genuine = pytest.importorskip("mindspore_lite", reason=NEVER_INSTALLED)
-        yield genuine, CONTRACTS[contract_of(genuine.__version__)], False
-        return
-    actors.emulator.configure([64 << 20], release=release)
-    yield actors.emulator, CONTRACTS[release], True
-    actors.emulator.reset()
 
 
 def entries(contract: Contract, key: str) -> dict[str, Contract]:
@@ -129,16 +91,16 @@ def test_the_emulator_has_every_release_that_a_contract_is_written_for():
     assert sorted(RELEASES) == sorted(CONTRACTS)
 
 
-def test_enums_have_the_members_and_values(library):
-    lite, contract, emulated = library
+def test_enums_have_the_members_and_values(library: Library):
+    lite, contract, emulated = library.lite, library.contract, library.emulated
     for name, entry in entries(contract, "enum").items():
         members = {member.name: member.value for member in getattr(lite, name)}
         assert members.items() >= entry["enum"].items(), name
         assert not emulated or members == entry["enum"], name
 
 
-def test_signatures_have_the_parameters_and_defaults(library):
-    lite, contract, emulated = library
+def test_signatures_have_the_parameters_and_defaults(library: Library):
+    lite, contract, emulated = library.lite, library.contract, library.emulated
     names = scope_of(lite)
     for name, entry in entries(contract, "signature").items():
         head, _, method = name.partition(".")
@@ -149,8 +111,8 @@ def test_signatures_have_the_parameters_and_defaults(library):
         assert not emulated or got == wanted, name
 
 
-def test_properties_exist_with_their_defaults_and_setters(library):
-    lite, contract, _ = library
+def test_properties_exist_with_their_defaults_and_setters(library: Library):
+    lite, contract = library.lite, library.contract
     for name, entry in entries(contract, "property").items():
         holder, attribute = owner(lite, name)
         value = getattr(holder, attribute)
@@ -161,8 +123,8 @@ def test_properties_exist_with_their_defaults_and_setters(library):
         assert settable == (entry["property"] == "settable"), name
 
 
-def test_names_of_other_releases_are_absent(library):
-    lite, contract, emulated = library
+def test_names_of_other_releases_are_absent(library: Library):
+    lite, contract, emulated = library.lite, library.contract, library.emulated
     if not emulated and numbers(lite.__version__)[:2] != numbers(contract["release"])[:2]:
         pytest.skip("a newer release may have more")
     for name in [*contract["absent"], *(contract["not_emulated"] if emulated else ())]:
@@ -174,8 +136,8 @@ def test_names_of_other_releases_are_absent(library):
             assert not hasattr(lite, head), name
 
 
-def test_the_emulator_has_no_public_names_beyond_the_contract(library):
-    lite, contract, emulated = library
+def test_the_emulator_has_no_public_names_beyond_the_contract(library: Library):
+    lite, contract, emulated = library.lite, library.contract, library.emulated
     if not emulated:
         pytest.skip("a newer release may have more")
     known = set(contract["names"])
@@ -186,8 +148,8 @@ def test_the_emulator_has_no_public_names_beyond_the_contract(library):
         assert extra <= {"Context.cpu", "Context.gpu", "Context.ascend"}
 
 
-def test_refusals_have_the_type_and_the_text(library):
-    lite, contract, _ = library
+def test_refusals_have_the_type_and_the_text(library: Library):
+    lite, contract = library.lite, library.contract
     names = scope_of(lite)
     kinds = {"TypeError": TypeError, "ValueError": ValueError, "RuntimeError": RuntimeError}
     for entry in contract["errors"]:
