@@ -116,7 +116,7 @@ def _numpy(machine: Machine, kind: CardKind) -> Finding:
     version = machine.version("numpy") or "none"
     bound = kind == "ascend" or machine.python < (3, 11)
     ok = version != "none" and not (bound and not older(version, f"{_NUMPY_BELOW}.0"))
-    wanted = f"below {_NUMPY_BELOW} (CANN and older wheels need it)" if bound else "any"
+    wanted = f"below {_NUMPY_BELOW} (CANN and older wheels need it)" if bound else ""
     fix = "" if ok else f"pip install 'numpy<{_NUMPY_BELOW}'"
     return Finding("numpy", version, wanted, fix, ok)
 

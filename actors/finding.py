@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Finding:
     """One line of an inspection.
 
-    ``ok``: nothing needs fixing; ``fix`` is empty then. ``stops``: as it is, the library cannot be
+    ``wanted`` is empty where anything will do. ``ok``: nothing needs fixing; ``fix`` is empty then.
+    ``stops``: as it is, the library cannot be
     imported or find a card, so that it is better not to try.
     """
 
@@ -19,5 +20,7 @@ class Finding:
     stops: bool = False
 
     def __str__(self) -> str:
+        if not self.wanted:
+            return f"{self.subject}: {self.found}"
         cure = "" if self.ok else f": {self.fix}"
         return f"{self.subject}: found {self.found}, wanted {self.wanted}{cure}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from orchestrator.cli.check import check
+from orchestrator.cli.doctor import doctor
 from orchestrator.cli.plan import plan
 from orchestrator.cli.run import run
 from orchestrator.cli.schema import schema
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(plan)
 app.command()(run)
 app.command()(check)
+app.command()(doctor)
 app.command(hidden=True)(schema)
 
 

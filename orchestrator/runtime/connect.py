@@ -135,7 +135,7 @@ def _join(address: str) -> Connection:
             "run the driver on a node of the cluster (ray job submit) or use host:port of the head",
         )
     if address != "auto":
-        _probe(address)
+        require_answer(address)
     undo = contextlib.ExitStack()
     with contextlib.ExitStack() as on_failure:
         on_failure.callback(undo.close)
@@ -230,8 +230,12 @@ def _use_token_if_there_is_one() -> None:
     enable(warn_if_disabled=False)
 
 
-def _probe(address: str) -> None:
-    """Say at once that nobody listens, which Ray says after a minute."""
+def require_answer(address: str) -> None:
+    """Say at once that nobody listens at ``host:port``, which Ray says after a minute.
+
+    Raises:
+        ClusterError: nobody does, or it is no address.
+    """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ClusterError(address, "not an address", "write local, auto, or host:port")

@@ -1,0 +1,12 @@
+"""Every node answers for itself, from a task of Ray, with what Ray offers there."""
+
+import socket
+
+from orchestrator.runtime.connect import Connection
+from orchestrator.runtime.examine import examine_nodes
+
+
+def test_each_node_is_looked_at_from_a_task_on_it(cluster: Connection) -> None:
+    ((report, offered),) = examine_nodes("auto", "NPU")
+    assert (report.host, offered) == (socket.gethostname(), 3.0)
+    assert [finding.subject for finding in report.findings][:2] == ["Python", "ray"]
