@@ -11,6 +11,7 @@ from orchestrator.cli.doctor import doctor
 from orchestrator.cli.plan import plan
 from orchestrator.cli.run import run
 from orchestrator.cli.schema import schema
+from orchestrator.cli.verify_card import SeveralFiles, verify_card
 from orchestrator.errors import OrchestratorError
 
 # Some releases of typer carry a click of their own: the root of its errors is found from typer's.
@@ -26,6 +27,7 @@ app.command()(plan)
 app.command()(run)
 app.command()(check)
 app.command()(doctor)
+app.command("verify-card", cls=SeveralFiles)(verify_card)
 app.command(hidden=True)(schema)
 
 

@@ -1,0 +1,110 @@
+"""``orchestrator verify-card``: what this project relies on, measured on one card. No Ray."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from actors import device
+from actors.claims.bench import set_up
+from actors.claims.claims import Claim, Verdict, verify
+from actors.messages import CardKind
+from orchestrator.report.claims import claim_line, claim_table
+from orchestrator.report.console import results_console
+
+#: Options that take several files at once.
+_MANY = ("--models", "--ge-models")
+
+
+class SeveralFiles(TyperCommand):
+    """Lets ``--models A.mindir B.mindir`` stand for the option twice, as click has it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        """Repeat the option before every further file."""
+        return list(super().parse_args(ctx, spread(args)))
+
+
+def spread(words: Sequence[str]) -> list[str]:
+    """``--models A B --json`` -> ``--models A --models B --json``."""
+    out: list[str] = []
+    option = ""
+    for word in words:
+        if word.startswith("-"):
+            option = word if word in _MANY else ""
+        elif option and out[-1] != option:
+            out.append(option)
+        out.append(word)
+    return out
+
+
+class Kind(str, Enum):
+    """Kinds of cards that share memory."""
+
+    ASCEND = "ascend"
+    EMULATED = "emulated"
+
+
+def verify_card(
+    card: Annotated[
+        int, typer.Option(min=0, help="Index among the cards that this process sees.")
+    ] = 0,
+    kind: Annotated[
+        Kind | None,
+        typer.Option(help="By default ascend where this machine has cards, else emulated."),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Your models (.mindir) of one card, one or more. By default small ones are "
+            "written, which on a real card takes the library's Converter."
+        ),
+    ] = None,
+    ge_models: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Your two GE graphs (.mindir), best of one network. By default as above."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+) -> None:
+    """Check on a card what plans rely on: shared workspaces, shared weights, equal results.
+
+    Everything is measured with and without sharing, each in a process of its own, on a card that
+    nobody else should use meanwhile. Exit code 1 when a claim failed.
+    """
+    wanted: CardKind = (kind or _kind_here()).value
+    found: list[Claim] = []
+    with tempfile.TemporaryDirectory(prefix="verify-card-") as folder:
+        bench = set_up(wanted, card, Path(folder), models or [], ge_models or [])
+        for claim in verify(bench):
+            found.append(claim)
+            typer.echo(claim_line(claim), err=as_json)
+    libraries = sorted({taken.library for taken in bench.done.values()}) or ["no library"]
+    failed = any(claim.verdict is Verdict.FAILED for claim in found)
+    if as_json:
+        document = {
+            "kind": wanted,
+            "card": card,
+            "second_card": bench.other,
+            "library": ", ".join(libraries),
+            "held": not failed,
+            "claims": [asdict(claim) for claim in found],
+        }
+        typer.echo(json.dumps(document, indent=1))
+    else:
+        title = f"card {card}, {', '.join(libraries)}"
+        results_console().print(claim_table(found, title))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _kind_here() -> Kind:
+    return (
+        Kind.ASCEND if device.count({}, (f.name for f in Path("/dev").iterdir())) else Kind.EMULATED
+    )

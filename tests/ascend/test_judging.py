@@ -1,0 +1,163 @@
+"""How claims are judged, and what the acceptance run says where one fails."""
+
+import os
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.claims import claims, process
+from actors.claims.bench import Bench, UncheckedError, set_up
+from actors.claims.claims import NOISE, Verdict, judge_weights, judge_workspace
+from actors.claims.compare import compare_answers, distance
+from actors.claims.networks import write_conv, write_mlp
+from actors.claims.trial import Members, Taken, Trial, TrialError
+from actors.errors import LoadError
+from actors.memory import ASCEND
+from orchestrator.cli import main
+from orchestrator.cli.verify_card import spread
+
+MIB = 1 << 20
+BYTES = st.integers(2 * NOISE, 1 << 36)
+
+
+def taken(*steps: int) -> Taken:
+    total = [sum(steps[: n + 1]) for n in range(len(steps))]
+    return Taken("library", 1 << 40, tuple(total), total[-1], {})
+
+
+def builds(workspaces: list[int], other: int, shared: bool) -> Taken:
+    """What a card takes for models of these workspaces, build by build."""
+    if not shared:
+        return taken(*(other + size for size in workspaces))
+    return taken(other + max(workspaces), *(other for _ in workspaces[1:]))
+
+
+@settings(max_examples=30)
+@given(st.lists(BYTES, min_size=2, max_size=4), BYTES)
+def test_largest_workspace_is_told_from_none_shared_and_from_the_sum(workspaces, other):
+    alone = builds(workspaces, other, shared=False)
+    assert judge_workspace(alone, builds(workspaces, other, shared=True)).verdict is Verdict.HELD
+    assert judge_workspace(alone, alone).verdict is Verdict.FAILED
+    summed = taken(other + sum(workspaces), *(other for _ in workspaces[1:]))
+    assert judge_workspace(alone, summed).verdict is Verdict.FAILED
+
+
+def test_a_failed_workspace_claim_says_the_numbers():
+    alone = taken(12 * MIB, 10 * MIB)
+    says = judge_workspace(alone, alone).says
+    assert says == (
+        "22.0 MiB unshared and 22.0 MiB as a group: the workspace is not that of the largest "
+        "(first build 12.0 MiB, alone 12.0 MiB; later: 0.0 MiB less)"
+    )
+
+
+@settings(max_examples=30)
+@given(BYTES, st.integers(0, 1 << 30), st.integers(1, 5))
+def test_copies_of_weights_are_counted(weights, other, copies):
+    block = ASCEND.alloc(weights)
+    found = judge_weights(taken(5 * (block + other)), taken(copies * block + 5 * other), weights)
+    assert (found.verdict is Verdict.HELD) == (copies == 1)
+    assert f"{copies}.0 copies" in found.says
+
+
+def test_weights_too_small_to_count_are_not_judged():
+    with pytest.raises(UncheckedError, match=r"the weights are 1.0 MiB at most, too few to count"):
+        judge_weights(taken(5 * MIB), taken(MIB), MIB)
+
+
+def test_memory_that_cannot_be_read_is_said():
+    unknown = Taken("library", None, (None, None), None, {})
+    with pytest.raises(UncheckedError, match="memory cannot be read here: pyACL is needed"):
+        judge_workspace(unknown, unknown)
+
+
+def answer(*values: float) -> tuple[np.ndarray, ...]:
+    return (np.array(values, np.float32),)
+
+
+def test_one_unshared_answer_is_the_only_right_one():
+    assert compare_answers([answer(1, 2)], [answer(1, 2)]) == ""
+    problem = compare_answers([answer(1, 2)], [answer(1, 2.5)])
+    assert problem == "differs from the unshared answer by up to 0.5, which is always the same"
+
+
+def test_answers_may_spread_as_unshared_ones_do():
+    private = [answer(1.0), answer(1.25)]
+    assert compare_answers(private, [answer(1.5), answer(0.75)]) == ""
+    problem = compare_answers(private, [answer(1.75)])
+    assert problem == "differs from unshared answers by up to 0.5; those differ by 0.25"
+
+
+@settings(max_examples=30)
+@given(st.lists(st.floats(width=32), min_size=1, max_size=5))
+def test_an_answer_is_no_distance_from_itself(values):
+    assert distance(answer(*values), answer(*values)) == 0
+
+
+def test_a_number_is_infinitely_far_from_none():
+    assert distance(answer(1), answer(np.nan)) == np.inf
+    assert distance(answer(1), answer(1, 2)) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("words", "spelled"),
+    [
+        ("--models a b --json", "--models a --models b --json"),
+        ("--models a --models b", "--models a --models b"),
+        ("--card 1 --ge-models a b", "--card 1 --ge-models a --ge-models b"),
+        ("--models=a --card 1", "--models=a --card 1"),
+    ],
+)
+def test_an_option_takes_several_files(words, spelled):
+    assert spread(words.split()) == spelled.split()
+
+
+def test_networks_are_right_onnx(tmp_path):
+    for path in (write_conv(tmp_path, "conv", 8), write_mlp(tmp_path, "mlp", 2, 16)):
+        file = path.replace(".mindir", ".onnx")
+        onnx.checker.check_model(file, full_check=True)
+
+
+def test_a_model_that_is_not_there_is_refused_at_once(tmp_path):
+    with pytest.raises(LoadError, match=r"an emulated card serves gone.onnx beside it"):
+        set_up("emulated", 0, tmp_path, [str(tmp_path / "gone.mindir")], [])
+
+
+def test_one_model_shares_with_itself(tmp_path):
+    mine = write_mlp(tmp_path, "mine", 1, 16)
+    bench = set_up("emulated", 0, tmp_path, [mine], [mine])
+    assert bench.acl == bench.ge == (mine, mine)
+    assert bench.weights == mine
+
+
+def test_a_process_that_dies_says_how(tmp_path, monkeypatch):
+    dying = tmp_path / "bin"
+    dying.write_text("#!/bin/sh\necho 'free(): double free detected' >&2\nexit 134\n")
+    dying.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", os.fspath(dying))
+    with pytest.raises(TrialError) as caught:
+        process.run(Trial("emulated", 0, (Members(("/a/x.mindir",), "SHARE_WEIGHT"),)))
+    assert str(caught.value) == (
+        "x.mindir on card 0, SHARE_WEIGHT: its process ended with status 134 | native log: "
+        "free(): double free detected"
+    )
+
+
+def test_a_failed_claim_is_exit_code_1(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(claims, "CLAIMS", {"GE pair": claims.ge_pair})
+    tiny = write_mlp(tmp_path, "tiny", 1, 16)  # nothing worth sharing
+    assert main(["verify-card", "--kind", "emulated", "--ge-models", tiny, tiny]) == 1
+    out = capsys.readouterr().out
+    assert "GE pair: FAILED: two sessions take 0.0 MiB, one session 0.0 MiB" in out
+
+
+def test_what_cannot_be_checked_is_no_failure():
+    bench = Bench("emulated", 0, missing={"acl": "no model to try", "other": "only one card"})
+    with pytest.raises(UncheckedError, match="no model to try"):
+        claims.one_workspace(bench)
+    with pytest.raises(UncheckedError, match="only one card"):
+        claims.each_card(Bench("emulated", 0, missing={"other": "only one card"}))
