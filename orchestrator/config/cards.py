@@ -10,7 +10,16 @@ from actors.memory import ASCEND, EXACT, AllocationRule
 from actors.messages import CardKind
 from orchestrator.config.findings import Finding, did_you_mean, require
 from orchestrator.config.presets import CARD_TYPES
-from orchestrator.config.section import Count, Flag, OrWritten, Section, Size, SizeAboveZero, Text
+from orchestrator.config.section import (
+    Count,
+    Duration,
+    Flag,
+    OrWritten,
+    Section,
+    Size,
+    SizeAboveZero,
+    Text,
+)
 
 _RULES = {"ascend": ASCEND, "exact": EXACT}
 #: Resources that Ray fills itself; a card cannot be counted by them.
@@ -85,6 +94,17 @@ class Cards(Section):
         default_factory=lambda: _named("ascend"),
         description="How allocations are rounded: ascend (32 bytes more, then 2 MiB pages above "
         "1 MiB and 4 KiB pages below), exact (not at all), or the four numbers.",
+    )
+
+    mix_ge_and_acl: Flag = Field(
+        default=False,
+        description="Allow models of provider ge and of provider acl on one card. Set it once "
+        "orchestrator verify-card has passed that mixture on this card type and CANN.",
+    )
+    memory_wait: Duration = Field(
+        default=60.0,
+        description="How long a starting card waits for memory that a process which ended has not "
+        "given back yet; what is then still held is somebody else's.",
     )
 
     @property

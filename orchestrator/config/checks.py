@@ -27,6 +27,8 @@ def deployment_findings(
     yield from unknown
     if not unknown:
         yield from _together_and_apart(named, placement)
+        if not cards.mix_ge_and_acl and cards.kind != "cpu":
+            yield from _mixed_providers(named, placement)
         yield from _spread(named, cards, placement)
 
 
@@ -123,6 +125,18 @@ def _together_and_apart(named: dict[str, ModelSpec], placement: Placement) -> It
                 named[first].cards and named[second].cards
             ):
                 yield Finding(loc, f"{first} and {second} are pinned to {pins.pop()} alone")
+
+
+def _mixed_providers(named: dict[str, ModelSpec], placement: Placement) -> Iterator[Finding]:
+    """A card runs ACL models or GE models, so that affinity cannot ask for both."""
+    for number, group in enumerate(placement.affinity):
+        by_provider = {named[name].provider: name for name in group}
+        if len(by_provider) > 1:
+            yield Finding(
+                ("placement", "affinity", number),
+                f"{by_provider['ge']} is of provider ge and {by_provider['acl']} of provider acl: "
+                "one card runs both only with cards.mix_ge_and_acl: true",
+            )
 
 
 def _joined(groups: Sequence[Sequence[str]]) -> Callable[[str], str]:

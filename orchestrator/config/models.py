@@ -146,7 +146,10 @@ class ModelSpec(Section):
         default=None, description="A label of yours, shown in plans, status and run summaries."
     )
     provider: Provider = Field(
-        default="acl", description="How Lite runs the model on a card. ge: not supported yet."
+        default="acl",
+        description="How Lite runs the model on a card. Models of provider ge share weights, no "
+        "workspace, run one at a time, and need a card without acl models, see "
+        "cards.mix_ge_and_acl.",
     )
     shapes: Shapes | None = Field(
         default=None,
@@ -227,10 +230,8 @@ class ModelSpec(Section):
         url = _URL.match(self.path)
         if url:
             yield Finding(("path",), f"path as a URL ({url['scheme']}://)", unsupported=True)
-        if self.provider == "ge":
-            yield Finding(("provider",), "provider: ge", unsupported=True)
-            if self.sharing.workspace:
-                yield Finding(("sharing", "workspace"), "models of provider ge share no workspace")
+        if self.provider == "ge" and self.sharing.workspace:
+            yield Finding(("sharing", "workspace"), "models of provider ge share no workspace")
         if self.dynamic and self.sharing.workspace:
             yield Finding(
                 ("sharing", "workspace"), "a model with dynamic shapes shares no workspace"

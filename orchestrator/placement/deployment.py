@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -86,6 +86,8 @@ class DeploymentPlan:
             reserve_bytes=card.reserve_bytes,
             share_workspace=tally.share,
             rule=self.deployment.rule,
+            mix_ge_and_acl=self.deployment.cards.mix_ge_and_acl,
+            memory_wait_seconds=self.deployment.cards.memory_wait,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -186,11 +188,21 @@ def problem_of(
         cards=inventory.cards,
         name=deployment.name,
         affinity=placement.affinity,
-        anti_affinity=placement.anti_affinity,
+        anti_affinity=(*placement.anti_affinity, *_providers_apart(deployment)),
         max_utilisation=placement.utilisation(batch),
     )
     problem.require_sound(deployment.name)
     return problem
+
+
+def _providers_apart(deployment: Deployment) -> Iterator[tuple[str, str]]:
+    """Pairs of models that no card may mix: those of provider ge with those of provider acl."""
+    if deployment.cards.mix_ge_and_acl or deployment.cards.kind == "cpu":
+        return
+    for ge in deployment.models:
+        for acl in deployment.models:
+            if (ge.provider, acl.provider) == ("ge", "acl"):
+                yield ge.name, acl.name
 
 
 def _model(

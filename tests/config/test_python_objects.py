@@ -104,8 +104,8 @@ def test_rules_between_models_hold():
 
 def test_what_does_not_exist_yet_says_so():
     with pytest.raises(UnsupportedError) as caught:
-        ModelSpec(name="det", path="/d", provider="ge")
-    assert str(caught.value) == "not supported yet: provider: ge (ModelSpec: provider)"
+        ModelSpec(name="det", path="s3://bucket/d.mindir")
+    assert str(caught.value) == "not supported yet: path as a URL (s3://) (ModelSpec: path)"
 
 
 def test_nothing_can_be_changed_afterwards():

@@ -171,3 +171,17 @@ def test_problem_of_is_what_is_planned():
     profiles = collect(made, ProfileCache(), estimate=True)
     inventory = Inventory.declared(made.cards)
     assert problem_of(made, profiles, inventory) == planned(made).problem
+
+
+def test_a_card_runs_models_of_ge_or_of_acl():
+    made = deployment(provider="ge", threads=1)
+    plan = planned(made)
+    assert plan.problem.anti_affinity == (("det", "rec"),)
+    assert len(plan.slots) == 2
+    data = dict(made.as_data())
+    data["cards"] = {**data["cards"], "mix_ge_and_acl": True, "memory_wait": "5s"}
+    mixed = planned(parse_deployment(data, folder="/models"))
+    order = mixed.orders("local/0")
+    assert {model.provider for model in order.models} == {"ge", "acl"}
+    assert (order.mix_ge_and_acl, order.memory_wait_seconds) == (True, 5.0)
+    assert not next(m for m in order.models if m.provider == "ge").share_workspace
