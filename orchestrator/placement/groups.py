@@ -81,8 +81,9 @@ def world(problem: Problem) -> World:
     cards = tuple(sorted(problem.cards, key=lambda card: natural(card.name)))
     by_name = {model.name: model for model in problem.models}
     names = sorted(by_name, key=natural)
+    everywhere = tuple(range(len(cards)))
     groups = tuple(
-        _group(tuple(by_name[name] for name in members), cards)
+        _group(tuple(by_name[name] for name in members), cards, everywhere)
         for members in merge(names, problem.affinity)
     )
     enemies: dict[str, set[str]] = {name: set() for name in names}
@@ -132,7 +133,11 @@ def may_use(model: Model, card: Card) -> bool:
     )
 
 
-def _group(models: tuple[Model, ...], cards: tuple[Card, ...]) -> Group:
+def _group(
+    models: tuple[Model, ...], cards: tuple[Card, ...], everywhere: tuple[int, ...]
+) -> Group:
+    bound = any(m.allowed_kinds is not None or m.allowed_types is not None or m.cards is not None
+                for m in models)  # fmt: skip
     highs = [model.max_replicas for model in models if model.max_replicas is not None]
     return Group(
         models=models,
@@ -143,5 +148,7 @@ def _group(models: tuple[Model, ...], cards: tuple[Card, ...]) -> Group:
             index
             for index, card in enumerate(cards)
             if all(may_use(model, card) for model in models)
-        ),
+        )
+        if bound
+        else everywhere,
     )

@@ -1,6 +1,6 @@
 """The door to the planner: a plan, or a refusal with its numbers and the changes that would fit."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -20,18 +20,24 @@ from orchestrator.units import format_bytes
 _CARDS_SHOWN = 4
 
 
-def solve(problem: Problem, *, budget: int = DEFAULT_BUDGET, seed: int = 0) -> Plan:
+def solve(
+    problem: Problem,
+    *,
+    budget: int = DEFAULT_BUDGET,
+    seed: int = 0,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Plan:
     """Place every model. Equal input gives an equal plan, in whatever order it is given.
 
-    ``budget`` counts steps. ``seed`` is for searches that draw lots; this one draws none.
+    ``budget`` counts steps; another ``seed`` draws other lots. ``interrupted`` is asked between
+    steps: once it is true, the best plan so far is returned, which equal input may not repeat.
 
     Raises:
         PlanRefusedError: nothing fits; with the numbers and the nearest changes that would.
         DeploymentError: the problem contradicts itself.
     """
-    del seed
     problem.require_sound(problem.name or "problem")
-    plan = search(problem, budget)
+    plan = search(problem, budget, seed, interrupted)
     if plan is None:
         raise refusal(problem)
     return plan

@@ -89,8 +89,9 @@ def _groups(problem: Problem, findings: Findings) -> None:
 def _known(
     where: str, names: Iterable[str], known: Sequence[str], what: str, findings: Findings
 ) -> None:
+    there = set(known)
     for name in names:
-        if name not in known:
+        if name not in there:
             hint = did_you_mean(name, known) if what == "model" else ""
             shown = ", ".join(known[:_NAMES_SHOWN]) + (", ..." if len(known) > _NAMES_SHOWN else "")
             findings.add(where, f"no {what} is called {name!r}{hint or f' (there are: {shown})'}")

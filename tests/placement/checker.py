@@ -90,9 +90,12 @@ def _delays(card, members):
 
 
 def _replicas(held, models, cards):
-    broken = []
+    broken, places = [], {name: [] for name in models}
+    for card, entry in held.items():
+        for name in entry["models"]:
+            places[name].append(card)
     for name, m in models.items():
-        on = [c for c in held if name in held[c]["models"]]
+        on = places[name]
         most = m.get("max_replicas")
         if len(on) < m.get("min_replicas", 1) or (most is not None and len(on) > most):
             broken.append(f"replicas of {name}: {len(on)}")

@@ -89,11 +89,11 @@ def crowds_one_node(data, plan):
 
 
 def joins_enemies(data, plan):
-    data["anti_affinity"] = [["a", "b"]]
+    data["anti_affinity"] = [["b", "c"]]
 
 
 def parts_friends(data, plan):
-    data["affinity"] = [["b", "c"]]
+    data["affinity"] = [["a", "b"]]
 
 
 def runs_out_of_streams(data, plan):
@@ -108,6 +108,7 @@ def leaves_its_pin(data, plan):
 
 def waits_too_long(data, plan):
     data["models"][1]["max_delay_ms"] = 1
+    data["models"][2]["batch_ms"] = 50
 
 
 CORRUPTIONS = [

@@ -1,0 +1,124 @@
+"""Plans against their bounds and against others' greedy placement, on problems made from seeds.
+
+``python -m benchmarks.placement [--cell zipf/tight/300/same ...] [--seeds 5] [--seconds 30]
+[--json FILE] [--plot FILE]``. A cell is MIX/GOAL/MODELS/CARDS: a mix of cv, llm, diffusion, zipf;
+``memory`` or ``load`` (fewest cards, without demand or with it), ``tight`` or ``loose`` (largest
+alpha); 12 to 10,000 models; cards ``same`` or ``mixed``. ``all`` stands for every choice of a part,
+and for the models for 12, 50, 100, 300 and 1000. Every plan is judged by a checker that shares no
+code with the planner.
+"""
+
+import argparse
+import itertools
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.placement.baselines import alpaserve, first_fit, muxserve, value_of
+from benchmarks.placement.instances import GOALS, MIXES, Cell, make
+from benchmarks.placement.tables import cell_table, growth_plot, instance_table
+from orchestrator.placement import Problem, solve
+from tests.placement.checker import check
+
+BASELINES = {"first fit": first_fit, "AlpaServe": alpaserve, "MuxServe": muxserve}
+DEFAULT_CELLS = ("all/all/12/same", "all/all/50/same", "all/all/100/all")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One plan. ``peak_mib``: the process's largest size so far; ``broken``: rules it breaks."""
+
+    cell: str
+    seed: int
+    models: int
+    cards: int
+    value: float
+    bound: float
+    gap: float
+    bound_name: str
+    stop_reason: str
+    seconds: float
+    peak_mib: float
+    baselines: dict[str, float | None]
+    broken: tuple[str, ...]
+
+    @property
+    def beaten(self) -> bool:
+        """Whether a baseline's plan is better."""
+        values = [value for value in self.baselines.values() if value is not None]
+        fewer = self.cell.split("/")[1] in ("memory", "load")
+        return any(v < self.value if fewer else v > self.value * (1 + 1e-6) for v in values)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Plan and print tables; 1 if a plan breaks a rule or a baseline beats one."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--cell", action="append", help="MIX/GOAL/MODELS/CARDS, `all` for each")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=30.0, help="most time for one plan")
+    parser.add_argument("--budget", type=int, help="steps of one plan, instead of the default")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, help="write how time grows with models, as SVG")
+    options = parser.parse_args(arguments)
+    cells = [cell for text in options.cell or DEFAULT_CELLS for cell in expand(text)]
+    runs = []
+    for cell, seed in itertools.product(cells, range(options.seeds)):
+        runs.append(run(cell, seed, options.seconds, options.budget))
+        print(f"{runs[-1].cell} seed {seed}: {runs[-1].gap:.2%}", file=sys.stderr)
+    console = Console(width=160)
+    console.print(instance_table(runs), cell_table(runs))
+    if options.json:
+        options.json.write_text(json.dumps([asdict(one) for one in runs], indent=1) + "\n")
+    if options.plot:
+        options.plot.write_text(growth_plot(runs), encoding="utf-8")
+    return int(any(one.broken or one.beaten for one in runs))
+
+
+def expand(text: str) -> Iterator[Cell]:
+    """The cells that a text with ``all`` stands for."""
+    parts = text.split("/")
+    if len(parts) != 4:
+        raise SystemExit(f"not MIX/GOAL/MODELS/CARDS: {text}")
+    every = (tuple(MIXES), GOALS, ("12", "50", "100", "300", "1000"), ("same", "mixed"))
+    choices = [all_ if part == "all" else (part,) for part, all_ in zip(parts, every, strict=True)]
+    for chosen in itertools.product(*choices):
+        try:
+            yield Cell.parse("/".join(chosen))
+        except ValueError as error:
+            raise SystemExit(str(error)) from None
+
+
+def run(cell: Cell, seed: int, seconds: float, budget: int | None) -> Run:
+    """Plan one problem, judge the plan, and plan it as the others would."""
+    data = make(cell, seed)
+    problem = Problem.from_dict(data)
+    start = time.perf_counter()
+    steps = {} if budget is None else {"budget": budget}
+    plan = solve(problem, **steps, interrupted=lambda: time.perf_counter() - start > seconds)
+    took = time.perf_counter() - start
+    found = plan.to_dict()
+    return Run(
+        cell=str(cell),
+        seed=seed,
+        models=len(problem.models),
+        cards=len(problem.cards),
+        value=found["value"],
+        bound=found["bound"],
+        gap=found["gap"],
+        bound_name=found["bound_name"],
+        stop_reason=found["stop_reason"],
+        seconds=took,
+        peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        baselines={name: value_of(data, greedy) for name, greedy in BASELINES.items()},
+        broken=tuple(check(data, found)),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
