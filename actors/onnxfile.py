@@ -77,17 +77,21 @@ def read_onnx(path: Path) -> OnnxFile:
 
 @dataclass(frozen=True)
 class Constant:
-    """A named weight whose bytes lie in the file. ``kind``: TensorProto.DataType."""
+    """A named weight as raw bytes. ``kind``: TensorProto.DataType.
+
+    ``file``: where the bytes lie, seen from the model's folder; empty: in the model itself.
+    """
 
     name: str
     kind: int
     dims: tuple[int, ...]
     offset: int
     nbytes: int
+    file: str = ""
 
 
 def read_constants(path: Path) -> tuple[Constant, ...]:
-    """The graph's initializers that lie in the file as raw bytes; others are left out.
+    """The graph's initializers that are raw bytes, in the file or beside it; others are left out.
 
     Raises:
         NotAModelError: not an ONNX file, or one that is cut off.
@@ -96,7 +100,7 @@ def read_constants(path: Path) -> tuple[Constant, ...]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             return tuple(_Reader(data).constants())
-        except (ValueError, IndexError, UnicodeDecodeError) as error:
+        except (LookupError, ValueError) as error:
             raise NotAModelError(f"{path} is not an ONNX model: {error}") from None
 
 
@@ -127,13 +131,17 @@ class _Reader:
         )
 
     def constants(self) -> Iterator[Constant]:
-        """Initializers (field 5 of the graph) with raw bytes (field 9 of the tensor)."""
+        """Initializers (field 5 of the graph): raw bytes in field 9, or elsewhere, as 13 says."""
         for graph in self._file.spans(self._file.span, 7):
             for tensor in self._file.spans(graph, 5):
+                kind, dims = self._kind_and_dims(tensor)
+                name = self._file.text(tensor, 8)
                 for start, stop in self._file.spans(tensor, 9):
-                    kind, dims = self._kind_and_dims(tensor)
-                    name = self._file.text(tensor, 8)
                     yield Constant(name, kind, tuple(dims), start, stop - start)
+                where = dict(map(self._entry, self._file.spans(tensor, 13)))
+                if where:
+                    nbytes, offset = self._tensor_bytes(tensor), int(where.get("offset", 0))
+                    yield Constant(name, kind, tuple(dims), offset, nbytes, where["location"])
 
     def _graph_weights(self, graph: Span, names: set[str]) -> int:
         file, total = self._file, 0
@@ -156,16 +164,18 @@ class _Reader:
     def _tensor_bytes(self, tensor: Span) -> int:
         kind, dims = self._kind_and_dims(tensor)
         for entry in self._file.spans(tensor, 13):
-            self._note_external(entry)
+            key, value = self._entry(entry)
+            if key == "location":
+                self._external.append(value)
         bits = _TYPES.get(kind, ("", 0))[1]
         return -(-math.prod(dims) * bits // 8)
 
     def _kind_and_dims(self, tensor: Span) -> tuple[int, list[int]]:
         return self._file.number(tensor, 2), self._file.numbers(tensor, 1)
 
-    def _note_external(self, entry: Span) -> None:
-        if self._file.text(entry, 1) == "location":
-            self._external.append(self._file.text(entry, 2))
+    def _entry(self, entry: Span) -> tuple[str, str]:
+        """A StringStringEntryProto."""
+        return self._file.text(entry, 1), self._file.text(entry, 2)
 
     def _value_info(self, span: Span) -> TensorSpec:
         name, dtype, dims = self._file.text(span, 1), "", None

@@ -17,14 +17,14 @@ from pathlib import Path
 from actors.emulator.arena import Arena
 from actors.emulator.device import LedgerEntry
 from actors.memory import AllocationRule
-from actors.onnxfile import Constant, read_constants
+from actors.onnxfile import Constant, read_constants, read_onnx
 
 SECTION = "ge_session_options"
 _EXTERNAL = "ge.externalWeight"
 _POLICY = "ge.exec.staticMemoryPolicy"
 #: Policies with which the graphs of a session reuse one memory; the library sets 2 by itself.
 _REUSING = ("2", "4")
-#: A member's constant, and the file and the constant there that the session had first.
+#: A member's constant, and the model and the constant there that the session had first.
 Replaced = tuple[Constant, Path, Constant]
 
 
@@ -130,12 +130,18 @@ class GeSession:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="ge-session-"))
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        copy = self._folder / f"{len(list(self._folder.iterdir()))}-{onnx.name}"
-        shutil.copyfile(onnx, copy)
-        with copy.open("r+b") as file:
-            for constant, origin, first in replaced:
+        folder = self._folder / str(len(list(self._folder.iterdir())))
+        for name in (onnx.name, *read_onnx(onnx).external_data):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(onnx.parent / name, folder / name)
+        for constant, origin, first in replaced:
+            with (folder / (constant.file or onnx.name)).open("r+b") as file:
                 file.seek(constant.offset)
-                with origin.open("rb") as other:
-                    other.seek(first.offset)
-                    file.write(other.read(first.nbytes))
-        return copy
+                file.write(_bytes(origin, first))
+        return folder / onnx.name
+
+
+def _bytes(model: Path, constant: Constant) -> bytes:
+    with (model.parent / (constant.file or model.name)).open("rb") as file:
+        file.seek(constant.offset)
+        return file.read(constant.nbytes)

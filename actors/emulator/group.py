@@ -12,6 +12,7 @@ from actors.emulator.registry import LIBRARY
 from actors.emulator.types import ModelGroupFlag, ModelType, check_isinstance
 
 _ids = itertools.count(1)
+_SIZING_FAILED = "ModelGroup's cal max size of workspace failed."
 
 
 class ModelGroup:
@@ -64,31 +65,29 @@ class ModelGroup:
     def cal_max_size_of_workspace(self, model_type: ModelType, context: Context) -> None:
         """Read the sizes of all members and register them; needed for every flag.
 
-        Afterwards the list is empty. A failure forgets every registration of the process.
+        Afterwards the list is empty. Failing at a path forgets every registration of the process.
 
         Raises:
             TypeError: arguments of other types.
-            RuntimeError: a file is no model, the provider is GE, or the card's workspace was taken
+            RuntimeError: the provider is GE, a file is no model, or the card's workspace was taken
                 by an earlier build; the log says which.
         """
         check_isinstance("context", context, Context)
         check_isinstance("model_type", model_type, ModelType)
         nativelog.forget()
+        if context._provider == "ge":
+            nativelog.write("Not Support GE model to ModelGroup::CalMaxSizeOfWorkspace!")
+            raise RuntimeError(_SIZING_FAILED)
         with LIBRARY.building:
             try:
-                self._size(model_type, context)
+                for path in self._paths:
+                    size_member(path, model_type, context)
+                    LIBRARY.register(path, self._flag)
             except Exception as error:
                 LIBRARY.wipe()
                 nativelog.write(f"Cal max size of workspace failed: {error}")
-                raise RuntimeError("ModelGroup's cal max size of workspace failed.") from None
+                raise RuntimeError(_SIZING_FAILED) from None
             self._paths.clear()
-
-    def _size(self, model_type: ModelType, context: Context) -> None:
-        if context._provider == "ge":
-            raise ValueError("Not Support GE model to ModelGroup::CalMaxSizeOfWorkspace!")
-        for path in self._paths:
-            size_member(path, model_type, context)
-            LIBRARY.register(path, self._flag)
 
     def _add_objects(self, models: Sequence[Any]) -> None:
         problem = ""

@@ -1,7 +1,8 @@
 """``Model``: build a file for a card, and run it."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,6 +29,8 @@ from actors.emulator.types import (
 
 _COMMON = "Common error code."
 _INVALID = "Invalid input param by user."
+#: What the log says where the genuine library would stop the whole process.
+FREEZE = "Model is in use by another thread: this call waits with the interpreter lock held"
 
 
 class Model:
@@ -73,7 +76,7 @@ class Model:
 
     def get_inputs(self) -> list[Tensor]:
         """New Tensors for the inputs, without data; none before a build."""
-        with self._lock:
+        with self._frozen():
             if self._built is None:
                 return []
             specs = self._built.order.calibration.inputs
@@ -105,7 +108,7 @@ class Model:
         """
         _check_resize(self._resized, inputs, dims)
         nativelog.forget()
-        with self._lock:
+        with self._frozen():
             try:
                 problem = self._resize([tuple(shape) for shape in dims])
             except Exception as error:
@@ -145,6 +148,21 @@ class Model:
             except Exception as error:
                 nativelog.write(f"Build model failed: {error}")
                 raise RuntimeError(f"build_from_file failed! Error is {_COMMON}") from None
+
+    @contextmanager
+    def _frozen(self) -> Iterator[None]:
+        """Hold the Model's lock for a call in which the library keeps the interpreter's (2.7.0).
+
+        Should it have to wait for another thread, no thread of the process would run meanwhile.
+        Python cannot imitate that; a line in the log says that it would happen.
+        """
+        if not self._lock.acquire(blocking=False):
+            nativelog.write(FREEZE)
+            self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _require_buildable(self, dec_key: bytes | None) -> None:
         if self._built is not None:

@@ -170,7 +170,7 @@ class Model231(model.Model):
 
     def get_outputs(self) -> tuple[TensorMeta, ...]:
         """What the outputs look like at the current shapes."""
-        with self._lock:
+        with self._frozen():
             if self._built is None:
                 return ()
             specs = self._built.order.calibration.outputs

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import actors.emulator as lite
-from actors.emulator import Context, Model, ModelGroup, ModelGroupFlag, ModelType
+from actors.emulator import Context, Model, ModelGroup, ModelGroupFlag, ModelType, Tensor
 from tests import models
 
 
@@ -46,6 +47,19 @@ def fresh_library() -> Iterator[None]:
     lite.reset()
 
 
+def with_weights_beside(path: str, folder: Path) -> str:
+    """The same model in another folder, with its weights in a file of their own."""
+    copy = folder / Path(path).name
+    onnx.save(
+        onnx.load(str(Path(path).with_suffix(".onnx"))),
+        str(copy.with_suffix(".onnx")),
+        save_as_external_data=True,
+        location=f"{copy.stem}.data",
+        size_threshold=0,
+    )
+    return str(copy)
+
+
 def context(device_id: int = 0, provider: str = "") -> Context:
     made = Context()
     made.target = ["ascend"]
@@ -70,6 +84,13 @@ def share(*paths: str, flag: str = "SHARE_WEIGHT_WORKSPACE", device_id: int = 0)
 
 def values(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random(shape, np.float32)
+
+
+def filled(model: Model, *arrays: np.ndarray) -> list[Tensor]:
+    tensors = model.get_inputs()
+    for tensor, array in zip(tensors, arrays, strict=True):
+        tensor.set_data_from_numpy(array)
+    return tensors
 
 
 def reference(path: str, **feeds: np.ndarray) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ import pytest
 import actors.emulator as lite
 from actors.emulator import calibrate
 from tests import models
+from tests.emulator.conftest import with_weights_beside
 
 
 @pytest.fixture
@@ -53,20 +54,16 @@ def test_other_bytes_or_other_shapes_are_measured_anew(cache, tmp_path):
 
 
 def test_weights_in_external_data_are_part_of_the_key(cache, tmp_path):
-    plain = models.write_mlp(tmp_path, "m", rows=2).with_suffix(".onnx")
-    onnx.save(
-        onnx.load(plain),
-        tmp_path / "e.onnx",
-        save_as_external_data=True,
-        location="e.data",
-        size_threshold=0,
-    )
-    lite.calibration(str(tmp_path / "e.mindir"))
+    plain = str(models.write_mlp(tmp_path, "m", rows=2))
+    (tmp_path / "moved").mkdir()
+    moved = with_weights_beside(plain, tmp_path / "moved")
+    lite.calibration(moved)
     doctor(cache, 12345)
-    data = bytearray((tmp_path / "e.data").read_bytes())
+    file = tmp_path / "moved/m.data"
+    data = bytearray(file.read_bytes())
     data[3] ^= 1
-    (tmp_path / "e.data").write_bytes(data)
-    assert lite.calibration(str(tmp_path / "e.mindir")).workspace_bytes != 12345
+    file.write_bytes(data)
+    assert lite.calibration(moved).workspace_bytes != 12345
 
 
 def test_a_damaged_cache_file_is_measured_again(cache, tmp_path):

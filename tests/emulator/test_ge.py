@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import actors.emulator as lite
-from actors.emulator import Model, ModelGroup, ModelGroupFlag, ModelType
+from actors.emulator import Model, ModelGroup, ModelGroupFlag, ModelType, Tensor
 from tests import models
-from tests.emulator.conftest import Zoo, context, predict, reference, values
+from tests.emulator.conftest import Zoo, context, predict, reference, values, with_weights_beside
 
 BUILD_FAILED = "build_from_file failed! Error is Common error code."
 EXTERNAL = {"ge_session_options": {"ge.externalWeight": "1"}}
@@ -66,6 +66,17 @@ def test_a_parameter_name_seen_in_the_session_keeps_the_first_models_values(zoo:
     assert not np.allclose(predict(second, x), reference(fine_tune, x=x))
     assert weights_taken() == rounded(lite.calibration(zoo.mlp).weight_bytes)
     assert lite.last_native_log() == ""
+
+
+def test_weights_in_external_data_are_known_by_name_as_well(zoo: Zoo, fine_tune, tmp_path):
+    moved = with_weights_beside(fine_tune, tmp_path)
+    first, second, third = group(3)
+    for model, path in ((first, zoo.mlp), (second, moved), (third, fine_tune)):
+        build_ge(model, path, EXTERNAL)
+    x = values(4, 64)
+    for model in (second, third):
+        np.testing.assert_allclose(predict(model, x), reference(zoo.mlp, x=x), rtol=1e-5)
+    assert weights_taken() == rounded(lite.calibration(zoo.mlp).weight_bytes)
 
 
 def test_the_first_of_two_equal_names_is_the_one_built_first_not_added_first(zoo: Zoo, fine_tune):
@@ -164,6 +175,13 @@ def test_graphs_of_different_sessions_may_run_at_the_same_time(zoo: Zoo):
     config = {"emulated_card": {"execute_ms": "50"}}
     kept = [build_ge(group(1)[0], zoo.mlp, config) for _ in range(2)]
     assert run_together(kept) == []
+
+
+def test_input_shapes_follow_the_tensors_and_resize_is_not_needed(zoo: Zoo):
+    model = build_ge(Model(), zoo.open)
+    for rows in (2, 4):
+        found = model.predict([Tensor(values(rows, 64))])[0].get_data_to_numpy()
+        np.testing.assert_allclose(found, reference(zoo.open, x=values(rows, 64))[0], atol=1e-6)
 
 
 def test_every_ge_model_runs_on_the_device_of_the_first(zoo: Zoo, caplog):

@@ -165,28 +165,26 @@ def test_any_other_second_flag_is_ignored(zoo: Zoo):
     del kept
 
 
-def test_the_path_list_is_cleared_after_a_sizing(zoo: Zoo):
+@pytest.mark.parametrize(
+    ("flag", "kind"),
+    [("SHARE_WEIGHT", "weight"), ("SHARE_WORKSPACE", "work"), ("SHARE_WEIGHT_WORKSPACE", "weight")],
+)
+def test_a_registered_path_fails_to_build_on_a_device_that_was_not_sized(zoo: Zoo, flag, kind):
+    share(zoo.mlp, flag=flag)
+    with pytest.raises(RuntimeError) as caught:
+        build(zoo.mlp, 1)
+    assert str(caught.value) == BUILD_FAILED
+    assert f"Can't get {kind} mem of device 1" in lite.last_native_log()
+
+
+def test_a_second_sizing_without_new_paths_succeeds_and_does_nothing(zoo: Zoo):
     group = share(zoo.mlp)
     group.cal_max_size_of_workspace(ModelType.MINDIR, context(1))
     with pytest.raises(RuntimeError, match=BUILD_FAILED):
         build(zoo.mlp, 1)
-    assert "Can't get weight mem of device 1" in lite.last_native_log()
-
-
-def test_five_groups_of_five_threads_share_weights(zoo: Zoo):
-    kept = []
-    for _ in range(5):
-        share(zoo.mlp, flag="SHARE_WEIGHT")
-        kept.append(build(zoo.mlp))
-    assert lite.memory(0).weights == sum(e.weights for e in lite.memory(0).models if e.object == 0)
-
-
-def test_five_groups_that_share_the_workspace_fail_at_the_second(zoo: Zoo):
-    share(zoo.mlp)
-    kept = build(zoo.mlp)
-    with pytest.raises(RuntimeError, match=SIZING_FAILED):
-        share(zoo.mlp)
-    del kept
+    group.add_model([zoo.mlp])
+    group.cal_max_size_of_workspace(ModelType.MINDIR, context(1))
+    assert build(zoo.mlp, 1).get_inputs()
 
 
 def test_dynamic_models_do_not_share_the_workspace_and_a_warning_says_so(zoo: Zoo, caplog):
@@ -197,7 +195,16 @@ def test_dynamic_models_do_not_share_the_workspace_and_a_warning_says_so(zoo: Zo
     del kept
 
 
-def test_a_model_without_weights_cannot_share(tmp_path):
+def test_dynamic_models_that_share_weights_alone_are_no_reason_for_a_warning(zoo: Zoo, caplog):
+    share(zoo.open, flag="SHARE_WEIGHT")
+    kept = build(zoo.open)
+    assert shared() == (True, False)
+    assert caplog.text == ""
+    del kept
+
+
+@pytest.mark.parametrize("flag", [flag.name for flag in ModelGroupFlag])
+def test_a_model_without_weights_cannot_share(tmp_path, flag):
     import onnx
     from onnx import TensorProto, helper
 
@@ -206,7 +213,7 @@ def test_a_model_without_weights_cannot_share(tmp_path):
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(made, tmp_path / "empty.onnx")
     path = str(tmp_path / "empty.mindir")
-    share(path)
+    share(path, flag=flag)
     with pytest.raises(RuntimeError, match=BUILD_FAILED):
         build(path)
     assert "Weight size if 0!" in lite.last_native_log()
@@ -274,6 +281,14 @@ def test_ge_is_refused_by_sizing(zoo: Zoo):
     with pytest.raises(RuntimeError, match=SIZING_FAILED):
         group.cal_max_size_of_workspace(ModelType.MINDIR, context(provider="ge"))
     assert "Not Support GE model" in lite.last_native_log()
+
+
+def test_a_sizing_refused_for_ge_forgets_no_registration(zoo: Zoo):
+    share(zoo.mlp)
+    test_ge_is_refused_by_sizing(zoo)
+    kept = build(zoo.mlp)
+    assert shared() == (True, True)
+    del kept
 
 
 @pytest.mark.parametrize("flag", ["SHARE_WORKSPACE", "SHARE_WEIGHT_WORKSPACE"])
