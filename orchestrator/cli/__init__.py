@@ -9,6 +9,7 @@ import typer
 from orchestrator.cli.check import check
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.plan import plan
+from orchestrator.cli.profile import profile
 from orchestrator.cli.run import run
 from orchestrator.cli.schema import schema
 from orchestrator.cli.verify_card import SeveralFiles, verify_card
@@ -27,6 +28,7 @@ app.command()(plan)
 app.command()(run)
 app.command()(check)
 app.command()(doctor)
+app.command()(profile)
 app.command("verify-card", cls=SeveralFiles)(verify_card)
 app.command(hidden=True)(schema)
 

@@ -1,6 +1,8 @@
 """``orchestrator plan``: what goes where and why, before anything starts. No Ray, no card."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,13 +13,13 @@ from orchestrator.errors import DeploymentError
 from orchestrator.inventory import Inventory
 from orchestrator.placement import DeploymentPlan, Plan, Problem, explain, plan_deployment, solve
 from orchestrator.placement.problem import load_json
-from orchestrator.profiles import ProfileCache, collect
+from orchestrator.profiles import ProfileCache, ProfileFile, collect
 from orchestrator.report.console import results_console
 from orchestrator.report.plan import plan_tables
 from orchestrator.runtime.measure import measure_missing
 
 
-def plan(
+def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
     file: Annotated[
         Path,
         typer.Argument(
@@ -47,9 +49,14 @@ def plan(
     batch: Annotated[
         bool, typer.Option("--batch", help="Plan for a batch job, which may keep cards fully busy.")
     ] = False,
+    profiles: Annotated[
+        Path | None, typer.Option(help="Measurements that `profile --out` wrote, to go first.")
+    ] = None,
 ) -> None:
     """Place the models on the cards and show the result; exit code 1 when they do not fit."""
-    problem, found, bundle = _planned(file, cards, no_probe, batch)
+    cache = ProfileFile(profiles) if profiles else ProfileCache()
+    planner = partial(_plan_deployment, cards=cards, cache=cache, probe=not no_probe, batch=batch)
+    problem, found, bundle = _planned(file, cards, planner)
     if out is not None:
         _write(out, bundle, file)
     if as_json:
@@ -61,18 +68,18 @@ def plan(
 
 
 def _planned(
-    file: Path, cards: str | None, no_probe: bool, batch: bool
+    file: Path, cards: str | None, planner: Callable[[Deployment], DeploymentPlan]
 ) -> tuple[Problem, Plan, DeploymentPlan | None]:
     """The problem, its plan, and all that a deployment's plan was made from."""
     if file.suffix != ".json":
-        made = _plan_deployment(load_deployment(file), cards, no_probe, batch)
+        made = planner(load_deployment(file))
         return made.problem, made.plan, made
     text = _read(file)
     data = load_json(text, str(file))
     if isinstance(data, dict) and "deployment" in data:
         made = DeploymentPlan.from_json(text, str(file))
         if cards is not None:
-            made = _plan_deployment(made.deployment, cards, no_probe, batch)
+            made = planner(made.deployment)
         return made.problem, made.plan, made
     if cards is not None:
         raise DeploymentError(f"--cards {cards}", (f"{file} is a problem and names its own cards",))
@@ -81,14 +88,13 @@ def _planned(
 
 
 def _plan_deployment(
-    deployment: Deployment, cards: str | None, no_probe: bool, batch: bool
+    deployment: Deployment, cards: str | None, cache: ProfileCache, probe: bool, batch: bool
 ) -> DeploymentPlan:
     section = deployment.cards
     inventory = Inventory.parse(cards, section) if cards else Inventory.declared(section)
-    cache = ProfileCache()
-    if not no_probe:
+    if probe:
         measure_missing(deployment, cache, lambda line: typer.echo(line, err=True))
-    profiles = collect(deployment, cache, estimate=no_probe)
+    profiles = collect(deployment, cache, estimate=not probe)
     return plan_deployment(deployment, profiles, inventory, batch=batch)
 
 

@@ -1,8 +1,9 @@
-"""Measure what nobody has measured yet, each model in a process of its own, and keep it."""
+"""Measure models, each in a process of its own, and keep what was found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from actors import probe
+from actors.messages import ModelOrder
 from orchestrator.config import Deployment
 from orchestrator.errors import DeploymentError
 from orchestrator.profiles import ProfileCache, missing
@@ -20,6 +21,22 @@ def measure_missing(
         LoadError: a model does not load or run.
     """
     wanted = missing(deployment, cache)
+    measure(deployment, wanted, cache, progress)
+    return tuple(order.name for order in wanted)
+
+
+def measure(
+    deployment: Deployment,
+    wanted: Sequence[ModelOrder],
+    cache: ProfileCache,
+    progress: Callable[[str], None] | None = None,
+) -> None:
+    """Probe these models of the deployment, whatever is known of them, and put it in the cache.
+
+    Raises:
+        DeploymentError: a model's file is missing, or its kind of card cannot be measured.
+        LoadError: a model does not load or run.
+    """
     kind, card_type = deployment.cards.kind, deployment.cards.type
     if wanted and kind != "emulated":
         names = ", ".join(order.name for order in wanted)
@@ -33,4 +50,3 @@ def measure_missing(
             progress(f"measuring {order.name} ({position} of {len(wanted)})")
         found = probe.measure(order, kind=kind, rule=deployment.rule)
         cache.put(order, kind, card_type, found)
-    return tuple(order.name for order in wanted)

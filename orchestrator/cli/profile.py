@@ -1,0 +1,70 @@
+"""``orchestrator profile``: measure the models of a deployment, for plans to come."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from actors.finding import Finding
+from actors.messages import CardKind, ModelOrder
+from orchestrator.check.models import read_model
+from orchestrator.config import load_deployment
+from orchestrator.errors import DeploymentError
+from orchestrator.profiles import ProfileCache, profiles_text
+from orchestrator.profiles.cache import model_path
+from orchestrator.profiles.profile import profile as profile_of
+from orchestrator.report.console import results_console
+from orchestrator.report.profile import measuring_shown, profile_table
+from orchestrator.runtime.measure import measure
+
+
+def profile(
+    file: Annotated[Path, typer.Argument(help="A deployment.yaml.")],
+    model: Annotated[
+        str | None, typer.Option(help="Measure this model alone. By default all of them.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write them to a file too, for `plan --profiles`.")
+    ] = None,
+) -> None:
+    """Measure sizes and times of every model at every gear, each in a process of its own.
+
+    Plans use what was measured from then on; what a deployment declares goes first.
+    """
+    deployment = load_deployment(file)
+    orders = deployment.orders()
+    if model is not None:
+        name = deployment.model(model).name
+        orders = tuple(order for order in orders if order.name == name)
+    cache, cards = ProfileCache(), deployment.cards
+    for order in orders:
+        _require_model(order, cards.kind)
+    with measuring_shown(Console(stderr=True), len(orders)) as tell:
+        measure(deployment, orders, cache, tell)
+    measured = {
+        order.name: (order, found)
+        for order in orders
+        if (found := cache.get(order, cards.kind, cards.type)) is not None
+    }
+    if out is not None:
+        _write(out, profiles_text(measured, cards.kind, cards.type))
+    origins = {
+        name: profile_of(deployment.model(name), order, cards, found).label
+        for name, (order, found) in measured.items()
+    }
+    results_console().print(profile_table(measured, origins))
+
+
+def _require_model(order: ModelOrder, kind: CardKind) -> None:
+    """Say what is wrong with a file before the others are measured."""
+    found = read_model(model_path(order, kind))
+    if isinstance(found, Finding):
+        raise DeploymentError(f"model {order.name}", (str(found),))
+
+
+def _write(out: Path, text: str) -> None:
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DeploymentError(str(out), (f"cannot be written: {error.strerror}",)) from error
