@@ -212,7 +212,11 @@ class GearMeasurement:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a probe found out about one model. Sizes before rounding."""
+    """What a probe found out about one model. Sizes before rounding.
+
+    ``overhead_bytes`` is what the process's context took of the card; None where it was not seen.
+    ``drift_bytes`` is what many runs of all gears took and did not give back.
+    """
 
     weight_bytes: int
     object_bytes: int
@@ -222,6 +226,8 @@ class Measurement:
     outputs: tuple[TensorSpec, ...]
     gears: tuple[GearMeasurement, ...]
     library: str
+    overhead_bytes: int | None = None
+    drift_bytes: int = 0
 
     @property
     def workspace_bytes(self) -> int:

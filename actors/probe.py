@@ -15,18 +15,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
-
+from actors import device, npusmi
+from actors.accounts import resident_bytes
+from actors.differences import CALLS, made_up, measure_on_card, measure_on_host
 from actors.errors import LoadError, OrchestratorError, PredictError
+from actors.gauge import open_gauge
+from actors.leaving import leave
 from actors.lite import LiteCard, ModelObject, library_name, load_library
 from actors.memory import ASCEND, AllocationRule
 from actors.messages import CardKind, GearMeasurement, Measurement, ModelOrder
-from actors.shapes import Array, Gear, Signature, describe
+from actors.shapes import Gear, describe
 
 #: What messages call the card of a measurement.
 SLOT = "probe"
-#: Timed calls per gear, after one that is not timed.
-CALLS = 3
 #: More than any model takes: a measurement must not fail for want of room.
 ROOM = 1 << 50
 
@@ -39,6 +40,7 @@ class Job:
     kind: CardKind
     rule: AllocationRule
     device_id: int
+    npu_id: str
 
 
 def measure(
@@ -47,23 +49,26 @@ def measure(
     kind: CardKind,
     rule: AllocationRule = ASCEND,
     device_id: int = 0,
+    npu_id: str = "",
     timeout_seconds: float = 900.0,
 ) -> Measurement:
     """Measure a model in a spawned process; works from scripts, tests and Ray workers alike.
 
-    Sizes are bytes before rounding; ``execute_ms`` is the median of a few calls without copies.
+    On kind ascend the card must be idle; ``npu_id`` is its physical id, for npu-smi. Sizes are
+    bytes before rounding; ``execute_ms`` is the median of a few calls, without copies on an
+    emulated card and with them elsewhere.
 
     Raises:
-        LoadError: the model does not load or run, the process died, or it took too long.
+        LoadError: the model does not load or run, the process died, it took too long, somebody
+            else uses the card, or nobody tells its free memory.
         LibraryError: the library of this card kind is not installed.
     """
-    if kind != "emulated":
-        raise LoadError(
-            SLOT, order.name, order.path, f"not supported yet: measuring on kind {kind}; give sizes"
-        )
+    if order.provider == "ge" and kind == "ascend":
+        told = "models of provider ge are not measured one by one: give its sizes"
+        raise LoadError(SLOT, order.name, order.path, told)
     with tempfile.TemporaryDirectory(prefix="ascend-probe-") as folder:
         job, answer = Path(folder, "job"), Path(folder, "answer")
-        job.write_bytes(pickle.dumps(Job(order, kind, rule, device_id)))
+        job.write_bytes(pickle.dumps(Job(order, kind, rule, device_id, npu_id)))
         problem = _run([str(job), str(answer)], timeout_seconds)
         if problem or not answer.exists():
             raise LoadError(SLOT, order.name, order.path, problem or "measuring left no answer")
@@ -104,9 +109,54 @@ def main(job_path: str, answer_path: str) -> None:
     except OrchestratorError as error:
         answer = error
     Path(answer_path).write_bytes(pickle.dumps(answer))
+    leave()
 
 
 def _measure(job: Job) -> Measurement:
+    if job.kind == "emulated":
+        return _measure_emulated(job)
+    try:
+        return _measure_genuine(job)
+    except PredictError as error:
+        raise LoadError(SLOT, job.order.name, job.order.path, str(error)) from error
+
+
+def _measure_genuine(job: Job) -> Measurement:
+    """By what the card, or for kind cpu this process, has left after each step."""
+    nothing = None
+    if job.kind == "ascend":
+        device.require(job.device_id)
+        nothing = _idle_bytes(job)
+    library = load_library(job.kind, device_id=job.device_id)
+    card = LiteCard(library, job.kind, SLOT, job.device_id)
+    name = library_name(library)
+    if job.kind == "cpu":
+        return measure_on_host(job.order, card, resident_bytes, name)
+    gauge = open_gauge(job.kind, library, job.device_id, job.npu_id)
+    return measure_on_card(job.order, card, gauge, job.rule, name, nothing)
+
+
+def _idle_bytes(job: Job) -> int | None:
+    """Free bytes before this process touches the card; None where npu-smi does not tell.
+
+    Raises:
+        LoadError: other processes are on the card.
+    """
+    try:
+        cards = npusmi.read_cards()
+    except npusmi.SmiError:
+        return None
+    mine = next((card for card in cards if str(card.npu_id) == job.npu_id), None)
+    if mine is None:
+        return None
+    if mine.holders:
+        told = ", ".join(f"{h.name} (pid {h.pid}) with {h.nbytes:,} bytes" for h in mine.holders)
+        problem = f"card {job.npu_id} is not idle, so nothing can be measured on it: {told}"
+        raise LoadError(SLOT, job.order.name, job.order.path, problem)
+    return mine.free_bytes
+
+
+def _measure_emulated(job: Job) -> Measurement:
     """Declare and build as a card does; sizes from the emulator, times from its clock."""
     order = replace(job.order, threads=1)
     library = load_library(job.kind, device_id=job.device_id, capacity_bytes=ROOM, rule=job.rule)
@@ -149,7 +199,7 @@ def _measure(job: Job) -> Measurement:
 
 def _execute_ms(job: Job, library: ModuleType, target: ModelObject, gear: Gear) -> float:
     """Median of the card's execution time over a few calls; copies lie outside."""
-    batch = _inputs(target.signature, gear)
+    batch = made_up(target.signature, gear)
     spent: list[float] = []
     try:
         for _ in range(1 + CALLS):
@@ -160,17 +210,6 @@ def _execute_ms(job: Job, library: ModuleType, target: ModelObject, gear: Gear) 
         order = job.order
         raise LoadError(SLOT, order.name, order.path, f"at {describe(gear)}: {error}") from error
     return statistics.median(spent[1:]) * 1e3
-
-
-def _inputs(signature: Signature, gear: Gear) -> list[Array]:
-    """Floats in [0, 1) from a seed, anything else 0, which is safe as an index."""
-    rng = np.random.default_rng(0)
-    return [
-        rng.random(shape).astype(spec.dtype)
-        if np.dtype(spec.dtype).kind == "f"
-        else np.zeros(shape, spec.dtype)
-        for spec, (_, shape) in zip(signature.inputs, gear.inputs, strict=True)
-    ]
 
 
 if __name__ == "__main__":

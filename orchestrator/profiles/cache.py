@@ -138,6 +138,8 @@ def measurement_from(data: Mapping[str, Any]) -> Measurement:
             for measured in data["gears"]
         ),
         library=data["library"],
+        overhead_bytes=data.get("overhead_bytes"),
+        drift_bytes=data.get("drift_bytes", 0),
     )
 
 

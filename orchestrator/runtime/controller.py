@@ -244,6 +244,8 @@ class Controller:
             self._failed(slot, error, str(error))
             return
         slot.report = done.result()
+        for warning in slot.report.warnings:
+            self._note(slot, warning)
         slot.state, slot.ready_at, slot.why = SlotState.READY, self._clock(), ""
         self._note(slot, f"ready after {slot.report.seconds:.1f} s")
         self._listener.serving(slot.name, slot.life, process)

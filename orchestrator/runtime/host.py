@@ -47,7 +47,8 @@ class CardHost:
         # A resource that Ray does not know as an accelerator has no ids; real cards need one.
         device_id = 0
         if kind == "ascend":
-            assigned = context.get_assigned_resources().get(resource)
+            amounts = context.get_assigned_resources()  # type: ignore[no-untyped-call]
+            assigned = amounts.get(resource)
             device_id = device.identify(os.environ, ids, assigned)
         visible = os.environ.get(device.VISIBLE, "")
         return self._card.identify(context.get_node_id(), ",".join(ids), device_id, visible)

@@ -251,7 +251,7 @@ def test_a_plan_that_does_not_fit_is_refused_before_anything_is_built(mlp: Model
 
 
 def test_control_calls_do_not_wait_behind_data(load: Load, mlp: ModelOrder) -> None:
-    card = load(with_times(mlp, 2000))
+    card = load(with_times(mlp, 1000))
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(answer, card, "mlp", x=rows(1))
         while not card.stats().running:

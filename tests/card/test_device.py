@@ -43,6 +43,14 @@ def test_refusals(env: dict[str, str], ids: list[str], told: str) -> None:
         identify(env, ids)
 
 
+def test_a_part_of_a_card_is_refused() -> None:
+    assert identify({VISIBLE: "3"}, ["3"], 1.0) == 0
+    with pytest.raises(
+        DeviceError, match=r"Ray assigned 0\.5 of card 3 to this process: a process"
+    ):
+        identify({VISIBLE: "3"}, ["3"], 0.5)
+
+
 def test_cards_that_a_process_sees() -> None:
     files = ["davinci0", "davinci1", "davinci5", "davinci_manager", "null"]
     assert count({}, files) == 3

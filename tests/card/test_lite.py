@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from actors import emulator
+from actors.diagnosis import import_cure
 from actors.errors import LoadError, PredictError
 from actors.lite import LibraryError, LiteCard, group_flag, library_name, load_library
 from actors.messages import Arrays, ModelOrder
@@ -20,6 +22,15 @@ from tests.card.conftest import GiB, expected, gears_of, rows
 def emulated() -> LiteCard:
     library = load_library("emulated", capacity_bytes=GiB)
     return LiteCard(library, "emulated", "local/0", 0)
+
+
+class Counting(LiteCard):
+    """Keeps the contexts that it hands to the library."""
+
+    def _context(self, order: ModelOrder | None) -> object:
+        made = super()._context(order)
+        self.contexts = [*getattr(self, "contexts", []), made]
+        return made
 
 
 def copied(outputs: Arrays) -> dict[str, np.ndarray]:
@@ -103,6 +114,63 @@ def test_a_gear_that_was_not_compiled_fails_and_spoils_nothing(mlp: ModelOrder) 
     x = rows(1)
     got = target.predict(gears_of((1, 64))[0], [x], copied)["y"]
     np.testing.assert_allclose(got, expected(mlp, x=x)["y"], rtol=1e-5, atol=1e-6)
+
+
+def test_numpy_integers_in_shapes_reach_the_library_as_its_own(mlp: ModelOrder) -> None:
+    odd = np.int64(4)
+    order = replace(mlp, gears=gears_of((odd, np.int64(64))))
+    card = emulated()
+    card.declare([order])
+    got = card.build(order).predict(order.gears[0], [rows(4)], copied)["y"]
+    np.testing.assert_allclose(got, expected(mlp, x=rows(4))["y"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_dynamic_model_takes_no_more_than_was_planned_for(dynamic: ModelOrder) -> None:
+    card = emulated()
+    card.declare([dynamic])
+    target = card.build(dynamic)
+    taken = emulator.memory(0).card_memory
+    with pytest.raises(PredictError) as caught:
+        target.predict(gears_of((9, 64))[0], [rows(9)], copied)
+    assert str(caught.value) == (
+        "card local/0: model dynamic failed: input x has shape (9, 64), and the card's memory is "
+        "planned for max_shape (8, 64)"
+    )
+    assert emulator.memory(0).card_memory == taken, "the library never saw it"
+    with pytest.raises(LoadError, match="its shapes are open and no max_shape is declared"):
+        emulated().declare([replace(dynamic, gears=None)])
+
+
+def test_a_missing_input_never_reaches_the_library(mlp: ModelOrder) -> None:
+    card = emulated()
+    card.declare([mlp])
+    with pytest.raises(PredictError, match="0 inputs, the model takes 1"):
+        card.build(mlp).predict(gears_of((4, 64))[0], [], copied)
+
+
+def test_all_kinds_of_models_share_one_card_in_the_groups_that_suit_them(
+    mlp: ModelOrder, conv: ModelOrder, dynamic: ModelOrder
+) -> None:
+    """Static, with gears and purely dynamic: sized together, then built in any order."""
+    library = load_library("emulated", capacity_bytes=GiB)
+    card = Counting(library, "emulated", "local/0", 0)
+    orders = [conv, mlp, replace(dynamic, threads=2)]
+    card.declare(orders)
+    flags = [group_flag(order) for order in orders]
+    assert flags == ["SHARE_WEIGHT_WORKSPACE", "SHARE_WEIGHT_WORKSPACE", "SHARE_WEIGHT"]
+    built = [card.build(order) for order in reversed(orders) for _ in range(order.threads)]
+    assert len(set(map(id, card.contexts))) == 2 + len(built), "one for each, one for each group"
+    ledger = library.memory(0)
+    assert ledger.workspace == max(o.footprint.workspace for o in (conv, mlp) if o.footprint)
+    assert dynamic.footprint is not None
+    assert ledger.private == 2 * dynamic.footprint.workspace
+
+
+def test_an_import_error_that_preloading_cures_says_what_to_preload() -> None:
+    told = "/opt/lib/libgomp.so.1: cannot allocate memory in static TLS block"
+    assert "export LD_PRELOAD=/opt/lib/libgomp.so.1 before starting Ray" in import_cure(told)
+    assert "CANN environment" in import_cure("libgraph.so: cannot open shared object file")
+    assert import_cure("No module named 'x'") == ""
 
 
 def test_a_fixed_model_is_never_resized(conv: ModelOrder) -> None:
