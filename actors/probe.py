@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -54,9 +54,9 @@ def measure(
 ) -> Measurement:
     """Measure a model in a spawned process; works from scripts, tests and Ray workers alike.
 
-    On kind ascend the card must be idle; ``npu_id`` is its physical id, for npu-smi. Sizes are
-    bytes before rounding; ``execute_ms`` is the median of a few calls, without copies on an
-    emulated card and with them elsewhere.
+    On kind ascend the card must be idle; ``npu_id`` is its physical id, and the only one that the
+    process will see. Sizes are bytes before rounding; ``execute_ms`` is the median of a few calls,
+    without copies on an emulated card and with them elsewhere.
 
     Raises:
         LoadError: the model does not load or run, the process died, it took too long, somebody
@@ -69,7 +69,8 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="ascend-probe-") as folder:
         job, answer = Path(folder, "job"), Path(folder, "answer")
         job.write_bytes(pickle.dumps(Job(order, kind, rule, device_id, npu_id)))
-        problem = _run([str(job), str(answer)], timeout_seconds)
+        sees = {device.VISIBLE: npu_id} if npu_id else {}
+        problem = _run([str(job), str(answer)], timeout_seconds, sees)
         if problem or not answer.exists():
             raise LoadError(SLOT, order.name, order.path, problem or "measuring left no answer")
         found = pickle.loads(answer.read_bytes())
@@ -80,13 +81,13 @@ def measure(
     return found
 
 
-def _run(arguments: Sequence[str], timeout_seconds: float) -> str:
+def _run(arguments: Sequence[str], timeout_seconds: float, env: Mapping[str, str]) -> str:
     """Run the throw-away process; what went wrong, or nothing."""
     paths = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
     try:
         child = subprocess.run(
             [sys.executable, "-m", "actors.probe", *arguments],
-            env={**os.environ, "PYTHONPATH": paths},
+            env={**os.environ, **env, "PYTHONPATH": paths},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -1,8 +1,9 @@
 """Measure models, each in a process of its own, and keep what was found."""
 
+import os
 from collections.abc import Callable, Sequence
 
-from actors import probe
+from actors import device, npusmi, probe
 from actors.messages import ModelOrder
 from orchestrator.config import Deployment
 from orchestrator.errors import DeploymentError
@@ -33,20 +34,38 @@ def measure(
 ) -> None:
     """Probe these models of the deployment, whatever is known of them, and put it in the cache.
 
+    On kind ascend an idle card of this machine is used, in processes of the probe's own.
+
     Raises:
-        DeploymentError: a model's file is missing, or its kind of card cannot be measured.
+        DeploymentError: a model's file is missing, or this machine has no idle card to measure on.
         LoadError: a model does not load or run.
     """
     kind, card_type = deployment.cards.kind, deployment.cards.type
-    if wanted and kind != "emulated":
-        names = ", ".join(order.name for order in wanted)
-        text = (
-            f"not measured yet on kind {kind}: {names}; measuring on a card is not supported yet: "
-            "give sizes (and service_time with a demand) in the deployment, or plan with --no-probe"
-        )
-        raise DeploymentError(deployment.name, (text,))
+    npu_id = _idle_card(deployment, wanted) if wanted and kind == "ascend" else ""
     for position, order in enumerate(wanted, start=1):
         if progress:
             progress(f"measuring {order.name} ({position} of {len(wanted)})")
-        found = probe.measure(order, kind=kind, rule=deployment.rule)
+        found = probe.measure(order, kind=kind, rule=deployment.rule, npu_id=npu_id)
         cache.put(order, kind, card_type, found)
+
+
+def _idle_card(deployment: Deployment, wanted: Sequence[ModelOrder]) -> str:
+    """The physical id of a card of this machine that nobody uses."""
+    try:
+        listed = device.visible(os.environ)
+        cards = npusmi.read_cards()
+    except (device.DeviceError, npusmi.SmiError) as error:
+        problem = str(error)
+    else:
+        here = [card for card in cards if listed is None or card.npu_id in listed]
+        idle = [card for card in here if not card.holders]
+        if idle:
+            return str(idle[0].npu_id)
+        problem = f"all {len(here)} cards here are in use" if here else "there is no card here"
+    names = ", ".join(order.name for order in wanted)
+    text = (
+        f"not measured yet on kind ascend: {names}; {problem}: run orchestrator profile --out FILE "
+        "on a node with an idle card and plan with --profiles FILE, give sizes (and service_time "
+        "with a demand) in the deployment, or plan with --no-probe"
+    )
+    raise DeploymentError(deployment.name, (text,))

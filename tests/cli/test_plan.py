@@ -189,15 +189,17 @@ def test_errors_are_one_clear_line(capsys, written, arguments, message):
     assert len(err.splitlines()) == 1
 
 
-def test_kinds_that_cannot_be_measured_here_say_what_to_do(capsys, written, tmp_path):
+def test_kinds_that_cannot_be_measured_here_say_what_to_do(capsys, written, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
     (tmp_path / "a.mindir").write_bytes(b"x")
     (tmp_path / "b.mindir").write_bytes(b"x")
     path = written(UNMEASURED.replace("kind: emulated", "kind: ascend"))
     code, _, err = run(capsys, "plan", path)
     assert code == 1
     assert err == (
-        "error: pair: not measured yet on kind ascend: a; measuring on a card is not supported "
-        "yet: give sizes (and service_time with a demand) in the deployment, or plan with "
+        "error: pair: not measured yet on kind ascend: a; npu-smi is not on the PATH: run "
+        "orchestrator profile --out FILE on a node with an idle card and plan with --profiles "
+        "FILE, give sizes (and service_time with a demand) in the deployment, or plan with "
         "--no-probe\n"
     )
 
