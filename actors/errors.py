@@ -7,6 +7,7 @@
     │   ├── LoadError           a model could not be declared, sized or built
     │   ├── PredictError        the library failed while running a batch
     │   └── NotServingError     the card is starting, draining or stopped
+    ├── ConversionError         a model could not be converted
     └── (the driver's own errors: orchestrator/errors.py)
 
 All arguments are positional and kept in ``args``, so that an error survives the trip through
@@ -28,6 +29,18 @@ class InvalidRequestError(OrchestratorError):
 
     def __str__(self) -> str:
         return f"model {self.model}: {self.problem}"
+
+
+class ConversionError(OrchestratorError):
+    """A model could not be converted."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.path} was not converted: {self.problem}"
 
 
 class CardError(OrchestratorError):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from orchestrator.cli.check import check
+from orchestrator.cli.convert import convert
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.plan import plan
 from orchestrator.cli.profile import profile
@@ -29,6 +30,7 @@ app.command()(run)
 app.command()(check)
 app.command()(doctor)
 app.command()(profile)
+app.command()(convert)
 app.command("verify-card", cls=SeveralFiles)(verify_card)
 app.command(hidden=True)(schema)
 

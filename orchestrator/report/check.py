@@ -8,7 +8,7 @@ from rich.table import Table
 
 from actors.finding import Finding
 from actors.gears import format_shapes
-from actors.shapes import Gear
+from actors.shapes import Gear, TensorSpec
 from orchestrator.check import ModelCheck
 
 
@@ -32,15 +32,18 @@ def check_table(checks: Sequence[ModelCheck]) -> Table:
     table.add_column("")
     for check in checks:
         if check.file is not None:
-            inputs = ", ".join(
-                f"{format_shapes(Gear(((spec.name, spec.shape),)))} {spec.dtype}"
-                for spec in check.file.inputs
-            )
             table.add_row(
                 *(check.name, check.path.name, check.file.made_for, str(check.gears)),
-                *(inputs, "ok"),
+                *(told_inputs(check.file.inputs), "ok"),
             )
     return table
+
+
+def told_inputs(inputs: Sequence[TensorSpec]) -> str:
+    """``x:[1,3,48,320] float32, mask:[1,16] int32``."""
+    return ", ".join(
+        f"{format_shapes(Gear(((spec.name, spec.shape),)))} {spec.dtype}" for spec in inputs
+    )
 
 
 def check_document(name: str, checks: Sequence[ModelCheck]) -> Mapping[str, Any]:

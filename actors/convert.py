@@ -1,0 +1,111 @@
+"""Make a MindIR of an ONNX model with the library's Converter, in a process of its own.
+
+``python -m actors.convert JOB ANSWER`` is that process; both are pickles. The library is never
+loaded into the caller, and a conversion that crashes ends nothing else.
+"""
+
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from actors import diagnosis
+from actors.errors import ConversionError, OrchestratorError
+from actors.leaving import leave
+from actors.lite import LIBRARY_ERRORS, LibraryError, library_name, load_library
+
+#: ``ascend:910b`` is the converter's own mode for that chip.
+Target = Literal["ascend", "ascend:910b", "cpu"]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """``source`` (.onnx) becomes ``out`` (.mindir) by the options of ``config`` (.ini)."""
+
+    source: str
+    out: str
+    target: Target
+    config: str | None = None
+
+
+def convert(job: Conversion, timeout_seconds: float = 7200.0) -> str:
+    """Convert; the name and release of the library that did.
+
+    Raises:
+        LibraryError: mindspore_lite is not installed, or cannot be used here.
+        ConversionError: the conversion failed, the process died, or it took too long.
+    """
+    with tempfile.TemporaryDirectory(prefix="ascend-convert-") as folder:
+        told, answer, log = (Path(folder, name) for name in ("job", "answer", "log"))
+        told.write_bytes(pickle.dumps(job))
+        problem = _run(told, answer, log, timeout_seconds)
+        if problem or not answer.exists():
+            raise ConversionError(job.source, problem or "the converting process left no answer")
+        found = pickle.loads(answer.read_bytes())
+    if isinstance(found, OrchestratorError):
+        raise found
+    return str(found)
+
+
+def _run(job: Path, answer: Path, log: Path, timeout_seconds: float) -> str:
+    """Run the process; what went wrong with it, or nothing."""
+    paths = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
+    with log.open("wb") as file:
+        try:
+            child = subprocess.run(
+                [sys.executable, "-m", "actors.convert", str(job), str(answer)],
+                env={**os.environ, "PYTHONPATH": paths},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                timeout=timeout_seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"it took longer than {timeout_seconds:g} s"
+    if not child.returncode:
+        return ""
+    last = (log.read_text(errors="replace").strip().splitlines() or ["no message"])[-1]
+    return f"the converting process ended with status {child.returncode}: {last}"
+
+
+def main(job_path: str, answer_path: str) -> None:
+    """The process: the library's name or an error of ours goes into the answer."""
+    job: Conversion = pickle.loads(Path(job_path).read_bytes())
+    try:
+        library = load_library("cpu" if job.target == "cpu" else "ascend")
+        _convert(library, job)
+        answer: str | OrchestratorError = library_name(library)
+    except LibraryError as error:
+        answer = ConversionError(job.source, f"{error.problem}. {error.cure}")
+    except OrchestratorError as error:
+        answer = error
+    Path(answer_path).write_bytes(pickle.dumps(answer))
+    leave()
+
+
+def _convert(library: ModuleType, job: Conversion) -> None:
+    """The Converter adds the suffix itself, and says no more than that something failed."""
+    if not hasattr(library, "Converter"):
+        raise ConversionError(job.source, f"{library_name(library)} has no Converter")
+    log = diagnosis.native_log_position()
+    try:
+        converter = library.Converter()
+        converter.save_type = library.ModelType.MINDIR
+        if job.target != "cpu":
+            converter.optimize = job.target.replace("ascend", "ascend_oriented")
+        stem = str(Path(job.out).with_suffix(""))
+        options = {"config_file": job.config} if job.config else {}
+        converter.convert(library.FmkType.ONNX, job.source, stem, **options)
+    except LIBRARY_ERRORS as error:
+        told = diagnosis.explain(error, diagnosis.native_log_since(log))
+        raise ConversionError(job.source, told) from error
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

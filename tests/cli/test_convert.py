@@ -1,0 +1,147 @@
+"""``orchestrator convert``, with a package in place of the vendor's that plays its Converter."""
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import main
+from tests.models import write_garbage, write_pair
+
+#: Keeps the Converter's rules: the suffix is added, and errors say nothing.
+STAND_IN = """
+import enum, os, sys
+sys.path.insert(0, {root!r})
+from tests.mindirs import write_mindir
+
+__version__ = "2.7.0"
+ModelType = enum.Enum("ModelType", "MINDIR MINDIR_LITE")
+FmkType = enum.Enum("FmkType", "TF CAFFE ONNX")
+ModelGroup = object
+ModelGroupFlag = enum.Enum("ModelGroupFlag", "SHARE_WEIGHT SHARE_WORKSPACE SHARE_WEIGHT_WORKSPACE")
+
+class Converter:
+    optimize = "general"
+
+    def convert(self, fmk_type, model_file, output_file, weight_file="", config_file=""):
+        assert (fmk_type, self.save_type) == (FmkType.ONNX, ModelType.MINDIR)
+        if "crash" in model_file:
+            os.write(2, b"free(): double free detected in tcache 2\\n")
+            os.abort()
+        if config_file and "fail" in open(config_file).read():
+            os.write(2, b"[ERROR] LITE(7,python): input_shape names no input of the model\\n")
+            raise RuntimeError("Converter model failed! error is Common error code.")
+        soc = {{"ascend_oriented": "Ascend310P3", "ascend_oriented:910b": "Ascend910B4"}}
+        from pathlib import Path
+        shapes = {{"left": (4, 8), "right": (4, 8)}}
+        write_mindir(Path(output_file + ".mindir"), shapes, soc=soc.get(self.optimize))
+"""
+needs_absence = pytest.mark.skipif(
+    any(d.metadata["Name"] == "mindspore-lite" for d in metadata.distributions()),
+    reason="the genuine mindspore_lite is installed here",
+)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pair(tmp_path, "m")
+    return tmp_path
+
+
+@pytest.fixture
+def library(tmp_path_factory, monkeypatch):
+    """Children find it where this process would."""
+    path = tmp_path_factory.mktemp("site")
+    (path / "mindspore_lite").mkdir()
+    root = str(Path(__file__).parents[2])
+    (path / "mindspore_lite" / "__init__.py").write_text(STAND_IN.format(root=root))
+    monkeypatch.setattr(sys, "path", [str(path), *sys.path])
+    for name in ("ASCEND_HOME_PATH", "ASCEND_CUSTOM_PATH"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(capsys, *arguments):
+    code = main(["convert", *arguments])
+    return code, *capsys.readouterr()
+
+
+@needs_absence
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize(
+    ("target", "made_for"),
+    [(("--target", "ascend:910b"), "Ascend910B4"), (("--target=cpu",), "any")],
+)
+def test_what_came_out_is_said(folder, capsys, target, made_for):
+    code, out, err = run(capsys, "m.onnx", "--out", "made.mindir", *target)
+    assert (code, err) == (0, "")
+    assert out == (
+        f"made.mindir: for {made_for}, left:[4,8] float32, right:[4,8] float32, "
+        "by mindspore_lite 2.7.0\n"
+    )
+
+
+@needs_absence
+@pytest.mark.usefixtures("library")
+def test_a_conversion_that_fails_comes_with_what_was_logged(folder, capsys):
+    (folder / "m.ini").write_text("[ge_graph_options]\nge.externalWeigth=fail\n")
+    code, out, err = run(capsys, "m.onnx", "--out", "made.mindir", "--config", "m.ini")
+    assert (code, out) == (1, "")
+    assert err == (
+        "warning: m.ini [ge_graph_options] ge.externalWeigth: found an option that nothing reads, "
+        "wanted [ge_session_options] ge.externalWeight: write ge.externalWeight=fail under "
+        "[ge_session_options]\n"
+        f"error: {folder}/m.onnx was not converted: Converter model failed! error is Common error "
+        "code. | native log: [ERROR] LITE(7,python): input_shape names no input of the model\n"
+    )
+
+
+@needs_absence
+@pytest.mark.usefixtures("library")
+def test_a_conversion_that_crashes_ends_nothing_else(folder, capsys):
+    (folder / "m.onnx").rename(folder / "crash.onnx")
+    code, out, err = run(capsys, "crash.onnx", "--out", "made.mindir")
+    assert (code, out) == (1, "")
+    assert err == (
+        f"error: {folder}/crash.onnx was not converted: the converting process ended with status "
+        "-6: free(): double free detected in tcache 2\n"
+    )
+
+
+@needs_absence
+@pytest.mark.usefixtures("folder")
+def test_without_the_library_it_says_how_to_get_it(folder, capsys):
+    code, out, err = run(capsys, "m.onnx", "--out", "made.mindir", "--target", "cpu")
+    assert (code, out) == (1, "")
+    python = ".".join(map(str, sys.version_info[:2]))
+    assert err == (
+        f"error: {folder}/m.onnx was not converted: mindspore_lite: found none, wanted 2.0.0 or "
+        f"later for kind cpu on Python {python}. Install the vendor's cloud wheel 2.0.0 or later "
+        f"for Python {python}, from the download page of MindSpore Lite\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("gone.onnx",), "gone.onnx: found No such file or directory, wanted a file to read"),
+        ((".",), ".: found Is a directory, wanted a file to read: "),
+        (("bad.onnx",), "bad.onnx: found not an ONNX model: "),
+        (("m.onnx", "--out", "made.ms"), "made.ms: the Converter writes .mindir files: write --o"),
+        (("m.onnx", "--out", "no/made.mindir"), "no/made.mindir: there is no folder no\n"),
+        (("m.onnx", "--out", "old.mindir"), "old.mindir: is there already: remove it, or choose"),
+        (("m.onnx", "--config", "gone.ini"), "gone.ini: cannot be read: No such file or directory"),
+        (("m.onnx", "--config", "bad.ini"), "bad.ini: line 1: expected [section] or key=value, "),
+        (("m.onnx", "--target", "gpu"), "Invalid value for '--target': "),
+    ],
+)
+def test_what_can_be_seen_before_is_one_clear_line(folder, capsys, arguments, message):
+    write_garbage(folder, "bad")
+    (folder / "old.mindir").touch()
+    (folder / "bad.ini").write_text("no section\n")
+    out_option = () if "--out" in arguments else ("--out", "made.mindir")
+    code, out, err = run(capsys, *arguments, *out_option)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {message}")
+    assert len(err.splitlines()) == 1
