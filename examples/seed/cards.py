@@ -1,6 +1,7 @@
 """What the scenarios have in common: the library of a card kind, its memory, and the report."""
 
 import argparse
+import functools
 import importlib
 import multiprocessing
 import tempfile
@@ -10,6 +11,10 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from actors.claims.networks import convert
+from actors.gauge import Gauge, open_gauge
+from actors.messages import Provider
 
 #: Bytes of an emulated card.
 CAPACITY = 256 << 20
@@ -41,17 +46,26 @@ def context(library: ModuleType, device_id: int, provider: str = "") -> Any:  # 
     return made
 
 
+def converted(library: ModuleType, path: str, provider: Provider = "acl") -> str:
+    """The path, once there is a MindIR; an emulated card serves the ``.onnx`` itself."""
+    if hasattr(library, "Converter"):
+        convert(library, path, provider)
+    return path
+
+
 def used_bytes(library: ModuleType, device_id: int) -> int:
     """What is taken of a card: asked of pyACL, or of the emulated card's ledger."""
-    if library.__name__ == "actors.emulator":
-        return int(library.memory(device_id).card_memory.total)
-    acl = importlib.import_module("acl")
-    acl.rt.set_device(device_id)
-    for kind in (1, 0):  # HBM, then DDR where a card has no HBM
-        free, total, error = acl.rt.get_mem_info(kind)
-        if error == 0 and total:
-            return int(total - free)
-    raise RuntimeError(f"card {device_id} does not tell its memory (acl error {error})")
+    found = _gauge(library, device_id).read()
+    if found is None:
+        raise RuntimeError(f"nobody tells the memory of card {device_id}: pyACL is needed for it")
+    return found.total - found.free
+
+
+@functools.cache
+def _gauge(library: ModuleType, device_id: int) -> Gauge:
+    """One for each card: it has a thread of its own, in which the card is set once."""
+    emulated = library.__name__ == "actors.emulator"
+    return open_gauge("emulated" if emulated else "ascend", library, device_id)
 
 
 def run(model: Any) -> np.ndarray:  # noqa: ANN401

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from examples.seed.cards import compare, context, run, used_bytes
-from examples.seed.models import write_mlp
+from actors.claims.networks import write_mlp
+from examples.seed.cards import compare, context, converted, run, used_bytes
 
 THREADS, LOOPS, WIDTH = 5, 30, 1024
 WEIGHTS = 8 * WIDTH**2
@@ -21,7 +21,7 @@ _building = threading.Lock()
 
 def scenario(library: ModuleType, folder: Path, share: bool) -> dict[str, int]:
     """The largest use of card 0 that any thread saw."""
-    path = write_mlp(folder, "model", 4, WIDTH, library)
+    path = converted(library, write_mlp(folder, "model", 1, WIDTH))
     before = used_bytes(library, 0)
     seen: list[int] = []
     answers: list[np.ndarray] = []

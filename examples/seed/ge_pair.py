@@ -12,8 +12,8 @@ from types import ModuleType
 
 import numpy as np
 
-from examples.seed.cards import compare, context, run, used_bytes
-from examples.seed.models import write_mlp
+from actors.claims.networks import write_mlp
+from examples.seed.cards import compare, context, converted, run, used_bytes
 
 CONFIG = {"ge_session_options": {"ge.externalWeight": "1"}}
 WIDTH = 1024
@@ -21,7 +21,9 @@ WIDTH = 1024
 
 def scenario(library: ModuleType, folder: Path, share: bool) -> dict[str, int]:
     """Bytes that the two graphs take on card 0."""
-    paths = [write_mlp(folder, f"rows_{rows}", rows, WIDTH, library) for rows in (1, 8)]
+    paths = [
+        converted(library, write_mlp(folder, f"rows_{rows}", rows, WIDTH), "ge") for rows in (1, 8)
+    ]
     before = used_bytes(library, 0)
     models = [library.Model(), library.Model()]
     if share:

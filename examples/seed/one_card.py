@@ -8,13 +8,14 @@ from types import ModuleType
 
 import numpy as np
 
-from examples.seed.cards import compare, context, run, used_bytes
-from examples.seed.models import write_conv
+from actors.claims.networks import write_conv
+from examples.seed.cards import compare, context, converted, run, used_bytes
 
 
 def scenario(library: ModuleType, folder: Path, share: bool) -> dict[str, int]:
     """Bytes that the two models take on card 0."""
-    paths = [write_conv(folder, name, size, library) for name, size in (("a", 256), ("b", 224))]
+    sizes = {"a": 256, "b": 224}
+    paths = [converted(library, write_conv(folder, name, size)) for name, size in sizes.items()]
     before = used_bytes(library, 0)
     if share:
         group = library.ModelGroup(library.ModelGroupFlag.SHARE_WORKSPACE)
