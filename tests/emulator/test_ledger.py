@@ -27,20 +27,23 @@ def sizes(path: str, config: dict[str, dict[str, str]] | None = None) -> memory.
     )
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+SHARING = {
+    None: (False, False),
+    "SHARE_WEIGHT": (True, False),
+    "SHARE_WORKSPACE": (False, True),
+    "SHARE_WEIGHT_WORKSPACE": (True, True),
+}
+
+
 @pytest.mark.parametrize(
-    ("flag", "weights", "workspace"),
+    ("rule", "flag", "threads"),
     [
-        (None, False, False),
-        ("SHARE_WEIGHT", True, False),
-        ("SHARE_WORKSPACE", False, True),
-        ("SHARE_WEIGHT_WORKSPACE", True, True),
+        *(("own", flag, threads) for flag in SHARING for threads in (1, 3)),
+        *((rule, "SHARE_WEIGHT_WORKSPACE", 3) for rule in ("ascend", "exact")),
     ],
 )
-@pytest.mark.parametrize("rule", RULES)
-def test_the_ledger_agrees_with_the_plan_to_the_byte(
-    zoo: Zoo, rule, flag, weights, workspace, threads
-):
+def test_the_ledger_agrees_with_the_plan_to_the_byte(zoo: Zoo, rule, flag, threads):
+    weights, workspace = SHARING[flag]
     lite.configure([64 << 20], rule=RULES[rule], overheads=[12345])
     fixed = [zoo.conv, zoo.mlp, zoo.gears, zoo.pair]
     if flag:

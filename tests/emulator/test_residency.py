@@ -72,10 +72,9 @@ def wide(tmp_path_factory) -> Path:
     return models.write_mlp(folder, "wide", rows=1, width=2048, layers=2)
 
 
-@pytest.mark.parametrize("flag", ["SHARE_WEIGHT", "SHARE_WEIGHT_WORKSPACE"])
-def test_five_objects_of_one_file_hold_one_copy_of_the_weights(wide, flag):
+def test_five_objects_of_one_file_hold_one_copy_of_the_weights(wide):
     one = run("none", 1, (wide,), rounds=1)
-    five = run(flag, 5, (wide,), rounds=1)
+    five = run("SHARE_WEIGHT", 5, (wide,), rounds=1)
     assert five["weights"] == one["weights"] > 30 * MIB
     assert five["rest"] - one["rest"] <= 0.10 * one["weights"]
 
