@@ -185,7 +185,7 @@ class AclSource:
 
 def _ledger(library: ModuleType, device_id: int) -> Reading:
     found = library.memory(device_id)
-    return Reading(found.capacity - found.card_memory.total, found.capacity, "emulated")
+    return Reading(found.free, found.capacity, "emulated")
 
 
 def _smi(npu_id: str) -> Reading | None:
