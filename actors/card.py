@@ -91,7 +91,7 @@ class CardActor:
             self._order = order
         try:
             loaded = load_models(order, self._identity, self._devices, self._on_built)
-            self._loaded, self._models = loaded, loaded.served
+            self._order, self._loaded, self._models = loaded.order, loaded, loaded.served
             self._identity = replace(self._identity, library=library_name(loaded.library))
             with self._lock:
                 self._move(CardState.READY, order.slot)

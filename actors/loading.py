@@ -7,11 +7,11 @@ declared and sized, built, and run once.
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from actors import device
+from actors import canary, device
 from actors.accounts import others_bytes, planned
 from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
 from actors.gauge import Gauge, Reading, open_gauge
@@ -25,8 +25,12 @@ from actors.shapes import check_rule
 
 @dataclass(frozen=True)
 class Loaded:
-    """A card's models, warm. ``idle``: its memory before the first of them; None: not measured."""
+    """A card's models, warm. ``idle``: its memory before the first of them; None: not measured.
 
+    ``order`` is what was loaded: without a shared workspace where that was found not to be right.
+    """
+
+    order: CardOrder
     library: ModuleType
     gauge: Gauge
     idle: Reading | None
@@ -48,10 +52,13 @@ def load_models(
         LoadError: a model could not be loaded. The process is of no further use.
         CardError: the library or the card is not there.
     """
-    used = card_memory(planned(order), order.overhead_bytes)
-    require_fit(order.slot, used, order.capacity_bytes, order.reserve_bytes)
+    used = _require_fit(order)
     if order.kind == "ascend":
         device.require(identity.device_id, devices)
+    verdict = canary.max_rule(order, identity.device_id, identity.npu_id)
+    if verdict is not None and not verdict.holds:
+        order = replace(order, share_workspace=False)
+        used = _require_fit(order, str(verdict))
     library = load_library(
         order.kind,
         device_id=identity.device_id,
@@ -79,7 +86,22 @@ def load_models(
     except BaseException:
         gauge.close()
         raise
-    return Loaded(library, gauge, idle, objects, served, card.warnings)
+    told = () if verdict is None or verdict.holds else (str(verdict),)
+    return Loaded(order, library, gauge, idle, objects, served, (*told, *card.warnings))
+
+
+def _require_fit(order: CardOrder, why: str = "") -> CardMemory:
+    """The planned bytes, which must fit; ``why`` they are other than the plan's."""
+    used = card_memory(planned(order), order.overhead_bytes)
+    try:
+        require_fit(order.slot, used, order.capacity_bytes, order.reserve_bytes)
+    except DoesNotFitError as error:
+        if not why:
+            raise
+        told = f"{why}. Plan again with sharing: {{workspace: false}}"
+        left = order.capacity_bytes - order.reserve_bytes
+        raise DoesNotFitError(order.slot, used.total, left, used.parts(), told) from error
+    return used
 
 
 def situation(

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from actors import emulator
+from actors import canary, emulator
 from actors.card import CardActor
 from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
 from actors.gauge import Gauge
@@ -307,6 +308,62 @@ def test_a_process_that_was_forked_after_the_import_is_refused() -> None:
     )
     assert "was forked from one that had imported mindspore_lite. Start card processes by" in (
         done.stdout
+    )
+
+
+@pytest.fixture
+def no_verdicts() -> Iterator[None]:
+    """A node on which nothing was tried yet."""
+    shutil.rmtree(canary.folder(), ignore_errors=True)
+    yield
+    shutil.rmtree(canary.folder())
+
+
+def test_one_workspace_for_all_is_tried_once_on_a_node_before_it_is_relied_on(
+    vendor: Vendor,
+    no_verdicts: None,
+    real_file: ModelOrder,
+    words: ModelOrder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path(words.path).write_bytes(b"not looked into here")
+    monkeypatch.setattr(canary, "ROUNDS", 3)
+    order = ascend(real_file, words)
+    found = canary.max_rule(order, 0, "0")
+    assert found is not None
+    assert found.holds
+    assert found.where.startswith("card of unknown type, driver none (")
+    assert "shared runs answered as unshared ones" in str(found)
+    assert canary.stored() == (found,)
+
+    def never(order: CardOrder, device_id: int) -> str:
+        raise AssertionError("tried again")
+
+    assert canary.max_rule(order, 0, "0", never) == found
+    assert canary.max_rule(ascend(real_file), 0, "0", never) is None, "one model shares nothing"
+
+
+def test_where_one_workspace_is_not_enough_workspaces_are_summed_and_it_is_said(
+    vendor: Vendor, no_verdicts: None, devices: Path, real_file: ModelOrder, words: ModelOrder
+) -> None:
+    Path(words.path).write_bytes(b"not looked into here")
+    order = ascend(real_file, words)
+    found = canary.max_rule(order, 0, "0", lambda order, device_id: "conv.mindir differs by 3")
+    assert found is not None
+    assert not found.holds
+    card = CardActor(devices=devices)
+    report = card.load(order)
+    card.stop()
+    assert report.warnings == (str(found),)
+    assert "does not hold, so workspaces are summed (card of" in report.warnings[0]
+    assert report.memory.planned.workspace == 0
+    assert report.memory.planned.private > 0
+    assert report.memory.residual_bytes == 0
+    tight = report.memory.planned.total - 4096
+    with pytest.raises(DoesNotFitError) as caught:
+        CardActor(devices=devices).load(replace(order, capacity_bytes=tight))
+    assert str(caught.value).endswith(
+        "conv.mindir differs by 3. Plan again with sharing: {workspace: false}"
     )
 
 
