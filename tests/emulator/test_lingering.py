@@ -8,6 +8,7 @@ import pytest
 
 import actors.emulator as lite
 from actors.emulator.lingering import Lingering
+from actors.gauge import open_gauge
 from tests.emulator.conftest import Zoo, build
 
 MIB = 1 << 20
@@ -105,3 +106,17 @@ def test_leaving_a_card_in_one_process_is_like_the_end_of_one(zoo: Zoo):
     lite.configure([64 << 20], names=["left"], return_delay=1e6)
     del kept
     assert lite.memory(0).others == taken > 0
+
+
+def test_a_card_waits_until_the_memory_is_back(zoo: Zoo):
+    """The defence: free memory is read until it is enough, before anything is built."""
+    lite.configure([64 << 20], names=["waits"], return_delay=0.2)
+    kept = build(zoo.small)
+    lite.configure([64 << 20], names=["waits"], return_delay=0.2)
+    gauge = open_gauge("emulated", lite, 0)
+    first, last = gauge.read(), gauge.wait_for(64 << 20, seconds=60)
+    gauge.close()
+    del kept
+    assert first is not None
+    assert last is not None
+    assert first.free < last.free == 64 << 20
