@@ -22,32 +22,41 @@ class Clock:
         self._sleep = sleep
         self._lock = threading.Lock()
         self._free_at = 0.0
-        self._busy_until = 0.0
+        self._inside = 0
+        self._busy_since = 0.0
         self._busy = 0.0
 
     @property
     def busy_seconds(self) -> float:
-        """Time in which at least one execution was under way, over all finished executions."""
+        """Time in which at least one execution was under way, the present ones included."""
         with self._lock:
-            return self._busy
+            return self._busy + (self._now() - self._busy_since if self._inside else 0.0)
 
     @contextmanager
     def executing(self, seconds: float) -> Iterator[None]:
         """Spend at least ``seconds`` on the card around the block."""
-        with self._lock:
-            start = max(self._now(), self._free_at)
-            end = start + seconds
-            self._free_at = end
+        end = self._begin(seconds)
         try:
             yield
         finally:
             remaining = end - self._now()
             if remaining > 0:
                 self._sleep(remaining)
-            self._finish(start, max(end, self._now()))
+            self._finish()
 
-    def _finish(self, start: float, end: float) -> None:
+    def _begin(self, seconds: float) -> float:
         with self._lock:
-            self._free_at = max(self._free_at, end)
-            self._busy += max(0.0, end - max(start, self._busy_until))
-            self._busy_until = max(self._busy_until, end)
+            now = self._now()
+            if not self._inside:
+                self._busy_since = now
+            self._inside += 1
+            self._free_at = max(now, self._free_at) + seconds
+            return self._free_at
+
+    def _finish(self) -> None:
+        with self._lock:
+            now = self._now()
+            self._free_at = max(now, self._free_at)
+            self._inside -= 1
+            if not self._inside:
+                self._busy += now - self._busy_since

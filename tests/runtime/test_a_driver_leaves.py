@@ -70,7 +70,7 @@ def test_nothing_stays(ending: str, said: str, tmp_path: Path, temp_root: Path) 
     driver = start(write_mlp(tmp_path, "slow", width=WIDTH, rows=1), temp_root, ending)
     try:
         family = leave(driver, ending, said)
-        _, alive = psutil.wait_procs(family, timeout=15)
+        _, alive = psutil.wait_procs(family, timeout=100)
         assert alive == []
         assert ending == "SIGKILL" or list(temp_root.glob("ao-*")) == []
     finally:
@@ -90,7 +90,7 @@ def leave(driver: "subprocess.Popen[str]", ending: str, said: str) -> list[psuti
         os.killpg(driver.pid, signal.SIGINT)
     elif ending != "exception":
         driver.send_signal(getattr(signal, ending))
-    out, err = driver.communicate(timeout=60)
+    out, err = driver.communicate(timeout=150)
     assert first == "working\n", err
     assert driver.returncode != 0
     assert said in err
