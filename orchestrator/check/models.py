@@ -90,7 +90,11 @@ def _findings(spec: ModelSpec, file: ModelFile, cards: Cards) -> list[Finding]:
     return [
         *_missing_data(file),
         *hardware_findings(
-            cards, converted=file.converted, soc=file.soc, allowed=spec.compile_at_build
+            cards,
+            converted=file.converted,
+            soc=file.soc,
+            # A graph of provider ge is compiled at its build whatever its file holds.
+            allowed=spec.compile_at_build or spec.provider == "ge",
         ),
         *input_findings(spec.shapes, file.inputs),
     ]

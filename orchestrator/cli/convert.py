@@ -1,6 +1,5 @@
 """``orchestrator convert``: an ONNX model as a MindIR, by the library's own Converter."""
 
-import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -45,9 +44,8 @@ def convert(
     from actors.convert import Conversion  # the library's rules come with it
     from actors.convert import convert as run_converter
 
-    paths = [None if path is None else os.path.abspath(path) for path in (model, out, config)]  # noqa: PTH100
-    source, made, options = paths
-    library = run_converter(Conversion(str(source), str(made), target.value, options))
+    options = None if config is None else str(config)
+    library = run_converter(Conversion(str(model), str(out), target.value, options))
     found = _require_model(out)
     if target is not Target.CPU and not found.converted:
         raise DeploymentError(str(out), (f"{library} wrote a model that is not for Ascend",))

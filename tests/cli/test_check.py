@@ -61,8 +61,9 @@ def test_what_was_not_converted_is_refused_unless_allowed(check, tmp_path):
         "converted for Ascend: orchestrator convert --target ascend, or allow it with "
         "compile_at_build: true, which makes every start slow"
     ]
-    code, out, _ = check(model + ", compile_at_build: true}\n")
-    assert (code, "any" in out.splitlines()[1]) == (0, True)
+    for allowed in ("compile_at_build: true", "provider: ge"):
+        code, out, _ = check(f"{model}, {allowed}}}\n")
+        assert (code, "any" in out.splitlines()[1]) == (0, True)
 
 
 def test_hardware_of_another_family(check, tmp_path):
