@@ -8,6 +8,7 @@ OrchestratorError
 ├── CardsUnavailableError   the cluster has fewer cards than the deployment names
 ├── CardLostError           the process of a card ended, or its node did (a CardError)
 ├── RequestFailedError      a request that every replica tried failed, with its story
+│   └── DeadlineError       a request that had no answer when its time was over
 └── JobError                a batch job's input or output cannot be used
 """
 
@@ -26,6 +27,7 @@ __all__ = [
     "CardLostError",
     "CardsUnavailableError",
     "ClusterError",
+    "DeadlineError",
     "DeploymentError",
     "DoesNotFitError",
     "InvalidRequestError",
@@ -137,6 +139,19 @@ class RequestFailedError(OrchestratorError):
 
     def __str__(self) -> str:
         return f"model {self.model}: request failed: " + "; ".join(self.story)
+
+
+class DeadlineError(RequestFailedError):
+    """A request that had no answer when its time was over. It is not tried any further."""
+
+    def __init__(self, model: str, seconds: float, story: tuple[str, ...]) -> None:
+        super().__init__(model, story)
+        self.args = (model, seconds, story)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        told = "; ".join(self.story)
+        return f"model {self.model}: no answer within the {self.seconds:g} s allowed: {told}"
 
 
 class JobError(OrchestratorError):

@@ -5,6 +5,7 @@ import difflib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -185,47 +186,52 @@ class ModelHandle:
         """Inputs, outputs and gears."""
         return self._orchestrator._require().signatures[self.name]
 
-    def submit(self, inputs: Arrays) -> "Future[dict[str, Array]]":
+    def submit(self, inputs: Arrays, *, timeout: float | None = None) -> "Future[dict[str, Array]]":
         """Send a request; the future gives its outputs. Do not change the arrays meanwhile.
 
-        The future fails with RequestFailedError (with the story) when no card could answer, and may
-        be cancelled. Callbacks on it run on the thread that routes all requests: keep them short.
+        The future fails with RequestFailedError (with the story) when no card could answer, with
+        DeadlineError when ``timeout`` seconds have passed, and may be cancelled. Callbacks on it
+        run on the thread that routes all requests: keep them short.
 
         Raises:
             InvalidRequestError: a name, dtype, rank or size that the model does not take.
         """
-        return self._orchestrator._require().submit(self.name, inputs)
+        return self._orchestrator._require().submit(self.name, inputs, timeout)
 
-    def predict(self, inputs: Arrays) -> dict[str, Array]:
-        """Send a request and wait for its outputs.
+    def predict(self, inputs: Arrays, *, timeout: float | None = None) -> dict[str, Array]:
+        """Send a request and wait for its outputs, for ``timeout`` seconds if given.
 
         Raises:
             InvalidRequestError: a name, dtype, rank or size that the model does not take.
+            DeadlineError: it was not answered in time; it says where it was.
             RequestFailedError: no card could answer; it says what was tried.
         """
-        future = self.submit(inputs)
+        future = self.submit(inputs, timeout=timeout)
         try:
             return future.result()
         finally:
             future.cancel()  # Ctrl-C: nobody waits for it any more
 
-    async def predict_async(self, inputs: Arrays) -> dict[str, Array]:
+    async def predict_async(
+        self, inputs: Arrays, *, timeout: float | None = None
+    ) -> dict[str, Array]:
         """``predict`` for any event loop; cancelling the task cancels the request."""
-        return await asyncio.wrap_future(self.submit(inputs))
+        return await asyncio.wrap_future(self.submit(inputs, timeout=timeout))
 
     def map(
-        self, batches: Iterable[Arrays], *, window: int = _MAP_WINDOW
+        self, batches: Iterable[Arrays], *, window: int = _MAP_WINDOW, timeout: float | None = None
     ) -> Iterator[dict[str, Array]]:
         """Answers for a stream of requests, in its order, with many in flight.
 
         Reads ahead by at most ``window`` requests and 128 MiB of inputs, so that neither a fast
-        source nor a slow consumer fills the memory. Errors come at the request's place.
+        source nor a slow consumer fills the memory. Errors come at the request's place;
+        ``timeout`` is that of each request.
         """
         flying: deque[tuple[Future[dict[str, Array]], int]] = deque()
         held = 0
         try:
             for inputs in batches:
-                future = self._submit_or_fail(inputs)
+                future = self._submit_or_fail(inputs, timeout)
                 nbytes = _nbytes(inputs)
                 flying.append((future, nbytes))
                 held += nbytes
@@ -239,9 +245,37 @@ class ModelHandle:
             for future, _ in flying:
                 future.cancel()
 
-    def _submit_or_fail(self, inputs: Arrays) -> "Future[dict[str, Array]]":
+    def map_unordered(
+        self, batches: Iterable[Arrays], *, window: int = _MAP_WINDOW, timeout: float | None = None
+    ) -> Iterator[tuple[int, dict[str, Array]]]:
+        """``map``, but each answer as soon as it is there, with its request's place in the stream.
+
+        One slow request holds nobody else up. An error ends the stream when it comes.
+        """
+        flying: dict[Future[dict[str, Array]], tuple[int, int]] = {}
+        ready: SimpleQueue[Future[dict[str, Array]]] = SimpleQueue()
+        held = 0
         try:
-            return self.submit(inputs)
+            for place, inputs in enumerate(batches):
+                future = self._submit_or_fail(inputs, timeout)
+                flying[future] = place, _nbytes(inputs)
+                held += flying[future][1]
+                future.add_done_callback(ready.put)
+                while flying and (len(flying) >= window or held > _MAP_BYTES or not ready.empty()):
+                    done = ready.get()
+                    number, nbytes = flying.pop(done)
+                    held -= nbytes
+                    yield number, done.result()
+            while flying:
+                done = ready.get()
+                yield flying.pop(done)[0], done.result()
+        finally:
+            for future in flying:
+                future.cancel()
+
+    def _submit_or_fail(self, inputs: Arrays, timeout: float | None) -> "Future[dict[str, Array]]":
+        try:
+            return self.submit(inputs, timeout=timeout)
         except InvalidRequestError as error:
             failed: Future[dict[str, Array]] = Future()
             failed.set_exception(error)

@@ -18,6 +18,7 @@ from orchestrator.dispatch.retry import (
     failure,
 )
 from orchestrator.dispatch.routing import Replica, Route, TransportRules, call_rows, choose
+from orchestrator.errors import DeadlineError
 
 
 class Desk:
@@ -62,6 +63,15 @@ class Desk:
     def close(self, request_id: int) -> None:
         """Forget a request that its caller cancelled, or that a sibling's failure made useless."""
         self._open.pop(request_id, None)
+
+    def overdue(self, request_id: int, seconds: float) -> Failure | None:
+        """Give up a request whose time is over; None when it was answered or had failed before."""
+        ticket = self._open.get(request_id)
+        if ticket is None:
+            return None
+        del self._open[request_id]
+        story = (*ticket.story, self._whereabouts(ticket))
+        return Failure(request_id, DeadlineError(ticket.model, seconds, story))
 
     def serving(self, slot: str, life: int) -> None:
         """A card's process has its models and takes work."""
@@ -321,6 +331,14 @@ class Desk:
             and self._slots[slot].held_for is None
             and replica.calls < self._transport.calls
         ]
+
+    def _whereabouts(self, ticket: Ticket) -> str:
+        for card in self._slots.values():
+            if any(ticket in bundle.tickets for bundle in card.in_flight.values()):
+                return f"it was on {card.name}"
+        if not self._live(ticket.model):
+            return self._why_unserved(ticket.model)
+        return f"it was among {len(self._waiting(ticket.model)) + 1} that waited for a card"
 
     def _why_unserved(self, model: str) -> str:
         told = [f"{s} {self._slots[s].gone or self._slots[s].why}" for s in self._replicas[model]]

@@ -4,6 +4,7 @@ No thread waits for a call. Callers put a request into the inbox, Ray's callback
 there, and the router's thread decides with the desk what to send next and completes the futures.
 """
 
+import heapq
 import itertools
 import logging
 import secrets
@@ -61,6 +62,7 @@ class _Call:
     rows: Sequence[int]
     future: "Future[dict[str, Array]]"
     started: float
+    timeout: float | None = None
     ids: list[int] = field(default_factory=list)
     outputs: dict[int, Arrays] = field(default_factory=dict)
 
@@ -80,6 +82,7 @@ class Router:
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._cards: dict[tuple[str, int], Card] = {}
         self._requests: dict[int, tuple[_Call, Request]] = {}
+        self._deadlines: list[tuple[float, int]] = []
         # Ids are unique over all drivers of a card: each has its own block of 2**32.
         self._ids = itertools.count(secrets.randbits(30) << 32)
         self._thread = Thread(target=self._run, name="orchestrator-router", daemon=True)
@@ -95,11 +98,16 @@ class Router:
         self._thread.start()
 
     def submit(
-        self, model: str, rule: BatchRule, pieces: Sequence[Arrays], rows: Sequence[int]
+        self,
+        model: str,
+        rule: BatchRule,
+        pieces: Sequence[Arrays],
+        rows: Sequence[int],
+        timeout: float | None = None,
     ) -> "Future[dict[str, Array]]":
         """Send the checked pieces of one request; their outputs come back merged, in order."""
         future: Future[dict[str, Array]] = Future()
-        call = _Call(model, rule, pieces, rows, future, self._clock())
+        call = _Call(model, rule, pieces, rows, future, self._clock(), timeout)
         if not self._accepting:
             future.set_exception(NotServingError("of this driver", "closed"))
             return future
@@ -148,7 +156,7 @@ class Router:
     def _turn(self) -> None:
         waits = self._desk.stalled()
         try:
-            self._inbox.get(timeout=_PATIENCE_TICK if waits else None)()
+            self._inbox.get(timeout=self._idle_seconds(waits))()
             while True:
                 self._inbox.get_nowait()()
         except Empty:
@@ -156,10 +164,26 @@ class Router:
         now = self._clock()
         if waits:
             self._fail(self._desk.expire(now))
+        self._end_overdue(now)
         for bundle in self._desk.dispatch(now):
             self._send(bundle)
         if self._closing and not len(self._desk):
             self._idle.set()
+
+    def _idle_seconds(self, waits: bool) -> float | None:
+        """How long nothing needs to be looked at unless a message comes."""
+        seconds = [_PATIENCE_TICK] if waits else []
+        if self._deadlines:
+            seconds.append(max(0.0, self._deadlines[0][0] - self._clock()))
+        return min(seconds, default=None)
+
+    def _end_overdue(self, now: float) -> None:
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, request_id = heapq.heappop(self._deadlines)
+            if request_id in self._requests:
+                timeout = self._requests[request_id][0].timeout
+                failure = self._desk.overdue(request_id, timeout or 0.0)
+                self._fail([failure] if failure else [])
 
     def _open(self, call: _Call) -> None:
         for piece, rows in zip(call.pieces, call.rows, strict=True):
@@ -167,6 +191,8 @@ class Router:
             nbytes = sum(array.nbytes for array in piece.values())
             call.ids.append(request.id)
             self._requests[request.id] = (call, request)
+            if call.timeout is not None:
+                heapq.heappush(self._deadlines, (call.started + call.timeout, request.id))
             ticket = Ticket(request.id, call.model, rows, nbytes, self._clock())
             self._fail(self._desk.submit(ticket))
             if call.future.done():  # cancelled before it was opened, or its model is not served

@@ -75,12 +75,15 @@ class Running:
         self._drain_seconds = drain_seconds
         self._undo.close()
 
-    def submit(self, model: str, inputs: Arrays) -> "Future[dict[str, Array]]":
+    def submit(
+        self, model: str, inputs: Arrays, timeout: float | None
+    ) -> "Future[dict[str, Array]]":
         """Check a request, cut it to what one batch holds, and send the pieces."""
         signature, rule = self.signatures[model], self._rules[model]
         total = check(signature, rule, model, inputs)
         pieces = split(signature, rule, inputs)
-        return self._router.submit(model, rule, pieces, _piece_rows(signature, rule, inputs, total))
+        rows = _piece_rows(signature, rule, inputs, total)
+        return self._router.submit(model, rule, pieces, rows, timeout)
 
     def status(self, timeout_seconds: float) -> Status:
         """Ask every card; those that do not answer in time are shown without numbers."""

@@ -50,6 +50,21 @@ def test_a_bundle_is_bounded_in_bytes_but_takes_at_least_one() -> None:
     assert [ids(b) for b in desk.dispatch(0.0)] == [[1]]
 
 
+def test_an_overdue_request_is_given_up_once_and_says_where_it_was() -> None:
+    desk = desk_of([Route("det", "n/0", row_seconds=1.0)], ["n/0"], calls=1)
+    put(desk, 1, 2, 3)
+    [bundle] = desk.dispatch(0.0)
+    on_card, waiting = desk.overdue(1, 0.5), desk.overdue(3, 0.5)
+    assert str(on_card.error) == "model det: no answer within the 0.5 s allowed: it was on n/0"
+    assert str(waiting.error).endswith("it was among 2 that waited for a card")
+    assert desk.overdue(1, 0.5) is None
+    assert desk.answered(bundle, {1: None}, 0.6) == ([], [])
+    assert [ids(b) for b in desk.dispatch(0.6)] == [[2]]
+    desk.down("n/0", 1, "was killed", 0.7)
+    put(desk, 4)
+    assert "model det is not served now: n/0 was killed" in str(desk.overdue(4, 0.5).error)
+
+
 def test_a_death_sends_requests_elsewhere_at_once() -> None:
     desk = desk_of(calls=1)
     put(desk, 1, 2, 3, 4)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from orchestrator import InvalidRequestError, Orchestrator
+from orchestrator import DeadlineError, InvalidRequestError, Orchestrator
 from tests.runtime.deployments import WIDTH, Truth, rows
 
 
@@ -86,6 +86,23 @@ def test_map_reads_ahead_no_further_than_its_window(running) -> None:
         next(answers)
     assert taken == 24
     answers.close()
+
+
+def test_map_unordered_gives_every_answer_with_its_place(running, truth: Truth) -> None:
+    batches = [rows(1 + i % 6, seed=i) for i in range(40)]
+    got = dict(running.model("both").map_unordered(({"x": x} for x in batches), window=7))
+    assert sorted(got) == list(range(40))
+    assert all(close(got[i], truth(x)) for i, x in enumerate(batches))
+
+
+def test_a_request_that_is_not_answered_in_time_says_where_it_was(running) -> None:
+    slow = running.model("slow")  # one second a batch
+    ahead = [slow.submit({"x": rows(1)}) for _ in range(2)]
+    with pytest.raises(DeadlineError) as told:
+        slow.predict({"x": rows(1)}, timeout=0.01)
+    assert str(told.value).startswith("model slow: no answer within the 0.01 s allowed: it was ")
+    assert slow.predict({"x": rows(1)}, timeout=1000)["y"].shape == (1, WIDTH)
+    assert all(future.done() for future in ahead)
 
 
 def test_map_raises_at_the_place_of_the_bad_request(running) -> None:
