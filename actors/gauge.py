@@ -21,8 +21,9 @@ from actors.messages import CardKind
 _REPEATED_INIT = 100002
 #: aclrtMemAttr: what is asked for, in this order; some products have no HBM and answer 0 of 0.
 _HBM, _DDR = 1, 0
-#: How often somebody who waits for memory has it read.
+#: How often somebody who waits for memory has it read, and how often it is read for nobody.
 _INTERVAL_SECONDS = 0.25
+_REFRESH_SECONDS = 10.0
 
 
 class GaugeError(CardError):
@@ -57,7 +58,7 @@ Source = Callable[[], Reading | None]
 
 
 class Gauge:
-    """One card's free memory, read by one thread of its own."""
+    """One card's free memory, read by one thread of its own: when asked, then from time to time."""
 
     def __init__(self, source: Source) -> None:
         """Start the thread; ``close`` ends it."""
@@ -72,7 +73,7 @@ class Gauge:
 
     @property
     def latest(self) -> Reading | None:
-        """The last reading; never waits."""
+        """What was published last, some seconds ago at most; never waits."""
         return self._latest
 
     def read(self) -> Reading | None:
@@ -115,7 +116,8 @@ class Gauge:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._asked > self._answered or self._closed)
+                idle = None if not self._answered else _REFRESH_SECONDS
+                self._changed.wait_for(lambda: self._asked > self._answered or self._closed, idle)
                 if self._closed:
                     return
                 asked = self._asked

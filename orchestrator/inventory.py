@@ -57,6 +57,16 @@ class Inventory:
     def __len__(self) -> int:
         return len(self.cards)
 
+    def reserving(self, nbytes: int) -> "Inventory":
+        """The same cards with at least so many bytes of each left free."""
+        return Inventory(
+            tuple(replace(c, reserve_bytes=max(c.reserve_bytes, nbytes)) for c in self.cards)
+        )
+
+    def taking(self, overhead_bytes: int) -> "Inventory":
+        """The same cards with a process that takes so many bytes before it has any model."""
+        return Inventory(tuple(replace(c, overhead_bytes=overhead_bytes) for c in self.cards))
+
     @classmethod
     def parse(cls, text: str, section: Cards) -> "Inventory":
         """Read ``--cards``: groups of ``[NODE:]COUNTxSIZE`` or ``[NODE:]COUNTxTYPE``.

@@ -16,7 +16,7 @@ from orchestrator.placement.problem import load_json
 from orchestrator.profiles import ProfileCache, ProfileFile, collect
 from orchestrator.report.console import results_console
 from orchestrator.report.plan import plan_tables
-from orchestrator.runtime.measure import measure_missing
+from orchestrator.runtime.measure import measure_missing, reserved
 
 
 def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
@@ -92,6 +92,7 @@ def _plan_deployment(
 ) -> DeploymentPlan:
     section = deployment.cards
     inventory = Inventory.parse(cards, section) if cards else Inventory.declared(section)
+    inventory = reserved(inventory, section, lambda line: typer.echo(line, err=True))
     if probe:
         measure_missing(deployment, cache, lambda line: typer.echo(line, err=True))
     profiles = collect(deployment, cache, estimate=not probe)

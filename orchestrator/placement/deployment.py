@@ -155,10 +155,16 @@ def plan_deployment(
 ) -> DeploymentPlan:
     """Place a deployment's models on the cards. ``batch``: for a job, which may fill the cards.
 
+    What a card's process takes by itself is what the deployment says, else what was measured with
+    its models, else what the inventory assumes.
+
     Raises:
         PlanRefusedError: nothing fits; with the numbers and the nearest changes that would.
         DeploymentError: the deployment's placement rules contradict each other or the cards.
     """
+    measured = [p.measurement.overhead_bytes or 0 for p in profiles.values() if p.measurement]
+    if deployment.cards.overhead is None and any(measured):
+        inventory = inventory.taking(max(measured))
     problem = problem_of(deployment, profiles, inventory, batch=batch)
     origins = tuple((spec.name, profiles[spec.name].label) for spec in deployment.models)
     plan = replace(solve(problem, budget=budget), origins=origins)

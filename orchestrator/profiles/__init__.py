@@ -3,11 +3,13 @@
 from orchestrator.profiles.cache import ProfileCache, profile_key
 from orchestrator.profiles.file import ProfileFile, profiles_text
 from orchestrator.profiles.profile import ModelProfile, collect, measured_sizes, missing
+from orchestrator.profiles.residuals import Residuals
 
 __all__ = [
     "ModelProfile",
     "ProfileCache",
     "ProfileFile",
+    "Residuals",
     "collect",
     "measured_sizes",
     "missing",

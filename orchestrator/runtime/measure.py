@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 
 from actors import device, npusmi, probe
 from actors.messages import ModelOrder
-from orchestrator.config import Deployment
+from orchestrator.config import Cards, Deployment
 from orchestrator.errors import DeploymentError
-from orchestrator.profiles import ProfileCache, missing
+from orchestrator.inventory import Inventory
+from orchestrator.profiles import ProfileCache, Residuals, missing
 
 
 def measure_missing(
@@ -47,6 +48,17 @@ def measure(
             progress(f"measuring {order.name} ({position} of {len(wanted)})")
         found = probe.measure(order, kind=kind, rule=deployment.rule, npu_id=npu_id)
         cache.put(order, kind, card_type, found)
+
+
+def reserved(
+    inventory: Inventory, cards: Cards, progress: Callable[[str], None] | None = None
+) -> Inventory:
+    """The cards, with what such cards took beyond their plans left free. ``progress`` is told."""
+    excess = Residuals().largest(cards.kind, cards.type)
+    if excess and progress:
+        what = f"cards of type {cards.type}" if cards.type else f"cards of kind {cards.kind}"
+        progress(f"leaving {excess:,} bytes of each card free: {what} took so much beyond a plan")
+    return inventory.reserving(excess)
 
 
 def _idle_card(deployment: Deployment, wanted: Sequence[ModelOrder]) -> str:

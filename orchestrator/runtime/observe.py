@@ -66,7 +66,7 @@ def _card(
         restarts=slot.restarts,
         capacity_bytes=plan.orders(slot.name).capacity_bytes,
         planned_bytes=plan.memory(slot.name).total,
-        measured_bytes=memory.measured.total if memory and memory.measured else None,
+        measured_bytes=memory.measured_bytes if memory else None,
         unshared_bytes=plan.unshared(slot.name).total,
         resident_bytes=memory.resident_bytes if memory else None,
         busy_share=stats.busy_share if stats else None,

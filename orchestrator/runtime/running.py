@@ -14,12 +14,12 @@ from actors.shapes import bucket as bucket_of
 from orchestrator.config import Cards, Deployment
 from orchestrator.dispatch import Desk, RetryRules, Route, TransportRules
 from orchestrator.placement import DeploymentPlan, plan_deployment
-from orchestrator.profiles import ModelProfile, ProfileCache, collect
+from orchestrator.profiles import ModelProfile, ProfileCache, Residuals, collect
 from orchestrator.runtime.connect import Connection, connect
 from orchestrator.runtime.controller import Controller, RestartRules
 from orchestrator.runtime.discover import Node, bind_nodes, find_nodes, inventory_of
 from orchestrator.runtime.fleet import Fleet
-from orchestrator.runtime.measure import measure_missing
+from orchestrator.runtime.measure import measure_missing, reserved
 from orchestrator.runtime.observe import observe
 from orchestrator.runtime.router import Router
 from orchestrator.runtime.status import Status
@@ -99,6 +99,7 @@ class Running:
             inventory = inventory_of(
                 wanted.cards, find_nodes(wanted.cards.resource), started=connection.ours
             )
+            inventory = reserved(inventory, wanted.cards, self._options.progress)
             self.plan = plan_deployment(wanted, profiles, inventory, batch=self._options.batch)
         self._run_cards(find_nodes(self.plan.deployment.cards.resource))
 
@@ -135,9 +136,11 @@ class Running:
         self._options.progress(f"loading models on {len(orders)} cards")
         self._router.start()
         self._controller.start(self._router)
+        residuals = Residuals()
         for slot in self._controller.slots.values():
             if slot.report is not None:
                 self.signatures.update(slot.report.signatures)
+                residuals.note(cards.kind, cards.type, slot.report.memory)
         self._rules = {
             order.name: order.batching for card in orders.values() for order in card.models
         }

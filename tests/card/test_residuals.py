@@ -1,0 +1,42 @@
+"""What serving cards took beyond their plans is left free in later ones."""
+
+from pathlib import Path
+
+from actors.memory import CardMemory
+from actors.messages import MemoryReport
+from orchestrator.config import Cards
+from orchestrator.inventory import Inventory
+from orchestrator.profiles import Residuals
+from orchestrator.runtime.measure import reserved
+
+
+def report(measured: int | None) -> MemoryReport:
+    planned = CardMemory(weights=1000)
+    return MemoryReport("local/0", planned, planned, None, 9000, 0, 0, 0, (), measured)
+
+
+def test_the_largest_excess_of_a_card_type_is_kept(tmp_path: Path) -> None:
+    residuals = Residuals(tmp_path)
+    for measured in (1500, 1200, 800, None):
+        residuals.note("ascend", "910B/64G", report(measured))
+    assert residuals.largest("ascend", "910B/64G") == 500
+    assert residuals.largest("ascend", "310P") == residuals.largest("ascend", None) == 0
+    residuals.note("emulated", None, report(5000))
+    assert residuals.largest("emulated", None) == 0
+    (tmp_path / "ascend-310P.json").write_text("half a fi")
+    assert residuals.largest("ascend", "310P") == 0
+
+
+def test_a_plan_leaves_it_free_and_says_so(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("ASCEND_ORCHESTRATOR_CACHE", str(tmp_path))
+    cards = Cards(kind="ascend", type="310P", count=2, reserve="1KiB")
+    inventory = Inventory.declared(cards)
+    told: list[str] = []
+    assert reserved(inventory, cards, told.append) == inventory
+    assert told == []
+    Residuals().note("ascend", "310P", report(4000))
+    assert {card.reserve_bytes for card in reserved(inventory, cards, told.append)} == {3000}
+    assert told == [
+        "leaving 3,000 bytes of each card free: cards of type 310P took so much beyond a plan"
+    ]
+    assert {card.overhead_bytes for card in inventory.taking(7)} == {7}
