@@ -175,7 +175,7 @@ def _record(
         "workspace_bytes": round(workspace * MIB),
         "io_bytes": round(io * MIB),
         "dynamic": bool(rng.random() < dynamic),
-        "threads": int(rng.choice(threads)),
+        "threads": threads[int(rng.integers(len(threads)))],
         "service_ms": service_ms,
         "demand_rps": rate,
     }
@@ -207,7 +207,7 @@ def _vision(
 def _llm(rng: np.random.Generator, count: int) -> Iterator[Record]:
     sizes = (1000, 3000, 6000, 8000, 13500, 16000, 18500, 28500)
     for _ in range(count):
-        weights = float(rng.choice(sizes))
+        weights = float(sizes[int(rng.integers(len(sizes)))])
         yield _record(
             rng,
             (weights, _Draw(350, 80, 1500).one(rng), _Draw(1200, 256, 6000).one(rng)),
@@ -228,7 +228,7 @@ _PIPELINES = (
 def _diffusion(rng: np.random.Generator, count: int) -> Iterator[Record]:
     made = 0
     while made < count:
-        pipeline = _PIPELINES[int(rng.choice(3, p=(0.4, 0.4, 0.2)))]
+        pipeline = _PIPELINES[int(np.searchsorted((0.4, 0.8), rng.random()))]
         rate = math.exp(_SIGMA * rng.standard_normal())
         for weights, workspace, io, service in pipeline[: count - made]:
             around = _Draw(1, 0.8, 1.25, 0.15)

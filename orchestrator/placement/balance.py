@@ -47,20 +47,36 @@ class Budget:
 
 
 def balance(
-    layout: Layout, target: float, budget: Budget, seed: int = 0, closed: Iterable[int] = ()
+    layout: Layout,
+    target: float,
+    budget: Budget,
+    seed: int = 0,
+    closed: Iterable[int] = (),
+    most_moves: int | None = None,
 ) -> Layout:
     """The best placement found from this one, which is changed; stops at a peak of ``target``.
 
-    ``closed`` cards are left as they are.
+    ``closed`` cards are left as they are; at most ``most_moves`` replicas end up where the previous
+    plan did not have them.
     """
     search = _Search(layout, budget, random.Random(seed))
     search.open[list(closed)] = False
-    search.run(target)
-    return search.best
+    if most_moves is not None:
+        search.moves_left = most_moves - away(layout)
+    return search.run(target)
+
+
+def away(layout: Layout) -> int:
+    """Replicas that are where the previous plan did not have them."""
+    homes = layout.sheet.homes
+    return sum(len(cards - home) for cards, home in zip(layout.at, homes, strict=True))
 
 
 class _Search:
-    """Tabu search: the busiest card makes its best swap, even a bad one, and may not undo it."""
+    """Tabu search: the busiest card makes its best swap, even a bad one, and may not undo it.
+
+    ``best`` is None while the layout itself is the best, and is copied before that ends.
+    """
 
     def __init__(self, layout: Layout, budget: Budget, rng: random.Random) -> None:
         self.layout = layout
@@ -69,20 +85,22 @@ class _Search:
         self.market = Market(layout)
         self.until = np.zeros(layout.sheet.groups, np.int64)
         self.open = np.ones(layout.sheet.cards, bool)
+        self.moves_left: int | None = None
         self.step = 0
         self.steps = max(budget.left, 1)
-        self.best = layout.copy()
+        self.best: Layout | None = None
         self.peak = layout.peak()
         self.last = 0
 
-    def run(self, target: float) -> None:
-        """Search until the target, or the budget's end."""
+    def run(self, target: float) -> Layout:
+        """Search until the target, or the budget's end; the best placement seen."""
         while self.peak > target and self.budget.spend():
             self.step += 1
             card = self._card()
             if not self._even_out(card):
                 self._exchange(card)
             self._remember()
+        return self.layout if self.best is None else self.best
 
     def _card(self) -> int:
         """The busiest card; now and then another of the busier ones."""
@@ -153,19 +171,50 @@ class _Search:
         return found
 
     def _apply(self, swap: Swap) -> bool:
+        moved = 0 if self.moves_left is None else self._moved(swap)
+        if self.moves_left is not None and moved > max(self.moves_left, 0):
+            return False
+        if self.best is None and self._worsens(swap):
+            self.best = self.layout.copy()
         if not apply(self.layout, swap):
             return False
+        if self.moves_left is not None:
+            self.moves_left -= moved
         self.market.changed(swap.card, swap.other)
         return True
+
+    def _moved(self, swap: Swap) -> int:
+        """Replicas more that are where the previous plan did not have them."""
+        homes, at = self.layout.sheet.homes, self.layout.at
+        moved = 0
+        for groups, source, target in (
+            (swap.go, swap.card, swap.other),
+            (swap.come, swap.other, swap.card),
+        ):
+            for group in groups:
+                stays = swap.part is not None and groups is swap.go
+                moved += target not in homes[group] and target not in at[group]
+                moved -= source not in homes[group] and not stays
+        return moved
+
+    def _worsens(self, swap: Swap) -> bool:
+        """Whether one of the two cards becomes busier than the busiest of the best placement."""
+        layout, speed = self.layout, self.layout.sheet.speed
+        flow = sum(layout.on[swap.other][group] for group in swap.come)
+        flow -= swap.part or sum(layout.on[swap.card][group] for group in swap.go)
+        busy = (layout.busy[swap.card] + flow) / speed[swap.card]
+        other = (layout.busy[swap.other] - flow) / speed[swap.other]
+        return bool(layout.sheet.special or max(busy, other) > self.peak)
 
     def _remember(self) -> None:
         """Keep the best; go back to it when nothing better has come for long."""
         peak = self.layout.peak()
         if peak < self.peak * (1 - 1e-9):
-            self.peak, self.last = peak, self.step
-            self.best = self.layout.copy()
-        elif self.step - self.last > _PATIENCE:
+            self.peak, self.last, self.best = peak, self.step, None
+        elif self.step - self.last > _PATIENCE and self.best is not None:
             self.last = self.step
+            if self.moves_left is not None:
+                self.moves_left += away(self.layout) - away(self.best)
             self.layout = self.best.copy()
             self.market = Market(self.layout)
             self.until[:] = 0

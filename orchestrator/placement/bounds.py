@@ -1,15 +1,21 @@
 """What no plan can beat: proven bounds, each with its name."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-from orchestrator.inventory import Card
-from orchestrator.placement.groups import World
-from orchestrator.placement.problem import Model
+import numpy as np
+import numpy.typing as npt
 
+from orchestrator.placement.groups import Group, World
+
+Numbers = npt.NDArray[Any]
 #: Bounds are relaxed by this share, so that rounding can never put one on the wrong side.
 _SLACK = 1e-9
+#: Workspace levels at which models are counted that do not go together.
+_LEVELS = 64
 
 
 @dataclass(frozen=True)
@@ -18,15 +24,6 @@ class Bound:
 
     name: str
     value: float
-
-
-@dataclass(frozen=True)
-class _Copy:
-    """``count`` copies of a model: each pays ``always`` bytes and shares ``workspace`` bytes."""
-
-    always: int
-    workspace: int
-    count: int
 
 
 def min_cards_bound(world: World, scale: float = 1.0) -> Bound:
@@ -38,26 +35,10 @@ def cards_bounds(world: World, scale: float) -> list[Bound]:
     """Every lower bound on the number of cards; infinite where a model cannot be served at all.
 
     load: the work over the fastest cards. replicas: copies of one model need different cards.
-    incompatible: models of which no card holds two. fractional: models may be cut, bins open at the
-    largest workspace left and take ``room - workspace`` bytes.
+    crowded: models of which no card holds more than one, two or three. fractional: models may be
+    cut, cards open at the largest workspace left and take ``room - workspace`` bytes.
     """
-    copies = [
-        _Copy(_always(model), _workspace(model), _copies(world, model, scale))
-        for model in world.models
-    ]
-    if any(copy.count < 0 for copy in copies):
-        return [Bound("replicas", math.inf)]
-    usable = {index for group in world.groups for index in group.allowed}
-    room = max((_bytes_for_models(world.cards[index]) for index in usable), default=0)
-    work = sum(_least_work(model) for model in world.models) * scale
-    rooms = sorted((world.room(card) for card in world.cards), reverse=True)
-    return [
-        Bound("load", _cards_for(work, rooms)),
-        Bound("replicas", max(copy.count for copy in copies)),
-        Bound("incompatible", _incompatible(copies, room)),
-        Bound("anti-affinity", _enemies(world, copies)),
-        Bound("fractional", _fractional(copies, room)),
-    ]
+    return Items(world).cards_bounds(scale)
 
 
 def max_alpha_bound(world: World) -> Bound:
@@ -66,112 +47,165 @@ def max_alpha_bound(world: World) -> Bound:
     compute: all cards over all work. replica cap: one model's fastest cards. copies: the alpha at
     which the copies that the demand forces no longer go onto the cards there are.
     """
-    work = sum(_least_work(model) for model in world.models)
-    bounds = [Bound("compute", sum(world.room(card) for card in world.cards) / work)]
-    for model in world.models:
-        if model.work > 0:
-            most = sum(_rooms(world, model)[: model.max_replicas])
-            bounds.append(Bound("replica cap", most / _least_work(model)))
-    best = min(bounds, key=lambda bound: bound.value)
-    forced = _largest_scale(world, best.value)
+    items = Items(world)
+    best = min(items.alpha_bounds(), key=lambda bound: bound.value)
+    forced = _largest_scale(items, best.value)
     found = Bound("copies", forced) if forced < best.value * (1 - _SLACK) else best
     return Bound(found.name, found.value * (1 + _SLACK))
 
 
-def _largest_scale(world: World, high: float) -> float:
+def _largest_scale(items: "Items", high: float) -> float:
     """Bisect for the alpha above which the forced copies need more cards than there are."""
-    if _possible(world, high):
+    if items.possible(high):
         return high
     low = 0.0
-    for _ in range(40):
+    for _ in range(32):
         middle = (low + high) / 2
-        low, high = (middle, high) if _possible(world, middle) else (low, middle)
+        low, high = (middle, high) if items.possible(middle) else (low, middle)
     return high
 
 
-def _possible(world: World, scale: float) -> bool:
-    return min_cards_bound(world, scale).value <= len(world.cards)
+class Items:
+    """What each group takes on any card, and what the cards have, the roomiest and fastest first.
 
-
-def _bytes_for_models(card: Card) -> int:
-    return card.usable_bytes - card.overhead_bytes
-
-
-def _always(model: Model) -> int:
-    own = model.footprint
-    return own.weight_total + own.private_workspace + own.io_total + own.object_total
-
-
-def _workspace(model: Model) -> int:
-    return model.footprint.workspace if model.footprint.shares else 0
-
-
-def _least_work(model: Model) -> float:
-    """The work of a model where it does best: apart, if that gains."""
-    return model.work / max(1.0, model.overlap)
-
-
-def _rooms(world: World, model: Model) -> list[float]:
-    """The work per second that the cards allowed to the model can do, largest first."""
-    rooms = (world.room(world.cards[index]) for index in world.allowed[model.name])
-    return sorted(rooms, reverse=True)
-
-
-def _copies(world: World, model: Model, scale: float) -> int:
-    """The replicas that ``scale`` x a model's demand forces; -1 if it cannot have enough."""
-    needed = model.replicas_needed
-    if model.work > 0 and scale > 0:
-        by_load = _cards_for(_least_work(model) * scale, _rooms(world, model))
-        if by_load == math.inf or (model.max_replicas is not None and by_load > model.max_replicas):
-            return -1
-        needed = max(needed, int(by_load))
-    return needed
-
-
-def _cards_for(work: float, rooms: Sequence[float]) -> float:
-    """How many cards, fastest first, it takes to do ``work``; infinite if all are too few."""
-    left, used = work * (1 - _SLACK), 0
-    for room in rooms:
-        if left <= 0:
-            return used
-        left -= room
-        used += 1
-    return used if left <= work * _SLACK else math.inf
-
-
-def _incompatible(copies: Sequence[_Copy], room: int) -> int:
-    """Copies with ``2 always + k > room`` among those whose workspace is at least ``k``: a clique.
-
-    Two of them weigh more than ``room - k`` and bring a workspace of at least ``k``.
+    A group's models are always together, so a copy of the group is one thing to place.
     """
-    best = 0
-    levels = sorted({copy.workspace for copy in copies})
-    for level in levels[:: max(1, len(levels) // 64)]:
-        clique = (c.count for c in copies if c.workspace >= level and 2 * c.always + level > room)
-        best = max(best, sum(clique))
-    return best
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        groups = world.groups
+        self.always = np.array([group.always for group in groups], np.int64)
+        self.level = np.array([group.workspace for group in groups], np.int64)
+        self.low = np.array([group.low for group in groups], np.int64)
+        self.high = np.array([_high(group) for group in groups], np.int64)
+        self.work = np.array([_least_work(group) for group in groups])
+        #: Groups from the largest workspace down.
+        self.order = np.lexsort((-self.always, -self.level))
+
+    @cached_property
+    def rooms(self) -> list[int]:
+        """Bytes for models on each card that any group may use, largest first."""
+        cards, choices = self.world.cards, {group.allowed for group in self.world.groups}
+        usable = {index for choice in choices for index in choice}
+        rooms = (cards[index].usable_bytes - cards[index].overhead_bytes for index in usable)
+        return sorted(rooms, reverse=True)
+
+    @cached_property
+    def speeds(self) -> list[tuple[Numbers, Numbers]]:
+        """For each choice of cards: who has it, and the work of its fastest cards, summed up."""
+        world, found = self.world, []
+        members: dict[tuple[int, ...], list[int]] = {}
+        for index, group in enumerate(world.groups):
+            members.setdefault(group.allowed, []).append(index)
+        for allowed, groups in members.items():
+            speeds = sorted((world.room(world.cards[index]) for index in allowed), reverse=True)
+            found.append((np.array(groups), np.cumsum(speeds) if speeds else np.zeros(1)))
+        return found
+
+    @cached_property
+    def all_speeds(self) -> Numbers:
+        """The work of the fastest of all cards, summed up."""
+        speeds = sorted((self.world.room(card) for card in self.world.cards), reverse=True)
+        found: Numbers = np.cumsum(speeds)
+        return found
+
+    def copies(self, scale: float) -> Numbers | None:
+        """The replicas that ``scale`` x the demand forces; None if one cannot have enough."""
+        copies = self.low.copy()
+        for groups, sums in self.speeds:
+            work = self.work[groups] * scale * (1 - _SLACK)
+            needed = np.where(work > 0, np.searchsorted(sums, work) + 1, 0)
+            if np.any(needed > len(sums)):
+                return None
+            copies[groups] = np.maximum(copies[groups], needed)
+        return None if np.any((copies > self.high) & (self.work * scale > 0)) else copies
+
+    def cards_bounds(self, scale: float) -> list[Bound]:
+        """Lower bounds on the cards that serve ``scale`` x the demand."""
+        copies = self.copies(scale)
+        if copies is None:
+            return [Bound("replicas", math.inf)]
+        work = float(self.work.sum()) * scale * (1 - _SLACK)
+        load = int(np.searchsorted(self.all_speeds, work)) + 1 if work > 0 else 0
+        return [
+            Bound("load", load if load <= len(self.all_speeds) else math.inf),
+            Bound("replicas", int(copies.max())),
+            Bound("crowded", self._crowded(copies)),
+            Bound("anti-affinity", self._apart(copies)),
+            Bound("fractional", self._fractional(copies)),
+        ]
+
+    def possible(self, scale: float) -> bool:
+        """Whether no lower bound on the cards exceeds the cards there are."""
+        cards = len(self.world.cards)
+        return all(bound.value <= cards for bound in self.cards_bounds(scale))
+
+    def alpha_bounds(self) -> Iterator[Bound]:
+        """Upper bounds on alpha, one by one."""
+        yield Bound("compute", float(self.all_speeds[-1]) / float(self.work.sum()))
+        for groups, sums in self.speeds:
+            some = groups[self.work[groups] > 0]
+            if len(some):
+                most = sums[np.minimum(self.high[some], len(sums)) - 1]
+                yield Bound("replica cap", float(np.min(most / self.work[some])))
+
+    def _crowded(self, copies: Numbers) -> int:
+        """Copies of which no card holds more than ``most``, by ``most``.
+
+        Those with ``(most + 1) always + k > room`` and a workspace of at least ``k``: one more of
+        them would weigh more than ``room - k`` and bring a workspace of at least ``k``.
+        """
+        best, room = 0, self.rooms[0] if self.rooms else 0
+        levels = np.unique(self.level)
+        for level in levels[:: max(1, len(levels) // _LEVELS)]:
+            high = self.level >= level
+            for most in (1, 2, 3):
+                count = int(copies[high & ((most + 1) * self.always + level > room)].sum())
+                best = max(best, -(-count // most))
+        return best
+
+    def _apart(self, copies: Numbers) -> int:
+        """The members of one anti-affinity group are never together."""
+        of = {
+            model.name: int(count)
+            for group, count in zip(self.world.groups, copies, strict=True)
+            for model in group.models
+        }
+        apart = self.world.problem.anti_affinity
+        return max((sum(of[name] for name in group) for group in apart), default=0)
+
+    def _fractional(self, copies: Numbers) -> float:
+        """Cards of divisible copies, largest workspace first: the optimum when copies may be cut.
+
+        Cards open roomiest first; with the workspaces of any cut packing in falling order, the
+        first cards of this one hold no less.
+        """
+        needs = (self.always * copies)[self.order].tolist()
+        levels = self.level[self.order].tolist()
+        if not copies.any():
+            return 0
+        return _pour(needs, levels, self.rooms)
 
 
-def _enemies(world: World, copies: Sequence[_Copy]) -> int:
-    """The members of one anti-affinity group are never together."""
-    count = {model.name: copy.count for model, copy in zip(world.models, copies, strict=True)}
-    groups = world.problem.anti_affinity
-    return max((sum(count[name] for name in group) for group in groups), default=0)
-
-
-def _fractional(copies: Sequence[_Copy], room: int) -> float:
-    """Bins of divisible items, largest workspace first: the optimum of the cut relaxation."""
-    bins, left = 0, 0
-    for copy in sorted(copies, key=lambda copy: (-copy.workspace, -copy.always)):
-        need = copy.always * copy.count
-        if need == 0 and copy.count and bins == 0:
-            bins = 1
-        inside = min(need, left)
-        need, left = need - inside, left - inside
-        if need > 0:
-            size = room - copy.workspace
-            if size <= 0:
+def _pour(needs: Sequence[int], levels: Sequence[int], rooms: Sequence[int]) -> float:
+    """Cards opened; beyond those that there are, more of the roomiest."""
+    opened, free = 0, 0
+    for need, level in zip(needs, levels, strict=True):
+        left = need
+        while left > free or opened == 0:
+            left -= free
+            free = (rooms[opened] if opened < len(rooms) else rooms[0]) - level
+            if free < 0 or free == 0 < left:
                 return math.inf
-            opened = -(-need // size)
-            bins, left = bins + opened, opened * size - need
-    return bins
+            opened += 1
+        free -= left
+    return opened
+
+
+def _high(group: Group) -> int:
+    return len(group.allowed) if group.high is None else group.high
+
+
+def _least_work(group: Group) -> float:
+    """The work of a group where it does best: apart, if that gains."""
+    return sum(model.work / max(1.0, model.overlap) for model in group.models)

@@ -30,26 +30,48 @@ FEW: tuple[Variant, ...] = tuple(
     for order in ("workspace", "choice", "size", "work")
     for fit in ("tightest", "balanced", "largest")
 )
-MANY: tuple[Variant, ...] = (
+EVEN: tuple[Variant, ...] = tuple(
+    Variant(order, "even") for order in ("size", "fluid", "workspace", "choice")
+)
+SOFT: tuple[Variant, ...] = (
+    Variant("workspace", "tightest"),
     Variant("fluid", "even"),
-    *(
-        Variant(order, fit)
-        for order in ("workspace", "choice", "work", "size")
-        for fit in ("even", "tightest", "emptiest")
-    ),
+    Variant("choice", "tightest"),
 )
 
 
-def fill(sheet: Sheet, variant: Variant, limit: Numbers) -> Layout | None:
+def fill(sheet: Sheet, variant: Variant, limit: Numbers, *, soft: bool = False) -> Layout | None:
     """Place every group, cards busy up to ``limit`` units; None when some group finds no card.
 
+    ``soft``: the limit says into how many replicas a load is split, and cards may become busier.
     Cards with a limit below 0 stay empty.
     """
     layout = Layout(sheet)
     for group in order_of(sheet, variant.order, limit):
-        if not place(layout, int(group), variant.fit, limit):
+        placed = _spread if soft else place
+        if not placed(layout, int(group), variant.fit, limit):
             return None
     return layout
+
+
+def _spread(layout: Layout, group: int, fit: Fit, limit: Numbers) -> bool:
+    """Give the group as many equal replicas as its load needs, on cards with memory for them."""
+    sheet = layout.sheet
+    work, low, high = int(sheet.work[group]), sheet.low[group], sheet.high[group]
+    needed = -(-work // max(int(limit.max()), 1))
+    count = max(low, min(needed, high))
+    for left in range(count, 0, -1):
+        cards = np.flatnonzero(_open(layout, group) & (limit >= 0))
+        if not len(cards):
+            if count - left < low:
+                return False
+            some = sorted(layout.at[group])[0]
+            layout.add(group, some, work)
+            return True
+        load = -(-work // left)
+        layout.add(group, _best(layout, group, cards, fit, load, limit), load)
+        work -= load
+    return True
 
 
 def order_of(sheet: Sheet, order: Order, limit: Numbers) -> Numbers:
@@ -74,11 +96,23 @@ def order_of(sheet: Sheet, order: Order, limit: Numbers) -> Numbers:
     return found
 
 
-def place(layout: Layout, group: int, fit: Fit, limit: Numbers) -> bool:
-    """Give the group replicas until count, nodes and demand are served; False if it cannot have."""
+def stack(layout: Layout, group: int, limit: Numbers) -> bool:
+    """One replica more, without load, on the card that suits it best; False if there is none."""
+    cards = np.flatnonzero(_open(layout, group) & (limit >= 0))
+    if not len(cards) or len(layout.at[group]) >= layout.sheet.high[group]:
+        return False
+    layout.add(group, _best(layout, group, cards, "tightest", 0, limit), 0)
+    return True
+
+
+def place(layout: Layout, group: int, fit: Fit, limit: Numbers, load: int | None = None) -> bool:
+    """Give the group replicas until count, nodes and demand are served; False if it cannot have.
+
+    ``load``: what is to be served, if it is not all of the group's work.
+    """
     sheet = layout.sheet
-    left, low, high = int(sheet.work[group]), sheet.low[group], sheet.high[group]
-    count = 0
+    left = int(sheet.work[group]) if load is None else load
+    low, high, count = sheet.low[group], sheet.high[group], len(layout.at[group])
     while count < low or left > 0:
         if count >= high:
             return False

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -31,13 +31,26 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Point:
+    """What a change costs and what it brings: a point of the curve of value against moves."""
+
+    moves: int
+    restarts: int
+    bytes_loaded: int
+    alpha: float | None
+    cards_used: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """Who is where, how the load is split, and how good that is.
 
     ``value``: cards used (min_cards) or alpha (max_alpha). ``bound``: no plan is better; ``gap``:
     the relative distance to it. ``alpha``: smallest served / demand, None without demand.
-    ``moves``: replicas that the previous plan did not have there, None without one. ``origins``:
-    (model, where its sizes come from), for plans of deployments.
+    ``moves``: replicas that the previous plan did not have there; ``restarts``: cards that held
+    models and get others; ``bytes_loaded``: weights that changed cards load; None without a
+    previous plan. ``curve``: what fewer and more moves would bring. ``origins``: (model, where its
+    sizes come from), for plans of deployments.
     """
 
     cards: tuple[CardPlan, ...]
@@ -50,6 +63,9 @@ class Plan:
     gap: float | None
     stop_reason: str
     moves: int | None = None
+    restarts: int | None = None
+    bytes_loaded: int | None = None
+    curve: tuple[Point, ...] = ()
     origins: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -93,6 +109,9 @@ class Plan:
             "moves": self.moves,
             "stop_reason": self.stop_reason,
         }
+        if self.moves is not None:
+            record["restarts"], record["bytes_loaded"] = self.restarts, self.bytes_loaded
+            record["curve"] = [asdict(point) for point in self.curve]
         return {**record, "origins": dict(self.origins)} if self.origins else record
 
     @classmethod
@@ -106,6 +125,7 @@ class Plan:
         top = strict.read_record(data, PLAN, PLAN_REQUIRED, "", findings)
         cards = _records(top.get("plan", ()), CARD_PLAN, CARD_PLAN_REQUIRED, "plan", findings)
         loads = _records(top.get("loads", ()), LOAD, tuple(LOAD), "loads", findings)
+        curve = _records(top.get("curve", ()), POINT, tuple(POINT), "curve", findings)
         if findings.lines:
             raise DeploymentError(source, tuple(findings.lines))
         return cls(
@@ -122,6 +142,9 @@ class Plan:
             gap=top.get("gap"),
             stop_reason=top.get("stop_reason", ""),
             moves=top.get("moves"),
+            restarts=top.get("restarts"),
+            bytes_loaded=top.get("bytes_loaded"),
+            curve=tuple(Point(**point) for point in curve),
             origins=tuple(top.get("origins", {}).items()),
         )
 
@@ -143,6 +166,13 @@ _NUMBER = Kind(
 CARD_PLAN: Mapping[str, Kind] = {"card": TEXT, "models": NAMES, "share_workspace": FLAG}
 CARD_PLAN_REQUIRED = ("card", "models")
 LOAD: Mapping[str, Kind] = {"model": TEXT, "card": TEXT, "rps": strict.number(0)}
+POINT: Mapping[str, Kind] = {
+    "moves": strict.whole(0),
+    "restarts": strict.whole(0),
+    "bytes_loaded": strict.whole(0, 1 << 70),
+    "alpha": _NUMBER,
+    "cards_used": strict.whole(0),
+}
 PLAN: Mapping[str, Kind] = {
     "plan": RECORDS,
     "loads": RECORDS,
@@ -154,6 +184,9 @@ PLAN: Mapping[str, Kind] = {
     "gap": _NUMBER,
     "cards_used": strict.whole(0),
     "moves": strict.optional(strict.whole(0)),
+    "restarts": strict.optional(strict.whole(0)),
+    "bytes_loaded": strict.optional(strict.whole(0, 1 << 70)),
+    "curve": RECORDS,
     "origins": Kind(
         "a record of texts",
         lambda value: isinstance(value, dict) and all(isinstance(o, str) for o in value.values()),
@@ -170,6 +203,7 @@ def plan_schema() -> dict[str, Any]:
     properties = schema["properties"]
     properties["plan"]["items"] = strict.record_schema(CARD_PLAN, CARD_PLAN_REQUIRED)
     properties["loads"]["items"] = strict.record_schema(LOAD, tuple(LOAD))
+    properties["curve"]["items"] = strict.record_schema(POINT, tuple(POINT))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Plan", **schema}
 
 

@@ -26,21 +26,35 @@ def solve(
     budget: int = DEFAULT_BUDGET,
     seed: int = 0,
     interrupted: Callable[[], bool] = lambda: False,
+    moves: int | None = None,
 ) -> Plan:
     """Place every model. Equal input gives an equal plan, in whatever order it is given.
 
     ``budget`` counts steps; another ``seed`` draws other lots. ``interrupted`` is asked between
     steps: once it is true, the best plan so far is returned, which equal input may not repeat.
+    ``moves``: at most so many replicas where the previous plan did not have them.
 
     Raises:
         PlanRefusedError: nothing fits; with the numbers and the nearest changes that would.
         DeploymentError: the problem contradicts itself.
     """
     problem.require_sound(problem.name or "problem")
-    plan = search(problem, budget, seed, interrupted)
+    plan = search(problem, budget, seed, interrupted, moves)
+    if plan is None and moves is not None and problem.previous_plan:
+        raise _too_few_moves(problem, moves, search(problem, budget, seed, interrupted))
     if plan is None:
         raise refusal(problem)
     return plan
+
+
+def _too_few_moves(problem: Problem, moves: int, other: Plan | None) -> PlanRefusedError:
+    """What is wrong when the limit on moves is."""
+    if other is None:
+        return refusal(problem)
+    least = min((point.moves for point in other.curve), default=other.moves or 0)
+    return PlanRefusedError(
+        f"no plan was found that moves at most {moves} replicas", (), (f"moves {least}",)
+    )
 
 
 def refusal(problem: Problem) -> PlanRefusedError:

@@ -1,0 +1,226 @@
+"""One search: place in every variant, exchange between cards, split the loads exactly."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.placement.balance import Budget, balance, trim
+from orchestrator.placement.board import Tally
+from orchestrator.placement.bounds import Bound
+from orchestrator.placement.dense import TASTES, Taste, pack
+from orchestrator.placement.exhaust import placements
+from orchestrator.placement.fill import EVEN, FEW, SOFT, Variant, fill
+from orchestrator.placement.groups import World
+from orchestrator.placement.layout import Layout
+from orchestrator.placement.loads import Split, split_loads
+from orchestrator.placement.sheet import Numbers, Sheet
+
+#: A gap of at most this is none.
+NO_GAP = 1e-4
+#: Shares of the bound on alpha at which the constructors try to place the whole demand.
+_TARGETS = (1.0, 0.97, 0.93, 0.87, 0.8, 0.7, 0.5, 0.25)
+#: Groups times cards above which only the fastest ways to start are tried.
+_MANY = 1 << 20
+#: The time of a card when only memory counts.
+_ENDLESS = 1 << 60
+_TO_MANY: tuple[Variant | Taste, ...] = (*EVEN, TASTES[9], TASTES[1])
+_TO_FEW: tuple[Variant | Taste, ...] = (*FEW, *TASTES)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A placement with its best split, and a score that says how good it is (larger is better)."""
+
+    tallies: tuple[Tally, ...]
+    split: Split
+    score: tuple[float, ...]
+
+
+@dataclass
+class Run:
+    """One search: the problem, its bound, and the steps that are left."""
+
+    scene: World
+    sheet: Sheet
+    bound: Bound
+    steps: Budget
+    seed: int
+
+    @property
+    def few(self) -> bool:
+        """Whether the fewest cards are wanted, and not the largest alpha."""
+        return self.scene.problem.objective == "min_cards"
+
+    def best(self) -> Candidate | None:
+        """The best placement found, whatever was there before."""
+        return self.fewest_cards() if self.few else self.largest_alpha()
+
+    def fewest_cards(self) -> Candidate | None:
+        """Fill cards in every variant, then try with one card less until that fails."""
+        if self.bound.value > self.sheet.cards:
+            return None
+        best: Layout | None = None
+        for variant in _TO_FEW:
+            if (best is not None and best.used() <= self.bound.value) or not self.steps.spend():
+                break
+            found = self._made(variant, self.sheet.speed)
+            if found and (best is None or _better(found, best)):
+                best = found
+        best = best or self._with_cards(range(self.sheet.cards))
+        if best is None:
+            return self._first()
+        while best.used() > self.bound.value and self.steps.left > 0:
+            fewer = self._one_less(best)
+            if fewer is None:
+                break
+            best = fewer
+        found_all = self._levelled(best)
+        return found_all if serves(found_all) else self._first()
+
+    def _made(self, variant: Variant | Taste, limit: Numbers) -> Layout | None:
+        if isinstance(variant, Taste):
+            return pack(self.sheet, variant, limit)
+        return fill(self.sheet, variant, limit)
+
+    def _one_less(self, best: Layout) -> Layout | None:
+        """The same on one card less: without the least useful of the used cards, or the best."""
+        used = [card for card, held in enumerate(best.on) if held]
+        need = np.minimum(best.sheet.room / best.sheet.room.max(), 1.0)
+        worth = need + best.sheet.speed / best.sheet.speed.max()
+        count = len(used) - 1
+        ranked = sorted(range(self.sheet.cards), key=lambda card: (-worth[card], card))
+        least = min(used, key=lambda card: (worth[card], best.busy[card], card))
+        choices = [[card for card in used if card != least], sorted(ranked[:count])]
+        for index, cards in enumerate(choices):
+            if index and cards == choices[0]:
+                break
+            found = self._with_cards(cards)
+            if found is not None:
+                return found
+        return None
+
+    def _with_cards(self, cards: Sequence[int]) -> Layout | None:
+        """A placement on these cards that serves all demand: memory first, then less load."""
+        closed = sorted(set(range(self.sheet.cards)) - set(cards))
+        limit = np.full(self.sheet.cards, _ENDLESS)
+        timed = self.sheet.speed.copy()
+        limit[closed] = timed[closed] = -1
+        starts: list[tuple[Variant | Taste, Numbers]] = [
+            (Variant("size", "even"), (timed * 1.15).astype(np.int64)),
+            (Variant("workspace", "tightest"), limit),
+            (TASTES[8], (timed * 1.1).astype(np.int64)),
+            (Variant("workspace", "balanced"), (timed * 1.3).astype(np.int64)),
+            (Variant("size", "even"), limit),
+        ]
+        for index, (variant, most) in enumerate(starts):
+            if not self.steps.spend():
+                return None
+            found = self._made(variant, most)
+            if found is None:
+                continue
+            part = self.steps.part(min(self.enough(), self.steps.left // 4))
+            found = balance(found, 1.0, part, self.seed + index, closed)
+            self.steps.give_back(part)
+            if found.peak() <= 1.0:
+                return found
+        return None
+
+    def _levelled(self, best: Layout) -> Candidate:
+        """The same cards, less busy: ties among plans are broken by the busiest card."""
+        idle = [card for card, held in enumerate(best.on) if not held]
+        part = self.steps.part(20 if self.sheet.work.any() else 0)
+        even = float(self.sheet.work.sum()) / max(1.0, float(sum(self.sheet.speed)))
+        best = balance(best, even, part, self.seed, idle)
+        self.steps.give_back(part)
+        trim(best, self.sheet.speed)
+        return self._candidate(best)
+
+    def largest_alpha(self) -> Candidate | None:
+        """Place as much demand as each variant can, then exchange from the best of these."""
+        starts: list[Layout] = []
+        for found in self._starts():
+            starts.append(found)
+            if found.peak() * self.bound.value <= 1 + NO_GAP:
+                return self._candidate(found)
+        if not starts:
+            return self._first()
+        starts.sort(key=lambda layout: layout.peak())
+        return self._candidate(self._improved(starts[:4]))
+
+    def _starts(self) -> Iterator[Layout]:
+        """Placements that serve some share of the bound, and some by memory, whatever the load."""
+        limit = np.minimum(self.sheet.speed / max(self.bound.value, 1e-9), _ENDLESS)
+        for variant in _TO_MANY:
+            large = self.sheet.groups * self.sheet.cards > _MANY
+            if large and isinstance(variant, Taste):
+                return
+            for target in _TARGETS:
+                if not self.steps.spend():
+                    return
+                found = self._made(variant, (limit / target).astype(np.int64))
+                if found is not None:
+                    yield found
+                    break
+        for variant in SOFT:
+            if not self.steps.spend():
+                return
+            found = fill(self.sheet, variant, limit.astype(np.int64), soft=True)
+            if found is not None:
+                yield found
+
+    def _improved(self, starts: Sequence[Layout]) -> Layout:
+        """Exchange from each start for some steps, then from the best for all that are left."""
+        target = (1 + NO_GAP / 2) / max(self.bound.value, 1e-12)
+        best = starts[0]
+        each = min(self.enough(), self.steps.left // (2 * len(starts)))
+        for index, start in enumerate(starts):
+            part = self.steps.part(each)
+            found = balance(start, target, part, self.seed + index)
+            self.steps.give_back(part)
+            best = found if index == 0 or found.peak() < best.peak() else best
+            if best.peak() <= target:
+                return best
+        part = self.steps.part(self.enough() * 4)
+        best = balance(best, target, part, self.seed + len(starts))
+        self.steps.give_back(part)
+        return best
+
+    def enough(self) -> int:
+        """Steps after which a small problem has shown all that it has."""
+        return 20 * (self.sheet.groups + self.sheet.cards)
+
+    def _first(self) -> Candidate | None:
+        """The first placement of all that serves the demand, where every constructor failed."""
+        for tallies in placements(self.scene):
+            found = candidate(self.scene, tallies)
+            if self.scene.problem.objective == "max_alpha" or serves(found):
+                return found
+        return None
+
+    def _candidate(self, layout: Layout) -> Candidate:
+        return candidate(self.scene, layout.tallies())
+
+
+def _better(one: Layout, other: Layout) -> bool:
+    return (one.used(), one.peak()) < (other.used(), other.peak())
+
+
+def serves(found: Candidate) -> bool:
+    """Whether all demand is served."""
+    return found.split.alpha is None or found.split.alpha >= 1 - NO_GAP * 1e-3
+
+
+def candidate(scene: World, tallies: tuple[Tally, ...]) -> Candidate:
+    """A placement with its loads split, and what it is worth."""
+    split = split_loads(scene, tallies, balance=False)
+    replicas = sum(len(tally.models) for tally in tallies)
+    alpha = round(split.alpha, 9) if split.alpha is not None else 0.0
+    if scene.problem.objective == "min_cards":
+        return Candidate(tallies, split, (-used(tallies), alpha, -replicas))
+    return Candidate(tallies, split, (alpha, -replicas))
+
+
+def used(tallies: Sequence[Tally]) -> int:
+    """Cards with at least one model."""
+    return sum(bool(tally.models) for tally in tallies)
