@@ -9,6 +9,7 @@ OrchestratorError
 ├── CardLostError           the process of a card ended, or its node did (a CardError)
 ├── RequestFailedError      a request that every replica tried failed, with its story
 │   └── DeadlineError       a request that had no answer when its time was over
+├── OverloadedError         a request that found no room and did not want to wait
 └── JobError                a batch job's input or output cannot be used
 """
 
@@ -35,6 +36,7 @@ __all__ = [
     "LoadError",
     "NotServingError",
     "OrchestratorError",
+    "OverloadedError",
     "PlanRefusedError",
     "PredictError",
     "RequestFailedError",
@@ -152,6 +154,23 @@ class DeadlineError(RequestFailedError):
     def __str__(self) -> str:
         told = "; ".join(self.story)
         return f"model {self.model}: no answer within the {self.seconds:g} s allowed: {told}"
+
+
+class OverloadedError(OrchestratorError):
+    """A request that found no room and did not want to wait; nothing was sent."""
+
+    def __init__(self, model: str, limit: int, waiting: int) -> None:
+        super().__init__(model, limit, waiting)
+        self.model = model
+        self.limit = limit
+        self.waiting = waiting
+
+    def __str__(self) -> str:
+        return (
+            f"model {self.model}: overloaded: this driver has {self.limit} requests for it under "
+            f"way, which is its limit, and {self.waiting} more wait to be let in: call again "
+            "later, let calls wait, or raise max_in_flight"
+        )
 
 
 class JobError(OrchestratorError):

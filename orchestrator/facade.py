@@ -43,6 +43,8 @@ class Orchestrator:
         batch: plan for a job, which may fill the cards, instead of a rate, which needs slack.
         patience_seconds: how long a request waits while no card serves its model.
         progress: gets a line about each slow step of the start: measuring, connecting, loading.
+        max_in_flight: requests of one model that this driver holds at most; past that calls wait,
+            or raise OverloadedError with ``wait=False``.
         object_store_bytes: shared memory for a Ray of its own; by default at most half of what is
             free, and at most 1 GiB.
     """
@@ -54,6 +56,7 @@ class Orchestrator:
         address: str | None = None,
         batch: bool = False,
         patience_seconds: float = 120.0,
+        max_in_flight: int = 1024,
         progress: Callable[[str], None] | None = None,
         object_store_bytes: int | None = None,
     ) -> None:
@@ -61,6 +64,7 @@ class Orchestrator:
         self._address = address
         self._batch = batch
         self._patience = patience_seconds
+        self._max_in_flight = max_in_flight
         self._progress = progress or (lambda line: None)
         self._object_store_bytes = object_store_bytes
         self._running: Running | None = None
@@ -97,6 +101,7 @@ class Orchestrator:
                 address=self._address,
                 object_store_bytes=self._object_store_bytes,
                 batch=self._batch,
+                max_in_flight=self._max_in_flight,
                 progress=self._progress,
                 retry=RetryRules(patience=self._patience),
             )
@@ -186,37 +191,49 @@ class ModelHandle:
         """Inputs, outputs and gears."""
         return self._orchestrator._require().signatures[self.name]
 
-    def submit(self, inputs: Arrays, *, timeout: float | None = None) -> "Future[dict[str, Array]]":
+    def submit(
+        self, inputs: Arrays, *, timeout: float | None = None, wait: bool = True
+    ) -> "Future[dict[str, Array]]":
         """Send a request; the future gives its outputs. Do not change the arrays meanwhile.
 
         The future fails with RequestFailedError (with the story) when no card could answer, with
         DeadlineError when ``timeout`` seconds have passed, and may be cancelled. Callbacks on it
         run on the thread that routes all requests: keep them short.
 
+        When this driver holds ``max_in_flight`` requests of the model already, the call waits for
+        room; with ``wait=False``, or from such a callback, it is refused.
+
         Raises:
             InvalidRequestError: a name, dtype, rank or size that the model does not take.
+            OverloadedError: there is no room, and it must not wait.
+            DeadlineError: there was no room within ``timeout``.
         """
-        return self._orchestrator._require().submit(self.name, inputs, timeout)
+        return self._orchestrator._require().submit(self.name, inputs, timeout, wait)
 
-    def predict(self, inputs: Arrays, *, timeout: float | None = None) -> dict[str, Array]:
+    def predict(
+        self, inputs: Arrays, *, timeout: float | None = None, wait: bool = True
+    ) -> dict[str, Array]:
         """Send a request and wait for its outputs, for ``timeout`` seconds if given.
 
         Raises:
             InvalidRequestError: a name, dtype, rank or size that the model does not take.
+            OverloadedError: this driver has too many under way, and it must not wait for room.
             DeadlineError: it was not answered in time; it says where it was.
             RequestFailedError: no card could answer; it says what was tried.
         """
-        future = self.submit(inputs, timeout=timeout)
+        future = self.submit(inputs, timeout=timeout, wait=wait)
         try:
             return future.result()
         finally:
             future.cancel()  # Ctrl-C: nobody waits for it any more
 
     async def predict_async(
-        self, inputs: Arrays, *, timeout: float | None = None
+        self, inputs: Arrays, *, timeout: float | None = None, wait: bool = True
     ) -> dict[str, Array]:
         """``predict`` for any event loop; cancelling the task cancels the request."""
-        return await asyncio.wrap_future(self.submit(inputs, timeout=timeout))
+        running = self._orchestrator._require()
+        future = await running.submit_async(self.name, inputs, timeout, wait)
+        return await asyncio.wrap_future(future)
 
     def map(
         self, batches: Iterable[Arrays], *, window: int = _MAP_WINDOW, timeout: float | None = None

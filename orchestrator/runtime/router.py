@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 from typing import Protocol
 
 from actors.errors import NotServingError, OrchestratorError, PredictError
@@ -92,6 +92,11 @@ class Router:
         self._idle = Event()
         self.counts: dict[str, ModelCounts] = {}
 
+    @property
+    def is_this_thread(self) -> bool:
+        """Whether the caller runs on the router's thread, which must never wait for itself."""
+        return current_thread() is self._thread
+
     def start(self) -> None:
         """Take requests from now on."""
         self._accepting = True
@@ -103,11 +108,15 @@ class Router:
         rule: BatchRule,
         pieces: Sequence[Arrays],
         rows: Sequence[int],
+        started: float,
         timeout: float | None = None,
     ) -> "Future[dict[str, Array]]":
-        """Send the checked pieces of one request; their outputs come back merged, in order."""
+        """Send the checked pieces of one request; their outputs come back merged, in order.
+
+        ``started`` is when the caller came, by ``time.monotonic``; ``timeout`` counts from there.
+        """
         future: Future[dict[str, Array]] = Future()
-        call = _Call(model, rule, pieces, rows, future, self._clock(), timeout)
+        call = _Call(model, rule, pieces, rows, future, started, timeout)
         if not self._accepting:
             future.set_exception(NotServingError("of this driver", "closed"))
             return future

@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -19,7 +20,8 @@ from orchestrator.runtime.connect import Connection, connect
 from orchestrator.runtime.controller import Controller, RestartRules
 from orchestrator.runtime.discover import Node, bind_nodes, find_nodes, inventory_of
 from orchestrator.runtime.fleet import Fleet
-from orchestrator.runtime.measure import measure_missing, reserved
+from orchestrator.runtime.gate import Gate
+from orchestrator.runtime.measure import measure_missing, proven, reserved
 from orchestrator.runtime.observe import observe
 from orchestrator.runtime.router import Router
 from orchestrator.runtime.status import Status
@@ -36,6 +38,7 @@ class Options:
     address: str | None = None
     object_store_bytes: int | None = None
     batch: bool = False
+    max_in_flight: int = 1024
     progress: Callable[[str], None] = lambda line: None
     retry: RetryRules = field(default_factory=RetryRules)
     restarts: RestartRules = field(default_factory=RestartRules)
@@ -53,6 +56,7 @@ class Running:
         self.plan: DeploymentPlan
         self.signatures: dict[str, Signature] = {}
         self._rules: dict[str, BatchRule] = {}
+        self._gates: dict[str, Gate] = {}
         self._router: Router
         self._controller: Controller
 
@@ -76,14 +80,43 @@ class Running:
         self._undo.close()
 
     def submit(
-        self, model: str, inputs: Arrays, timeout: float | None
+        self, model: str, inputs: Arrays, timeout: float | None, wait: bool
     ) -> "Future[dict[str, Array]]":
-        """Check a request, cut it to what one batch holds, and send the pieces."""
+        """Check a request, wait for room or not, and send it in the pieces that a batch holds."""
+        send = self._checked(model, inputs)
+        started = time.monotonic()
+        if wait and not self._router.is_this_thread:
+            self._gates[model].enter_or_wait(timeout)
+        else:
+            self._gates[model].enter_or_refuse()
+        return send(started, timeout)
+
+    async def submit_async(
+        self, model: str, inputs: Arrays, timeout: float | None, wait: bool
+    ) -> "Future[dict[str, Array]]":
+        """``submit`` that leaves the event loop free while it waits for room."""
+        send = self._checked(model, inputs)
+        started = time.monotonic()
+        if wait:
+            await self._gates[model].enter_async(timeout)
+        else:
+            self._gates[model].enter_or_refuse()
+        return send(started, timeout)
+
+    def _checked(
+        self, model: str, inputs: Arrays
+    ) -> "Callable[[float, float | None], Future[dict[str, Array]]]":
         signature, rule = self.signatures[model], self._rules[model]
         total = check(signature, rule, model, inputs)
         pieces = split(signature, rule, inputs)
         rows = _piece_rows(signature, rule, inputs, total)
-        return self._router.submit(model, rule, pieces, rows, timeout)
+
+        def send(started: float, timeout: float | None) -> "Future[dict[str, Array]]":
+            future = self._router.submit(model, rule, pieces, rows, started, timeout)
+            future.add_done_callback(lambda _: self._gates[model].leave())
+            return future
+
+        return send
 
     def status(self, timeout_seconds: float) -> Status:
         """Ask every card; those that do not answer in time are shown without numbers."""
@@ -94,6 +127,7 @@ class Running:
             self._connect(wanted.deployment.cards, len(wanted.inventory))
             self.plan = wanted
         else:
+            wanted = proven(wanted, self._options.progress)
             profiles = known_profiles(wanted, self._options.progress)
             connection = self._connect(wanted.cards, wanted.cards.count or 1)
             inventory = inventory_of(
@@ -144,6 +178,7 @@ class Running:
         self._rules = {
             order.name: order.batching for card in orders.values() for order in card.models
         }
+        self._gates = {name: Gate(name, self._options.max_in_flight) for name in self._rules}
 
     def _stop_router(self) -> None:
         self._graceful = self._router.close(self._drain_seconds) and self._drain_seconds > 0

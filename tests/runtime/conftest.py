@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator import Orchestrator
 from orchestrator.runtime.connect import Connection, connect
-from tests.runtime.deployments import Truth, three_models
+from tests.runtime.deployments import MAX_IN_FLIGHT, Truth, three_models
 
 
 @pytest.fixture(scope="package")
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def running(cluster: Connection, folder: Path) -> Iterator[Orchestrator]:
     """On the package's Ray, which this process is connected to already."""
-    with Orchestrator(three_models(folder)) as started:
+    with Orchestrator(three_models(folder), max_in_flight=MAX_IN_FLIGHT) as started:
         yield started
 
 

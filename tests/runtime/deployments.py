@@ -12,6 +12,8 @@ from tests.models import write_mlp, write_pair
 
 SIZES = {"weights": "1MiB", "workspace": "1MiB", "io": "1MiB", "objects": "0B"}
 WIDTH = 16
+#: Of the package's deployment: few, so that a test can reach it.
+MAX_IN_FLIGHT = 12
 
 
 def model(name: str, path: Path, **fields: Any) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from orchestrator import DeadlineError, InvalidRequestError, Orchestrator
-from tests.runtime.deployments import WIDTH, Truth, rows
+from orchestrator import DeadlineError, InvalidRequestError, Orchestrator, OverloadedError
+from tests.runtime.deployments import MAX_IN_FLIGHT, WIDTH, Truth, rows
 
 
 def close(got: dict[str, np.ndarray], wanted: np.ndarray) -> bool:
@@ -103,6 +103,18 @@ def test_a_request_that_is_not_answered_in_time_says_where_it_was(running) -> No
     assert str(told.value).startswith("model slow: no answer within the 0.01 s allowed: it was ")
     assert slow.predict({"x": rows(1)}, timeout=1000)["y"].shape == (1, WIDTH)
     assert all(future.done() for future in ahead)
+
+
+def test_a_driver_holds_no_more_requests_than_it_may(running) -> None:
+    slow = running.model("slow")
+    held = [slow.submit({"x": rows(1)}) for _ in range(MAX_IN_FLIGHT)]
+    with pytest.raises(OverloadedError, match=f"has {MAX_IN_FLIGHT} requests for it under way"):
+        slow.predict({"x": rows(1)}, wait=False)
+    with pytest.raises(DeadlineError, match=r"within the 0\.01 s allowed: it waited for one of"):
+        asyncio.run(slow.predict_async({"x": rows(1)}, timeout=0.01))
+    for future in held:
+        future.cancel()
+    assert slow.predict({"x": rows(1)})["y"].shape == (1, WIDTH)
 
 
 def test_map_raises_at_the_place_of_the_bad_request(running) -> None:
