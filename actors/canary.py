@@ -52,6 +52,18 @@ def stored() -> tuple[Verdict, ...]:
     return tuple(verdict for verdict in found if verdict is not None)
 
 
+def failed_here() -> tuple[Verdict, ...]:
+    """The bad verdicts that hold for cards of this machine as it is now."""
+    bad = [verdict for verdict in stored() if not verdict.holds]
+    if not bad:
+        return ()
+    try:
+        here = {combination(str(card.npu_id)) for card in npusmi.read_cards()}
+    except npusmi.SmiError:
+        here = {combination("")}
+    return tuple(verdict for verdict in bad if verdict.where in here)
+
+
 def sharing_members(order: CardOrder) -> tuple[ModelOrder, ...]:
     """The models of a card that are to share its workspace, largest workspace first."""
     members = [

@@ -22,6 +22,8 @@ from actors.model_object import ModelObject
 from actors.served import ServedModel
 from actors.shapes import check_rule
 
+NOTHING_SHARED = "cards of kind cpu share nothing: each thread has its own weights and workspace"
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -86,7 +88,8 @@ def load_models(
     except BaseException:
         gauge.close()
         raise
-    told = () if verdict is None or verdict.holds else (str(verdict),)
+    told = [str(verdict)] if verdict is not None and not verdict.holds else []
+    told += [NOTHING_SHARED] if order.kind == "cpu" else []
     return Loaded(order, library, gauge, idle, objects, served, (*told, *card.warnings))
 
 

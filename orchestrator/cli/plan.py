@@ -16,7 +16,7 @@ from orchestrator.placement.problem import load_json
 from orchestrator.profiles import ProfileCache, ProfileFile, collect
 from orchestrator.report.console import results_console
 from orchestrator.report.plan import plan_tables
-from orchestrator.runtime.measure import measure_missing, reserved
+from orchestrator.runtime.measure import measure_missing, proven, reserved
 
 
 def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
@@ -90,6 +90,7 @@ def _planned(
 def _plan_deployment(
     deployment: Deployment, cards: str | None, cache: ProfileCache, probe: bool, batch: bool
 ) -> DeploymentPlan:
+    deployment = proven(deployment, lambda line: typer.echo(line, err=True))
     section = deployment.cards
     inventory = Inventory.parse(cards, section) if cards else Inventory.declared(section)
     inventory = reserved(inventory, section, lambda line: typer.echo(line, err=True))

@@ -103,6 +103,13 @@ def headline(problem: Problem, plan: Plan) -> str:
     return text if plan.alpha is None else f"{text}, serves {plan.alpha:.4g} x the demand"
 
 
+def sharing_note(problem: Problem) -> str:
+    """What the cards cannot share, in one line; empty where they can share everything."""
+    if not any(card.kind == "cpu" for card in problem.cards):
+        return ""
+    return "cards of kind cpu share nothing: each thread has its own weights and workspace"
+
+
 def quality(plan: Plan) -> str:
     """One line: how far the plan may be from the best there is."""
     if plan.value is None or plan.bound is None or plan.gap is None:

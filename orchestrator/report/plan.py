@@ -7,7 +7,12 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.placement.board import Tally
-from orchestrator.placement.explain import headline, quality, unshared_memory
+from orchestrator.placement.explain import (
+    headline,
+    quality,
+    sharing_note,
+    unshared_memory,
+)
 from orchestrator.placement.groups import natural
 from orchestrator.placement.plan import Plan
 from orchestrator.placement.problem import Problem
@@ -33,7 +38,7 @@ def plan_tables(problem: Problem, plan: Plan) -> RenderableType:
         _cards(problem, plan),
         _legend(),
         _models(problem, plan, origins),
-        *_notes(origins),
+        *_notes(problem, origins),
         Text(quality(plan)),
     )
 
@@ -138,7 +143,10 @@ def _slot(plan: Plan, model: str, slot: str) -> str:
     return f"{slot} ({rps:.4g}/s)" if rps else slot
 
 
-def _notes(origins: Mapping[str, str]) -> Iterator[Text]:
+def _notes(problem: Problem, origins: Mapping[str, str]) -> Iterator[Text]:
+    unshared = sharing_note(problem)
+    if unshared:
+        yield Text(unshared, "yellow")
     estimated = sorted(name for name, origin in origins.items() if origin.startswith("estimated"))
     if estimated:
         names = ", ".join(estimated)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 
-from actors import device, npusmi, probe
+from actors import canary, device, npusmi, probe
 from actors.messages import ModelOrder
 from orchestrator.config import Cards, Deployment
 from orchestrator.errors import DeploymentError
@@ -48,6 +48,22 @@ def measure(
             progress(f"measuring {order.name} ({position} of {len(wanted)})")
         found = probe.measure(order, kind=kind, rule=deployment.rule, npu_id=npu_id)
         cache.put(order, kind, card_type, found)
+
+
+def proven(deployment: Deployment, progress: Callable[[str], None] | None = None) -> Deployment:
+    """The deployment, without shared workspaces where cards here were found to get them wrong."""
+    failed = canary.failed_here() if deployment.cards.kind == "ascend" else ()
+    if not failed:
+        return deployment
+    if progress:
+        for verdict in failed:
+            progress(str(verdict))
+    own = {"workspace": False}
+    models = [
+        model.model_copy(update={"sharing": model.sharing.model_copy(update=own)})
+        for model in deployment.models
+    ]
+    return deployment.model_copy(update={"models": tuple(models)})
 
 
 def reserved(

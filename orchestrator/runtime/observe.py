@@ -74,6 +74,7 @@ def _card(
         in_flight=in_flight,
         why=slot.why,
         measured=memory.measured if memory else None,
+        warnings=slot.report.warnings if slot.report else (),
     )
 
 

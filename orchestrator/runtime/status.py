@@ -33,6 +33,8 @@ class CardStatus:
     why: str = ""
     measured: CardMemory | None = None
     """``measured_bytes`` by part."""
+    warnings: tuple[str, ...] = ()
+    """What its users should know, though it serves."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Status:
         tables = (self._cards(), self._replicas(), self._models())
         notes = [f"model {m.model} is not served: {m.unserved}" for m in self.models if m.unserved]
         notes += [f"card {card.slot}: {card.why}" for card in self.cards if card.why]
+        notes += [f"card {card.slot}: {told}" for card in self.cards for told in card.warnings]
         notes += list(self.set_aside)
         out = StringIO()
         console = Console(file=out, width=120, color_system=None)

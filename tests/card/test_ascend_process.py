@@ -18,8 +18,11 @@ from actors.card import CardActor
 from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
 from actors.gauge import Gauge
 from actors.lite import LibraryError, LiteCard, load_library
+from actors.loading import NOTHING_SHARED
 from actors.memory import card_memory
 from actors.messages import CardOrder, ModelOrder
+from orchestrator.config import Deployment
+from orchestrator.runtime.measure import proven
 from tests import models
 from tests.card.conftest import GiB, answer, card_order, changed, expected
 
@@ -203,6 +206,7 @@ def test_kind_cpu_shares_nothing_and_runs_on_any_release(
         report = card.load(replace(card_order(order), kind="cpu"))
         assert report.memory.planned == report.memory.unshared
         assert report.memory.source == "not measured"
+        assert report.warnings == (NOTHING_SHARED,)
         np.testing.assert_allclose(
             answer(card, "conv", x=IMAGE)["y"],
             expected(real_file, x=IMAGE)["y"],
@@ -355,6 +359,17 @@ def test_where_one_workspace_is_not_enough_workspaces_are_summed_and_it_is_said(
     report = card.load(order)
     card.stop()
     assert report.warnings == (str(found),)
+    wanted = Deployment.model_validate(
+        {
+            "name": "pair",
+            "cards": {"kind": "ascend", "count": 1, "capacity": "1GiB"},
+            "models": [{"name": "conv", "path": real_file.path}],
+        }
+    )
+    told: list[str] = []
+    [model] = proven(wanted, told.append).orders()
+    assert not model.share_workspace
+    assert told == [str(found)]
     assert "does not hold, so workspaces are summed (card of" in report.warnings[0]
     assert report.memory.planned.workspace == 0
     assert report.memory.planned.private > 0
