@@ -90,3 +90,17 @@ def memory(device_id: int) -> DeviceMemory:
         IndexError: there is no such card.
     """
     return LIBRARY.devices[device_id].memory()
+
+
+def library_name(name: str) -> object:
+    """A name of the library, as the configured release has it.
+
+    Raises:
+        AttributeError: that release has no such name.
+    """
+    release = RELEASES[LIBRARY.release]
+    if name == "__version__":
+        return release.version
+    if name not in release.names:
+        raise AttributeError(f"mindspore_lite {release.version} has no {name}")
+    return release.names[name]

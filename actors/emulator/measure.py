@@ -24,14 +24,12 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from actors.emulator import arena
-from actors.emulator.arena import PAGE
+from actors.emulator.arena import LARGEST, PAGE, Arena, Array, is_workspace_full
 
-Array = arena.Array
 Feeds = Mapping[str, Array]
 
 #: Arenas to look for the peak in. The engine's own tables take a 32nd of an arena: start small.
-_WIDE = (512 << 20, arena.LARGEST)
+_WIDE = (512 << 20, LARGEST)
 _TRIES = 40
 #: How the engine's log names a region that an arena took.
 _REGION = re.compile(r"Allocated memory at (0x[0-9a-fA-F]+) to (0x[0-9a-fA-F]+)")
@@ -92,7 +90,7 @@ def _peak(path: Path, feeds: Feeds, targets: Mapping[str, Array | None]) -> int:
         try:
             found = _touched(size, path, feeds, targets)
         except Exception as error:
-            if size == _WIDE[-1] or not arena.is_workspace_full(error):
+            if size == _WIDE[-1] or not is_workspace_full(error):
                 raise
         else:
             if found <= size // 2:
@@ -102,7 +100,7 @@ def _peak(path: Path, feeds: Feeds, targets: Mapping[str, Array | None]) -> int:
 
 def _touched(size: int, path: Path, feeds: Feeds, targets: Mapping[str, Array | None]) -> int:
     with _engine_log() as log:
-        arena.Arena(size).open(path).run(feeds, targets)
+        Arena(size).open(path).run(feeds, targets)
     return max((_extent(*region) for region in _REGION.findall(log.getvalue())), default=PAGE)
 
 
@@ -160,12 +158,12 @@ def _enough(
 ) -> bool:
     """Whether all these runs find room in one region of this size."""
     with _engine_log() as log:
-        engine = arena.Arena(size).open(path)
+        engine = Arena(size).open(path)
         try:
             for feeds in runs:
                 engine.run(feeds, targets)
         except Exception as error:
-            if not arena.is_workspace_full(error):
+            if not is_workspace_full(error):
                 raise
             return False
     return len(_REGION.findall(log.getvalue())) <= 1
