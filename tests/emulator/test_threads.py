@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -35,15 +35,15 @@ def in_threads(job: Callable[[int], object]) -> list[object]:
         return list(pool.map(run, range(THREADS)))
 
 
-def locks_its_device(model: Model, *arrays: np.ndarray) -> bool:
-    """Whether the device's lock is seen taken while the model runs."""
-    lock = lite.registry.LIBRARY.devices[0].lock
-    seen = False
+def runs_beside_another_execution(model: Model, seconds: float | None) -> bool:
+    """Whether a predict ends while the device's lock is taken; None: it is waited for."""
+    x = values(4, 64)
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(predict, model, *arrays)
-        while not running.done():
-            seen = seen or lock.locked()
-    return seen
+        with lite.registry.LIBRARY.devices[0].lock:
+            running = pool.submit(predict, model, x)
+            ended, _ = wait([running], seconds)
+        running.result()
+    return bool(ended)
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,15 @@ def test_execution_is_locked_per_device_when_a_workspace_is_shared_and_not_for_w
 ):
     if flag:
         share(zoo.mlp, flag=flag)
-    model = build(zoo.mlp, config={"emulated_card": {"execute_ms": "100"}})
-    assert locks_its_device(model, values(4, 64)) == locked
+    assert runs_beside_another_execution(build(zoo.mlp), 0.3 if locked else None) != locked
 
 
 def test_dynamic_models_are_unshared_but_locked(zoo: Zoo):
     share(zoo.open)
-    model = build(zoo.open, config={"emulated_card": {"execute_ms": "100"}})
+    model = build(zoo.open)
     model.resize(model.get_inputs(), [[4, 64]])
     assert lite.memory(0).workspace == 0
-    assert locks_its_device(model, values(4, 64))
+    assert not runs_beside_another_execution(model, 0.3)
 
 
 def test_five_threads_with_share_weight_groups_of_their_own_work(zoo: Zoo):
@@ -118,20 +117,16 @@ def test_build_leaves_the_interpreter_to_other_threads(tmp_path: Path):
     assert ticks >= 10
 
 
-def ask_while_another_thread_predicts(model: Model) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(predict, model, values(4, 64))
-        while model._lock.acquire(blocking=False):  # until the other thread is inside
-            model._lock.release()
-        model.get_inputs()
-        running.result()
-
-
 def test_a_call_that_would_freeze_the_process_is_told_in_the_log(zoo: Zoo, caplog):
-    model = build(zoo.mlp, config={"emulated_card": {"execute_ms": "100"}})
+    model = build(zoo.mlp)
     model.get_inputs()
     assert FREEZE not in caplog.text
-    ask_while_another_thread_predicts(model)
+    with ThreadPoolExecutor(1) as pool:
+        with model._lock:  # as a running predict holds it
+            asking = pool.submit(model.get_inputs)
+            while FREEZE not in caplog.text and not asking.done():
+                wait([asking], 0.01)
+        assert len(asking.result()) == 1
     assert FREEZE in caplog.text
 
 
