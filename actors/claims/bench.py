@@ -33,6 +33,7 @@ class Bench:
 
     ``other``: a second card. ``acl``, ``weights`` and ``ge`` are paths: models of one card, one for
     five threads, two GE graphs. ``missing`` says, by the name of one of these, why it is not there.
+    ``logs``: a folder for the native logs of all trials.
     """
 
     kind: CardKind
@@ -42,6 +43,7 @@ class Bench:
     weights: str = ""
     ge: tuple[str, ...] = ()
     missing: dict[str, str] = field(default_factory=dict)
+    logs: Path | None = None
     done: dict[Trial, Taken] = field(default_factory=dict, repr=False)
 
     def require(self, *names: str) -> None:
@@ -68,8 +70,16 @@ class Bench:
             TrialError: it failed.
         """
         if trial not in self.done:
-            (self.done[trial],) = run(trial)
+            (self.done[trial],) = self.at_once(trial)
         return self.done[trial]
+
+    def at_once(self, *trials: Trial) -> tuple[Taken, ...]:
+        """Carry out trials at the same time, whatever was done before.
+
+        Raises:
+            TrialError: any of them failed.
+        """
+        return run(*trials, logs=self.logs)
 
     def acl_trial(self, flag: str) -> Trial:
         """The card's models, sharing or not."""
@@ -87,7 +97,12 @@ class Bench:
 
 
 def set_up(
-    kind: CardKind, card: int, folder: Path, models: Sequence[str], ge_models: Sequence[str]
+    kind: CardKind,
+    card: int,
+    folder: Path,
+    models: Sequence[str],
+    ge_models: Sequence[str],
+    logs: Path | None = None,
 ) -> Bench:
     """Find a second card, and write the networks that nobody has brought into ``folder``.
 
@@ -96,7 +111,7 @@ def set_up(
         LoadError: a model that was brought is no file.
         LibraryError: mindspore_lite is not installed.
     """
-    bench = Bench(kind, card, _other(kind, card))
+    bench = Bench(kind, card, _other(kind, card), logs=logs)
     if bench.other is None:
         bench.missing["other"] = f"card {card} is the only one that this process sees"
     acl, ge = _brought(kind, card, models), _brought(kind, card, ge_models)
@@ -148,7 +163,7 @@ def _convert(
     if bench.kind == "emulated":
         return
     try:
-        convert_apart(paths, provider)
+        convert_apart(paths, provider, bench.logs)
     except TrialError as error:
         why = f"no model to try: {error}; convert models for this card and name them with {option}"
         bench.missing.update(dict.fromkeys(names, why))

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from actors.claims.bench import LOOPS, THREADS, Bench, UncheckedError, file_bytes
 from actors.claims.compare import compare_answers
-from actors.claims.process import run
 from actors.claims.trial import Members, Taken, Trial, TrialError
 from actors.memory import ASCEND
 
@@ -143,7 +142,7 @@ def each_card(bench: Bench) -> _Found:
     elsewhere = Trial(bench.kind, other, (Members(small),))
     apart = [bench.alone(bench.acl_trial("")), bench.alone(elsewhere)]
     grouped = Trial(bench.kind, other, (Members(small, "SHARE_WORKSPACE"),))
-    together = run(bench.acl_trial("SHARE_WORKSPACE"), grouped)
+    together = bench.at_once(bench.acl_trial("SHARE_WORKSPACE"), grouped)
     found = [judge_workspace(a, s) for a, s in zip(apart, together, strict=True)]
     says = "; ".join(
         f"card {card}: {one.says}" for card, one in zip((bench.card, other), found, strict=True)
@@ -167,7 +166,7 @@ def ge_each_card(bench: Bench) -> _Found:
     bench.require("ge", "other")
     alone = bench.carried_out(bench.ge_trial("SHARE_WEIGHT"))
     trials = (bench.ge_trial("SHARE_WEIGHT"), bench.ge_trial("SHARE_WEIGHT", bench.other))
-    both = [_largest(taken) for taken in run(*trials)]
+    both = [_largest(taken) for taken in bench.at_once(*trials)]
     says = (
         f"card {bench.card}: {mib(both[0])}, card {bench.other}: {mib(both[1])}, at the same "
         f"time; {mib(_largest(alone))} with one card alone"

@@ -7,6 +7,8 @@ runs before all have built.
 
 import os
 import pickle
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,32 +45,34 @@ class Conversion:
 Job = Trial | Conversion
 
 
-def run(*trials: Trial) -> tuple[Taken, ...]:
+def run(*trials: Trial, logs: Path | None = None) -> tuple[Taken, ...]:
     """Carry out trials at the same time, each in a process of its own.
+
+    ``logs``: a folder where each process's native log is kept.
 
     Raises:
         LibraryError: the library of the card kind is not installed.
         TrialError: any of them failed.
     """
-    answers = _run(trials)
+    answers = _run(trials, logs)
     return tuple(answer for answer in answers if isinstance(answer, Taken))
 
 
-def convert_apart(paths: Sequence[str], provider: Provider) -> None:
+def convert_apart(paths: Sequence[str], provider: Provider, logs: Path | None = None) -> None:
     """Convert networks in a process of its own, as the library must not be loaded in this one.
 
     Raises:
         LibraryError: mindspore_lite is not installed.
         TrialError: it has no Converter, or a conversion failed.
     """
-    _run([Conversion(tuple(paths), provider)])
+    _run([Conversion(tuple(paths), provider)], logs)
 
 
-def _run(jobs: Sequence[Job]) -> list[object]:
+def _run(jobs: Sequence[Job], logs: Path | None) -> list[object]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ascend-claims-")))
         children = [
-            stack.enter_context(_Child(job, folder / str(number)))
+            stack.enter_context(_Child(job, folder / str(number), logs))
             for number, job in enumerate(jobs)
         ]
         for child in children:
@@ -81,9 +85,9 @@ def _run(jobs: Sequence[Job]) -> list[object]:
 class _Child:
     """One process. Leaving the block ends it, whatever it does."""
 
-    def __init__(self, job: Job, folder: Path) -> None:
+    def __init__(self, job: Job, folder: Path, logs: Path | None) -> None:
         folder.mkdir()
-        self._job = job
+        self._job, self._logs = job, logs
         self._log, self._answer = folder / "log", folder / "answer"
         (folder / "job").write_bytes(pickle.dumps(job))
         paths = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
@@ -106,6 +110,7 @@ class _Child:
         self._timer.cancel()
         self._process.kill()
         self._process.communicate()
+        self._keep_log()
 
     def wait_built(self) -> None:
         """Wait until everything is built, or it has ended. Other lines are the library's."""
@@ -129,19 +134,20 @@ class _Child:
         if not self._answer.exists():
             raise TrialError(str(self._job), self._death())
         found = pickle.loads(self._answer.read_bytes())
-        if isinstance(found, TrialError):
-            raise TrialError(found.what, f"{found.problem} | {self._logged()}")
         if isinstance(found, OrchestratorError):
             raise found
         return found
 
     def _death(self) -> str:
-        return f"its process ended with status {self._process.returncode} | {self._logged()}"
-
-    def _logged(self) -> str:
-        """The last lines of the library's native log, which alone tell what went wrong."""
         lines = self._log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:]
-        return f"native log: {' | '.join(lines) or 'empty'}"
+        told = " / ".join(lines) or "empty"
+        return f"its process ended with status {self._process.returncode} | native log: {told}"
+
+    def _keep_log(self) -> None:
+        """Under the names of the job and of the process, which CANN's own log files go by too."""
+        if self._logs is not None:
+            name = re.sub(r"[^\w.]+", "-", str(self._job))
+            shutil.copyfile(self._log, self._logs / f"{self._process.pid}-{name}.log")
 
 
 def main(job_path: str, answer_path: str) -> None:
@@ -179,4 +185,5 @@ def _convert(job: Conversion) -> None:
 def _tell_and_wait() -> None:
     sys.stdout.write(f"\n{_BUILT}")
     sys.stdout.flush()
-    sys.stdin.readline()
+    if not sys.stdin.readline():
+        os._exit(1)  # nobody waits for it any more

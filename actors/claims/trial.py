@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from actors import device
+from actors.diagnosis import explain, native_log_since
 from actors.errors import CardError
 from actors.gauge import open_gauge
 from actors.gears import DYNAMIC_DIMS, INPUT_SHAPE, SECTION, config_gears
@@ -111,7 +112,8 @@ def carry_out(trial: Trial, built: Callable[[], None]) -> Taken:
     try:
         return _carried_out(library, trial, built)
     except LIBRARY_ERRORS as error:
-        raise TrialError(str(trial), str(error)) from error
+        log = native_log_since(0)  # standard error is this process's own file
+        raise TrialError(str(trial), explain(error, log)) from error
 
 
 def _carried_out(library: ModuleType, trial: Trial, built: Callable[[], None]) -> Taken:

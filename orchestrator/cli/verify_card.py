@@ -71,6 +71,10 @@ def verify_card(
             help="Your two GE graphs (.mindir), best of one network. By default as above."
         ),
     ] = None,
+    logs: Annotated[
+        Path | None,
+        typer.Option(help="Keep the native log of every process in this folder.", file_okay=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
     """Check on a card what plans rely on: shared workspaces, shared weights, equal results.
@@ -79,9 +83,11 @@ def verify_card(
     nobody else should use meanwhile. Exit code 1 when a claim failed.
     """
     wanted: CardKind = (kind or _kind_here()).value
+    if logs is not None:
+        logs.mkdir(parents=True, exist_ok=True)
     found: list[Claim] = []
     with tempfile.TemporaryDirectory(prefix="verify-card-") as folder:
-        bench = set_up(wanted, card, Path(folder), models or [], ge_models or [])
+        bench = set_up(wanted, card, Path(folder), models or [], ge_models or [], logs)
         for claim in verify(bench):
             found.append(claim)
             typer.echo(claim_line(claim), err=as_json)

@@ -140,11 +140,15 @@ def test_a_process_that_dies_says_how(tmp_path, monkeypatch):
     dying.chmod(0o755)
     monkeypatch.setattr(sys, "executable", os.fspath(dying))
     with pytest.raises(TrialError) as caught:
-        process.run(Trial("emulated", 0, (Members(("/a/x.mindir",), "SHARE_WEIGHT"),)))
+        process.run(
+            Trial("emulated", 0, (Members(("/a/x.mindir",), "SHARE_WEIGHT"),)), logs=tmp_path
+        )
     assert str(caught.value) == (
         "x.mindir on card 0, SHARE_WEIGHT: its process ended with status 134 | native log: "
         "free(): double free detected"
     )
+    (log,) = tmp_path.glob("*-x.mindir-on-card-0-SHARE_WEIGHT.log")
+    assert log.read_text() == "free(): double free detected\n"
 
 
 def test_a_failed_claim_is_exit_code_1(tmp_path, capsys, monkeypatch):
