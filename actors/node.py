@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from actors import device
+from actors import canary, device
 from actors.environment import Machine, inspect, older
 from actors.finding import Finding
 from actors.npusmi import SmiCard, SmiError, read_cards
@@ -55,6 +55,7 @@ def examine(
         fix = "put the driver's npu-smi on the PATH; a container needs it mounted"
         findings.append(Finding("npu-smi", problem, "a list of the cards", fix, False))
     findings += inspect(env, ge=ge, machine=machine)
+    findings += _verdicts()
     try:
         usable = device.count(env, files)
     except device.DeviceError:
@@ -67,6 +68,18 @@ def _listed(read: Callable[[], tuple[SmiCard, ...]]) -> tuple[tuple[SmiCard, ...
         return read(), ""
     except SmiError as error:
         return (), str(error)
+
+
+def _verdicts() -> Iterator[Finding]:
+    """What cards of this machine found of sharing one workspace, as it is or as it was."""
+    fix = (
+        "update the driver, CANN or mindspore_lite; until then workspaces are summed on such cards"
+    )
+    for verdict in canary.stored():
+        wanted = "answers as without sharing"
+        yield Finding(
+            "shared workspace", str(verdict), wanted, "" if verdict.holds else fix, verdict.holds
+        )
 
 
 def _python(machine: Machine) -> Finding:

@@ -15,12 +15,14 @@ import pytest
 
 from actors import canary, emulator
 from actors.card import CardActor
+from actors.environment import Machine
 from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
 from actors.gauge import Gauge
 from actors.lite import LibraryError, LiteCard, load_library
 from actors.loading import NOTHING_SHARED
 from actors.memory import card_memory
 from actors.messages import CardOrder, ModelOrder
+from actors.node import examine
 from orchestrator.config import Deployment
 from orchestrator.runtime.measure import proven
 from tests import models
@@ -374,6 +376,12 @@ def test_where_one_workspace_is_not_enough_workspaces_are_summed_and_it_is_said(
     assert report.memory.planned.workspace == 0
     assert report.memory.planned.private > 0
     assert report.memory.residual_bytes == 0
+    (devices / "dev").mkdir()
+    (devices / "dev" / "davinci0").touch()
+    seen = examine({}, machine=Machine(devices), read=lambda: ())
+    [line] = [finding for finding in seen.findings if finding.subject == "shared workspace"]
+    assert not line.ok
+    assert "conv.mindir differs by 3, wanted answers as without sharing: update the" in str(line)
     tight = report.memory.planned.total - 4096
     with pytest.raises(DoesNotFitError) as caught:
         CardActor(devices=devices).load(replace(order, capacity_bytes=tight))
