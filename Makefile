@@ -33,9 +33,9 @@ docs: .venv/docs ## the documentation as a site, in site/
 schema: .venv/examples ## the committed JSON schemas, written anew
 	$(BIN)/python -m orchestrator schema
 
-lock: .venv/python ## constraints.txt, resolved anew for every supported Python
+lock: .venv/python ## constraints.txt, resolved anew for every supported Python; not for extra ascend
 	$(PIP) uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --upgrade \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 $(foreach extra,emulator examples report docs dev,--extra $(extra)) --upgrade \
 		--no-header --no-annotate --output-file constraints.txt pyproject.toml
 
 clean: ## everything that these targets made
