@@ -1,6 +1,7 @@
 """``orchestrator plan``: what goes where and why, before anything starts. No Ray, no card."""
 
 import json
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,19 @@ import typer
 from orchestrator.config import Deployment, load_deployment
 from orchestrator.errors import DeploymentError
 from orchestrator.inventory import Inventory
-from orchestrator.placement import DeploymentPlan, Plan, Problem, explain, plan_deployment, solve
-from orchestrator.placement.problem import load_json
+from orchestrator.placement import (
+    Change,
+    DeploymentPlan,
+    Plan,
+    Problem,
+    explain,
+    plan_deployment,
+    solve,
+)
+from orchestrator.placement.problem import PreviousCard, load_json
 from orchestrator.profiles import ProfileCache, ProfileFile, collect
 from orchestrator.report.console import results_console
-from orchestrator.report.plan import plan_tables
+from orchestrator.report.plan import change_tables, plan_tables
 from orchestrator.runtime.measure import measure_missing, proven, reserved
 
 
@@ -52,23 +61,44 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
     profiles: Annotated[
         Path | None, typer.Option(help="Measurements that `profile --out` wrote, to go first.")
     ] = None,
+    previous: Annotated[
+        Path | None,
+        typer.Option(help="The plan that runs now (from --out or --json): change it cheaply."),
+    ] = None,
+    moves: Annotated[
+        int | None, typer.Option(min=0, help="At most so many replicas go elsewhere.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="Take the best plan found after so long.")
+    ] = None,
 ) -> None:
     """Place the models on the cards and show the result; exit code 1 when they do not fit."""
+    if moves is not None and previous is None and file.suffix != ".json":
+        raise DeploymentError("--moves", ("needs the plan that runs now: give --previous",))
     cache = ProfileFile(profiles) if profiles else ProfileCache()
-    planner = partial(_plan_deployment, cards=cards, cache=cache, probe=not no_probe, batch=batch)
-    problem, found, bundle = _planned(file, cards, planner)
+    running = _previous(previous) if previous else ()
+    change = Change(running, moves, _deadline(seconds))
+    planner = partial(
+        _plan_deployment, cards=cards, cache=cache, probe=not no_probe, batch=batch, change=change
+    )
+    problem, found, bundle = _planned(file, cards, planner, change)
     if out is not None:
         _write(out, bundle, file)
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=1))
     else:
-        results_console().print(plan_tables(problem, found))
+        results_console().print(plan_tables(problem, found, verdict=not explain_it))
+        if found.moves is not None:
+            results_console().print(change_tables(problem, found))
     if explain_it:
         typer.echo(("" if as_json else "\n") + explain(problem, found), err=as_json)
 
 
 def _planned(
-    file: Path, cards: str | None, planner: Callable[[Deployment], DeploymentPlan]
+    file: Path,
+    cards: str | None,
+    planner: Callable[[Deployment], DeploymentPlan],
+    change: Change,
 ) -> tuple[Problem, Plan, DeploymentPlan | None]:
     """The problem, its plan, and all that a deployment's plan was made from."""
     if file.suffix != ".json":
@@ -78,17 +108,24 @@ def _planned(
     data = load_json(text, str(file))
     if isinstance(data, dict) and "deployment" in data:
         made = DeploymentPlan.from_json(text, str(file))
-        if cards is not None:
+        if cards is not None or change.previous:
             made = planner(made.deployment)
         return made.problem, made.plan, made
     if cards is not None:
         raise DeploymentError(f"--cards {cards}", (f"{file} is a problem and names its own cards",))
-    problem = Problem.from_dict(data, str(file))
-    return problem, solve(problem), None
+    problem = change.of(Problem.from_dict(data, str(file)))
+    found = solve(problem, moves=change.moves, interrupted=change.interrupted)
+    return problem, found, None
 
 
 def _plan_deployment(
-    deployment: Deployment, cards: str | None, cache: ProfileCache, probe: bool, batch: bool
+    deployment: Deployment,
+    *,
+    cards: str | None,
+    cache: ProfileCache,
+    probe: bool,
+    batch: bool,
+    change: Change,
 ) -> DeploymentPlan:
     deployment = proven(deployment, lambda line: typer.echo(line, err=True))
     section = deployment.cards
@@ -97,7 +134,22 @@ def _plan_deployment(
     if probe:
         measure_missing(deployment, cache, lambda line: typer.echo(line, err=True))
     profiles = collect(deployment, cache, estimate=not probe)
-    return plan_deployment(deployment, profiles, inventory, batch=batch)
+    return plan_deployment(deployment, profiles, inventory, batch=batch, change=change)
+
+
+def _previous(file: Path) -> tuple[PreviousCard, ...]:
+    """Who is where in a plan or a bundle."""
+    data = load_json(_read(file), str(file))
+    if isinstance(data, dict) and "deployment" in data:
+        data = data.get("plan")
+    return tuple(PreviousCard(c.card, c.models) for c in Plan.from_dict(data, str(file)).cards)
+
+
+def _deadline(seconds: float | None) -> Callable[[], bool]:
+    if seconds is None:
+        return lambda: False
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end
 
 
 def _read(file: Path) -> str:

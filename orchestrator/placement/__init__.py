@@ -1,21 +1,29 @@
 """Which models go to which cards, and why. Pure: no Ray, no card, no clock."""
 
 from orchestrator.placement.deployment import DeploymentPlan, plan_deployment, problem_of
+from orchestrator.placement.diff import Pace, PlanDiff, Step, plan_diff
 from orchestrator.placement.explain import explain
-from orchestrator.placement.plan import CardPlan, Load, Plan
+from orchestrator.placement.moves import Change
+from orchestrator.placement.plan import CardPlan, Load, Plan, Point
 from orchestrator.placement.problem import Model, Problem
 from orchestrator.placement.refusal import solve
 from orchestrator.placement.verify import verify
 
 __all__ = [
     "CardPlan",
+    "Change",
     "DeploymentPlan",
     "Load",
     "Model",
+    "Pace",
     "Plan",
+    "PlanDiff",
+    "Point",
     "Problem",
+    "Step",
     "explain",
     "plan_deployment",
+    "plan_diff",
     "problem_of",
     "solve",
     "verify",

@@ -36,7 +36,8 @@ def cards_bounds(world: World, scale: float) -> list[Bound]:
 
     load: the work over the fastest cards. replicas: copies of one model need different cards.
     crowded: models of which no card holds more than one, two or three. fractional: models may be
-    cut, cards open at the largest workspace left and take ``room - workspace`` bytes.
+    cut, cards open at the largest workspace left and take ``room - workspace`` bytes; the work that
+    needs a large workspace forces it on as many cards as it fills.
     """
     return Items(world).cards_bounds(scale)
 
@@ -132,7 +133,7 @@ class Items:
             Bound("replicas", int(copies.max())),
             Bound("crowded", self._crowded(copies)),
             Bound("anti-affinity", self._apart(copies)),
-            Bound("fractional", self._fractional(copies)),
+            Bound("fractional", self._fractional(copies, self._forced(scale))),
         ]
 
     def possible(self, scale: float) -> bool:
@@ -174,27 +175,44 @@ class Items:
         apart = self.world.problem.anti_affinity
         return max((sum(of[name] for name in group) for group in apart), default=0)
 
-    def _fractional(self, copies: Numbers) -> float:
+    def _forced(self, scale: float) -> list[int]:
+        """The least that the workspaces of a plan's cards can be, in falling order.
+
+        What needs a workspace of at least ``k`` is served by cards that have one, and these must be
+        as many as its work takes.
+        """
+        levels = self.level[self.order]
+        work = np.cumsum(self.work[self.order]) * scale * (1 - _SLACK)
+        cards = np.where(work > 0, np.searchsorted(self.all_speeds, work) + 1, 0)
+        forced: list[int] = []
+        for count, level in zip(cards.tolist(), levels.tolist(), strict=True):
+            forced.extend([level] * (min(count, len(self.all_speeds)) - len(forced)))
+        return forced
+
+    def _fractional(self, copies: Numbers, forced: Sequence[int]) -> float:
         """Cards of divisible copies, largest workspace first: the optimum when copies may be cut.
 
-        Cards open roomiest first; with the workspaces of any cut packing in falling order, the
-        first cards of this one hold no less.
+        Cards open roomiest first, at the workspace of what is left or at the forced one; with the
+        workspaces of any cut packing in falling order, the first cards of this one hold no less.
         """
         needs = (self.always * copies)[self.order].tolist()
         levels = self.level[self.order].tolist()
         if not copies.any():
             return 0
-        return _pour(needs, levels, self.rooms)
+        return _pour(needs, levels, self.rooms, forced)
 
 
-def _pour(needs: Sequence[int], levels: Sequence[int], rooms: Sequence[int]) -> float:
+def _pour(
+    needs: Sequence[int], levels: Sequence[int], rooms: Sequence[int], forced: Sequence[int]
+) -> float:
     """Cards opened; beyond those that there are, more of the roomiest."""
     opened, free = 0, 0
     for need, level in zip(needs, levels, strict=True):
         left = need
         while left > free or opened == 0:
             left -= free
-            free = (rooms[opened] if opened < len(rooms) else rooms[0]) - level
+            least = max(level, forced[opened]) if opened < len(forced) else level
+            free = (rooms[opened] if opened < len(rooms) else rooms[0]) - least
             if free < 0 or free == 0 < left:
                 return math.inf
             opened += 1

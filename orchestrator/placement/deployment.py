@@ -14,6 +14,7 @@ from orchestrator.errors import DeploymentError
 from orchestrator.inventory import Inventory
 from orchestrator.placement.board import Tally
 from orchestrator.placement.explain import explain, unshared_memory
+from orchestrator.placement.moves import Change
 from orchestrator.placement.plan import Plan
 from orchestrator.placement.problem import Model, Problem, load_json
 from orchestrator.placement.refusal import solve
@@ -152,8 +153,11 @@ def plan_deployment(
     *,
     batch: bool = False,
     budget: int = DEFAULT_BUDGET,
+    change: Change | None = None,
 ) -> DeploymentPlan:
     """Place a deployment's models on the cards. ``batch``: for a job, which may fill the cards.
+
+    ``change``: the plan that runs now, and how many of its replicas may move.
 
     What a card's process takes by itself is what the deployment says, else what was measured with
     its models, else what the inventory assumes.
@@ -165,9 +169,11 @@ def plan_deployment(
     measured = [p.measurement.overhead_bytes or 0 for p in profiles.values() if p.measurement]
     if deployment.cards.overhead is None and any(measured):
         inventory = inventory.taking(max(measured))
-    problem = problem_of(deployment, profiles, inventory, batch=batch)
+    change = change or Change()
+    problem = change.of(problem_of(deployment, profiles, inventory, batch=batch))
     origins = tuple((spec.name, profiles[spec.name].label) for spec in deployment.models)
-    plan = replace(solve(problem, budget=budget), origins=origins)
+    found = solve(problem, budget=budget, moves=change.moves, interrupted=change.interrupted)
+    plan = replace(found, origins=origins)
     return DeploymentPlan(deployment, dict(profiles), problem, plan)
 
 

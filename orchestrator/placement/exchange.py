@@ -11,7 +11,7 @@ from orchestrator.placement.sheet import Numbers, Sheet
 #: Cards with more groups than this swap single groups only.
 _PAIRED = 20
 #: Swaps that are looked at in one step.
-MOST_SWAPS = 250_000
+MOST_SWAPS = 120_000
 
 
 @dataclass(frozen=True)

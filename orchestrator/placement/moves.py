@@ -1,14 +1,40 @@
 """What a placement costs against the previous one, and how a new one is laid over it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from orchestrator.placement.board import Tally, empty_tally, joined
+from orchestrator.placement.board import Tally, tally_of
 from orchestrator.placement.groups import World, may_use
 from orchestrator.placement.layout import Layout
+from orchestrator.placement.problem import PreviousCard, Problem
 from orchestrator.placement.sheet import Sheet
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a new plan starts from, and how far it may go: ``moves`` None is as far as it likes.
+
+    ``interrupted`` is asked between steps; once it is true, the best plan so far is taken.
+    """
+
+    previous: tuple[PreviousCard, ...] = ()
+    moves: int | None = None
+    interrupted: Callable[[], bool] = lambda: False
+
+    def of(self, problem: Problem) -> Problem:
+        """The problem with this previous plan, as far as its cards and models are still there."""
+        if not self.previous:
+            return problem
+        cards = {card.name for card in problem.cards}
+        models = {model.name for model in problem.models}
+        left = tuple(
+            PreviousCard(old.card, tuple(name for name in old.models if name in models))
+            for old in self.previous
+            if old.card in cards
+        )
+        return replace(problem, previous_plan=left)
 
 
 @dataclass(frozen=True)
@@ -83,15 +109,7 @@ def _kept(world: World, tally: Tally, card: str) -> float:
 
 
 def _onto(world: World, tally: Tally, card: int) -> Tally:
-    moved = joined(empty_tally(world.cards[card]), tally.models)
-    return moved if moved.share == tally.share else tally_like(moved, tally.share)
-
-
-def tally_like(tally: Tally, share: bool) -> Tally:
-    """The same card, running as ``share`` says."""
-    from orchestrator.placement.board import tally_of
-
-    return tally_of(tally.card, tally.models, share=share)
+    return tally_of(world.cards[card], tally.models, share=tally.share)
 
 
 def _interchangeable(world: World) -> list[list[int]]:

@@ -24,7 +24,13 @@ _TARGETS = (1.0, 0.97, 0.93, 0.87, 0.8, 0.7, 0.5, 0.25)
 _MANY = 1 << 20
 #: The time of a card when only memory counts.
 _ENDLESS = 1 << 60
-_TO_MANY: tuple[Variant | Taste, ...] = (*EVEN, TASTES[9], TASTES[1])
+_TO_MANY: tuple[Variant | Taste, ...] = (
+    *EVEN,
+    Variant("workspace", "balanced"),
+    Variant("workspace", "tightest"),
+    TASTES[9],
+    TASTES[1],
+)
 _TO_FEW: tuple[Variant | Taste, ...] = (*FEW, *TASTES)
 
 
@@ -151,10 +157,10 @@ class Run:
     def _starts(self) -> Iterator[Layout]:
         """Placements that serve some share of the bound, and some by memory, whatever the load."""
         limit = np.minimum(self.sheet.speed / max(self.bound.value, 1e-9), _ENDLESS)
+        large = self.sheet.groups * self.sheet.cards > _MANY
         for variant in _TO_MANY:
-            large = self.sheet.groups * self.sheet.cards > _MANY
-            if large and isinstance(variant, Taste):
-                return
+            if large and variant not in EVEN[:2]:
+                continue
             for target in _TARGETS:
                 if not self.steps.spend():
                     return
@@ -163,7 +169,7 @@ class Run:
                     yield found
                     break
         for variant in SOFT:
-            if not self.steps.spend():
+            if large or not self.steps.spend():
                 return
             found = fill(self.sheet, variant, limit.astype(np.int64), soft=True)
             if found is not None:

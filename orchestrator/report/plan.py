@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.placement.board import Tally
+from orchestrator.placement.diff import plan_diff
 from orchestrator.placement.explain import (
     headline,
     quality,
@@ -30,8 +31,11 @@ _PARTS = (
 )
 
 
-def plan_tables(problem: Problem, plan: Plan) -> RenderableType:
-    """Headline, cards, models and bound, for a terminal or a file."""
+def plan_tables(problem: Problem, plan: Plan, *, verdict: bool = True) -> RenderableType:
+    """Headline, cards, models and bound, for a terminal or a file.
+
+    ``verdict``: with the line on the bound, which ends an explanation too.
+    """
     origins = dict(plan.origins)
     return Group(
         Text(headline(problem, plan)),
@@ -39,8 +43,24 @@ def plan_tables(problem: Problem, plan: Plan) -> RenderableType:
         _legend(),
         _models(problem, plan, origins),
         *_notes(problem, origins),
-        Text(quality(plan)),
+        *([Text(quality(plan))] if verdict else []),
     )
+
+
+def change_tables(problem: Problem, plan: Plan) -> RenderableType:
+    """What the change from the previous plan takes, and what fewer or more moves would bring."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("moves", "restarts", "loads", "cards", "alpha"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for point in plan.curve:
+        table.add_row(
+            str(point.moves),
+            str(point.restarts),
+            format_bytes(point.bytes_loaded),
+            str(point.cards_used),
+            "" if point.alpha is None else f"{point.alpha:.4g}",
+        )
+    return Group(*(Text(line) for line in plan_diff(problem, plan).lines()), table)
 
 
 def _cards(problem: Problem, plan: Plan) -> Table:

@@ -1,0 +1,165 @@
+"""Plans made from a previous plan: what stays, what moves at what price, and in which order."""
+
+import random
+
+import pytest
+
+from orchestrator.errors import DeploymentError, PlanRefusedError
+from orchestrator.placement import Change, Pace, Problem, plan_diff, solve
+from orchestrator.placement.problem import PreviousCard
+from tests.placement.build import MIB, cards, model, problem
+from tests.placement.checker import check
+
+
+def before(**held):
+    return [{"card": f"local/{card[1:]}", "models": names} for card, names in held.items()]
+
+
+def read(models, slots, **rest):
+    return Problem.from_dict(problem(models, slots, **rest))
+
+
+def busy(name, demand, weights=10, **rest):
+    return model(name, weights, service_ms=10, demand_rps=demand, **rest)
+
+
+def sets(plan):
+    return {card.card: set(card.models) for card in plan.cards}
+
+
+def test_loads_are_split_anew_where_that_is_enough():
+    models = [busy("a", 60), busy("b", 20)]
+    data = read(
+        models, cards(2, 50), objective="max_alpha", previous_plan=before(c0=["a"], c1=["a", "b"])
+    )
+    plan = solve(data)
+    assert (plan.moves, plan.restarts, plan.bytes_loaded) == (0, 0, 0)
+    assert plan.alpha == pytest.approx(2 / 0.8)
+    assert plan_diff(data, plan).lines() == ["nothing changes but the loads"]
+
+
+def test_the_curve_shows_what_moves_bring():
+    models = [busy("a", 40), busy("b", 40), busy("c", 40), busy("d", 40)]
+    held = before(c0=["a", "b", "c", "d"])
+    data = read(models, cards(2, 45), objective="max_alpha", previous_plan=held)
+    plan = solve(data)
+    assert next((point.moves, round(point.alpha, 3)) for point in plan.curve) == (0, 0.625)
+    assert [point.moves for point in plan.curve] == sorted({p.moves for p in plan.curve})
+    assert plan.alpha == pytest.approx(1.25)
+    assert plan.moves == plan.curve[-1].moves == 2
+    limited = solve(data, moves=1)
+    assert limited.moves == 1
+    assert 0.625 < limited.alpha < 1.25
+
+
+def test_a_limit_on_moves_that_cannot_be_kept():
+    data = read([model("a", 10), model("b", 10)], cards(2, 50), previous_plan=before(c0=["a"]))
+    with pytest.raises(PlanRefusedError) as caught:
+        solve(data, moves=0)
+    assert str(caught.value) == (
+        "no plan was found that moves at most 0 replicas\n  fits if: moves 1"
+    )
+    assert solve(data, moves=1).moves == 1
+
+
+def test_fewer_cards_are_worth_moves():
+    data = read(
+        [model("a", 10), model("b", 10), model("c", 10)],
+        cards(3, 50),
+        previous_plan=before(c0=["a"], c1=["b", "c"]),
+    )
+    plan = solve(data)
+    assert sets(plan) == {"local/1": {"a", "b", "c"}}
+    assert [(point.moves, point.cards_used) for point in plan.curve] == [(0, 2), (1, 1)]
+    assert sets(solve(data, moves=0)) == {"local/0": {"a"}, "local/1": {"b", "c"}}
+
+
+def test_cards_that_are_alike_keep_what_they_have():
+    rng = random.Random(3)
+    models = [busy(f"m{i}", rng.uniform(5, 20), rng.randint(5, 30)) for i in range(20)]
+    data = read(models, cards(5, 100), objective="max_alpha")
+    plan = solve(data)
+    shuffled = list(plan.cards)
+    held = [
+        PreviousCard(slot.name, card.models)
+        for slot, card in zip(reversed(data.cards), shuffled, strict=False)
+    ]
+    again = Change(tuple(held)).of(data)
+    assert solve(again).moves == 0
+
+
+def test_lost_cards_and_models_are_left_out_of_the_previous_plan():
+    data = read([model("a", 10)], cards(1, 50))
+    held = (PreviousCard("gone/0", ("a",)), PreviousCard("local/0", ("a", "old")))
+    assert Change(held).of(data).previous_plan == (PreviousCard("local/0", ("a",)),)
+    assert Change().of(data) is data
+
+
+def test_new_models_go_beside_what_runs():
+    data = read(
+        [model("a", 10), model("b", 30), model("new", 10)],
+        cards(3, 50),
+        previous_plan=before(c1=["a", "b"]),
+    )
+    plan = solve(data)
+    assert sets(plan) == {"local/1": {"a", "b", "new"}}
+    assert (plan.moves, plan.restarts, plan.bytes_loaded) == (1, 1, 50 * MIB)
+    assert check({**data.to_dict()}, plan.to_dict()) == []
+
+
+def changed(models, slots, held, target):
+    """The steps from one placement to another, both given."""
+    data = read(models, slots, previous_plan=held)
+    plan = solve(read([{**m, "cards": target[m["name"]]} for m in models], slots))
+    return plan_diff(data, plan, Pace(drain=1, stop=1, wait=1, start=5, load_bytes_per_second=MIB))
+
+
+def test_a_card_is_drained_stopped_waited_for_and_started():
+    diff = changed(
+        [model("a", 10), model("b", 10)], cards(1, 50), before(c0=["a"]),
+        {"a": ["local/0"], "b": ["local/0"]},
+    )  # fmt: skip
+    assert [str(step) for step in diff.steps] == [
+        "drain local/0: a",
+        "stop local/0: a",
+        "wait local/0",
+        "start local/0: a, b",
+    ]
+    assert diff.replaced == ("local/0",)
+    assert diff.outages == {"a": 1 + 1 + 1 + 5 + 20}
+    assert diff.lines()[-1] == "a cannot be served for about 28 s"
+    assert diff.to_dict()["outages_s"] == {"a": 28.0}
+
+
+def test_a_spare_card_stands_in():
+    diff = changed(
+        [model("a", 10), model("b", 10)], cards(2, 50), before(c0=["a"]),
+        {"a": ["local/0"], "b": ["local/0"]},
+    )  # fmt: skip
+    assert [str(step) for step in diff.steps] == [
+        "start local/1 (stand-in): a",
+        "drain local/0: a",
+        "stop local/0: a",
+        "wait local/0",
+        "start local/0: a, b",
+        "drain local/1 (stand-in): a",
+        "stop local/1 (stand-in): a",
+        "wait local/1 (stand-in)",
+    ]
+    assert diff.outages == {}
+    assert diff.lines()[-1] == "every model stays served throughout"
+
+
+def test_what_starts_elsewhere_starts_first():
+    diff = changed(
+        [model("a", 10), model("b", 10)], cards(2, 50), before(c0=["a", "b"]),
+        {"a": ["local/0"], "b": ["local/1"]},
+    )  # fmt: skip
+    assert str(diff.steps[0]) == "start local/1: b"
+    assert diff.started == ("local/1",)
+    assert set(diff.outages) == {"a"}
+
+
+def test_a_problem_must_not_name_a_card_that_is_gone():
+    with pytest.raises(DeploymentError, match=r"previous_plan\[0\]: no card is called 'local/9'"):
+        read([model("a")], cards(1, 50), previous_plan=before(c9=["a"]))
