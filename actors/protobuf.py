@@ -20,7 +20,7 @@ class Message:
         self.span: Span = (0, len(data))
 
     def fields(self, span: Span) -> Iterator[tuple[int, int | Span]]:
-        """``(number, int)`` for varints, ``(number, (start, stop))`` for what has a length."""
+        """``(number, int)`` for varints, ``(number, (start, stop))`` for everything else."""
         pos, end = span
         while pos < end:
             key, pos = self._varint(pos)
@@ -35,7 +35,9 @@ class Message:
                 yield number, (pos, pos + length)
                 pos += length
             elif wire in (1, 5):
-                pos += 8 if wire == 1 else 4
+                width = 8 if wire == 1 else 4
+                yield number, (pos, pos + width)
+                pos += width
             else:
                 raise ValueError(f"wire type {wire} before byte {pos}")
 
