@@ -29,7 +29,7 @@ def run(flag: str, threads: int, paths: tuple[Path, ...], rounds: int = 3) -> di
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=True,
     )
     found: dict[str, int] = json.loads(child.stdout)
