@@ -17,7 +17,7 @@ from pathlib import Path
 from actors import environment, npusmi
 from actors.claims.compare import compare_answers
 from actors.claims.process import run
-from actors.claims.trial import Members, Trial, TrialError
+from actors.claims.trial import Members, Trial
 from actors.errors import CardError
 from actors.messages import CardOrder, ModelOrder
 
@@ -83,8 +83,9 @@ def max_rule(
 ) -> Verdict | None:
     """The verdict for this card, from this node's memory or found now; None: nothing to prove.
 
-    None too where the models do not even run unshared: their own build will say why. ``try_out``
-    runs the models and says what is wrong (empty: nothing).
+    None too where the models do not run at all: that is no wrong answer, may be for want of memory
+    that comes back late, and their own build will say why. ``try_out`` runs the models and says
+    what is wrong (empty: nothing).
     """
     if order.kind != "ascend" or len(sharing_members(order)) < 2:
         return None
@@ -117,18 +118,18 @@ def combination(npu_id: str) -> str:
 
 
 def differing(order: CardOrder, device_id: int) -> str:
-    """What the largest and the smallest model answer otherwise when they share; empty: nothing."""
+    """What the largest and the smallest model answer otherwise when they share; empty: nothing.
+
+    Raises:
+        CardError: they do not run.
+    """
     members = sharing_members(order)
     paths = (members[0].path, members[-1].path)
     shapes = [
         Trial(order.kind, device_id, (Members(paths, flag),), loops=ROUNDS)
         for flag in ("", "SHARE_WORKSPACE")
     ]
-    (alone,) = run(shapes[0])
-    try:
-        (shared,) = run(shapes[1])
-    except TrialError as error:
-        return f"sharing it fails: {error}"
+    ((alone,), (shared,)) = (run(shape) for shape in shapes)
     problems = {p: compare_answers(alone.answers[p], shared.answers[p]) for p in paths}
     return "; ".join(f"{Path(p).name} {problem}" for p, problem in problems.items() if problem)
 

@@ -335,6 +335,12 @@ def test_one_workspace_for_all_is_tried_once_on_a_node_before_it_is_relied_on(
     Path(words.path).write_bytes(b"not looked into here")
     monkeypatch.setattr(canary, "ROUNDS", 3)
     order = ascend(real_file, words)
+
+    def fails(order: CardOrder, device_id: int) -> str:
+        raise CardError("no memory yet")
+
+    assert canary.max_rule(order, 0, "0", fails) is None, "no answer is no wrong answer"
+    assert canary.stored() == ()
     found = canary.max_rule(order, 0, "0")
     assert found is not None
     assert found.holds
