@@ -38,7 +38,7 @@ def claim(found: dict, name: str) -> dict:
     return one
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", CLAIMS)
 def test_claim_holds_on_emulated_cards(name, capsys):
     found = claim(verify("emulated", capsys), name)
