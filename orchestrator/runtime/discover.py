@@ -1,11 +1,13 @@
 """Which cards the cluster has, as slots; and which node serves which node of a plan."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import ray
 from ray._private.state import available_resources_per_node
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.npusmi import SmiCard, SmiError, read_cards
 from orchestrator.config import Cards
 from orchestrator.errors import CardsUnavailableError
 from orchestrator.inventory import LOCAL_NODE, Inventory
@@ -54,6 +56,9 @@ def named(nodes: list[Node]) -> tuple[Node, ...]:
 def inventory_of(cards: Cards, nodes: tuple[Node, ...], *, started: bool) -> Inventory:
     """The cards to plan for: as many as the deployment names, or all. ``started``: Ray is ours.
 
+    An Ascend card's capacity is what the deployment says, else the least that npu-smi sees free on
+    an idle card, else what the type is assumed to have.
+
     Raises:
         CardsUnavailableError: fewer than the deployment names, or none.
         DeploymentError: nobody says what a card's capacity is.
@@ -62,13 +67,37 @@ def inventory_of(cards: Cards, nodes: tuple[Node, ...], *, started: bool) -> Inv
     wanted = cards.count or max(found, 1)
     if found < wanted:
         raise CardsUnavailableError(wanted, found, cards.resource, _hint(cards, started))
-    template = Inventory.declared(cards.model_copy(update={"count": 1})).cards[0]
+    changes: dict[str, object] = {"count": 1}
+    if cards.kind == "ascend" and cards.capacity is None:
+        changes["capacity"] = idle_bytes(ray.get([_cards_of(node) for node in nodes]))
+    template = Inventory.declared(cards.model_copy(update=changes)).cards[0]
     made = [
         replace(template, name=f"{node.name}/{index}", node=node.name)
         for node in nodes
         for index in range(node.cards)
     ]
     return Inventory(tuple(made[:wanted]))
+
+
+def idle_bytes(nodes: Iterable[Sequence[SmiCard]]) -> int | None:
+    """The least that is free on any card that nobody uses; None where no node tells of one."""
+    return min(
+        (card.free_bytes for cards in nodes for card in cards if not card.holders), default=None
+    )
+
+
+def _cards_of(node: Node) -> "ray.ObjectRef[tuple[SmiCard, ...]]":
+    """What the node's npu-smi says: no card is touched, so a Ray task may ask."""
+    where = NodeAffinitySchedulingStrategy(node.id, soft=False)
+    task = ray.remote(num_cpus=0, max_retries=0)(_listed)
+    return task.options(scheduling_strategy=where).remote()
+
+
+def _listed() -> tuple[SmiCard, ...]:
+    try:
+        return read_cards()
+    except SmiError:
+        return ()
 
 
 def bind_nodes(

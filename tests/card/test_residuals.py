@@ -4,9 +4,11 @@ from pathlib import Path
 
 from actors.memory import CardMemory
 from actors.messages import MemoryReport
+from actors.npusmi import Holder, SmiCard
 from orchestrator.config import Cards
 from orchestrator.inventory import Inventory
 from orchestrator.profiles import Residuals
+from orchestrator.runtime.discover import idle_bytes
 from orchestrator.runtime.measure import reserved
 
 
@@ -40,3 +42,11 @@ def test_a_plan_leaves_it_free_and_says_so(tmp_path: Path, monkeypatch) -> None:
         "leaving 3,000 bytes of each card free: cards of type 310P took so much beyond a plan"
     ]
     assert {card.overhead_bytes for card in inventory.taking(7)} == {7}
+
+
+def test_capacity_is_the_least_that_is_free_on_an_idle_card() -> None:
+    idle = SmiCard(0, "910B4", "OK", 3 << 30, 32 << 30)
+    emptier = SmiCard(1, "910B4", "OK", 2 << 30, 32 << 30)
+    used = SmiCard(2, "910B4", "OK", 30 << 30, 32 << 30, (Holder(1, "python", 28 << 30),))
+    assert idle_bytes([(emptier, used), (idle,)]) == 29 << 30
+    assert idle_bytes([(), (used,)]) is None
