@@ -93,8 +93,8 @@ class PlanDiff:
         if not self.steps:
             return ["nothing changes but the loads"]
         head = (
-            f"{len(self.kept)} cards keep their models, {len(self.started)} start, "
-            f"{len(self.stopped)} stop, {self.restarts} are replaced: {self.moves} replicas move"
+            f"cards: {len(self.kept)} keep their models, {len(self.started)} start, "
+            f"{len(self.stopped)} stop, {self.restarts} are replaced; replicas that move: {self.moves}"
         )
         done = [f"{number}. {step}" for number, step in enumerate(self.steps, 1)]
         out = [

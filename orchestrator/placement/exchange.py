@@ -251,7 +251,9 @@ class _Table:
         for groups in leaving:
             for row, group in enumerate(groups):
                 if group >= 0 and len(self.layout.at[group]) > 1:
-                    ok[row, np.isin(self.at, list(self.layout.at[group]))] = False
+                    there = np.zeros(len(self.layout.on), bool)
+                    there[list(self.layout.at[group])] = True
+                    ok[row] &= ~there[self.at]
 
 
 def _eighth(values: Numbers) -> Numbers:

@@ -31,7 +31,7 @@ FEW: tuple[Variant, ...] = tuple(
     for fit in ("tightest", "balanced", "largest")
 )
 EVEN: tuple[Variant, ...] = tuple(
-    Variant(order, "even") for order in ("size", "fluid", "workspace", "choice")
+    Variant(order, "even") for order in ("size", "choice", "fluid", "workspace")
 )
 SOFT: tuple[Variant, ...] = (
     Variant("workspace", "tightest"),

@@ -159,7 +159,7 @@ class Run:
         limit = np.minimum(self.sheet.speed / max(self.bound.value, 1e-9), _ENDLESS)
         large = self.sheet.groups * self.sheet.cards > _MANY
         for variant in _TO_MANY:
-            if large and variant not in EVEN[:2]:
+            if large and variant != EVEN[0]:
                 continue
             for target in _TARGETS:
                 if not self.steps.spend():

@@ -15,7 +15,8 @@ from tests.placement.build import cards, model, problem
 from tests.placement.checker import check
 from tests.placement.worlds import optimum, problems
 
-SLOW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+STEPS = 200
+SLOW = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def read(data):
@@ -30,7 +31,7 @@ def read(data):
 @given(problems())
 def test_every_plan_passes_the_independent_checker(data):
     read_problem = read(data)
-    plan = search(read_problem)
+    plan = search(read_problem, STEPS)
     assume(plan is not None)
     assert check(data, plan.to_dict()) == []
     assert verify(read_problem, plan) == ()
@@ -44,15 +45,26 @@ def test_order_of_the_input_is_moot(data, rng):
     mixed = copy.deepcopy(data)
     rng.shuffle(mixed["models"])
     rng.shuffle(mixed["cards"])
-    assert search(read(mixed)) == search(read(data))
+    assert search(read(mixed), STEPS) == search(read(data), STEPS)
 
 
-@settings(SLOW, max_examples=50)
+@SLOW
+@given(problems(objectives=["max_alpha"]))
+def test_another_card_makes_alpha_no_worse_than_the_gap(data):
+    plan = search(read(data), STEPS)
+    assume(plan is not None and plan.alpha is not None)
+    more = copy.deepcopy(data)
+    more["cards"].append({**data["cards"][0], "name": "n0/more"})
+    again = search(read(more), STEPS)
+    assert again.alpha >= plan.alpha * (1 - again.gap) * (1 - 1e-6)
+
+
+@settings(SLOW, max_examples=30)
 @given(problems(most_models=3, most_cards=2))
 def test_tiny_problems_against_brute_force(data):
     """Bounds are never beyond the optimum, and only what has no valid plan is refused."""
     tiny = read(data)
-    best, plan, bound = optimum(data), search(tiny), bound_of(world(tiny))
+    best, plan, bound = optimum(data), search(tiny, STEPS), bound_of(world(tiny))
     assert (plan is None) == (best is None)
     if best is None or plan is None or plan.value is None:
         return

@@ -12,12 +12,12 @@ KINDS = ("ascend", "cpu", "emulated")
 
 
 @st.composite
-def problems(draw, most_models=7, most_cards=5):
+def problems(draw, most_models=7, most_cards=5, objectives=("min_cards", "max_alpha")):
     """A problem with every constraint that the format has, each more often absent than not."""
     names = [f"m{i}" for i in range(draw(st.integers(1, most_models)))]
     slots = [f"n{i % 2}/{i}" for i in range(draw(st.integers(1, most_cards)))]
     problem = {
-        "objective": draw(st.sampled_from(["min_cards", "max_alpha"])),
+        "objective": draw(st.sampled_from(objectives)),
         "models": [draw(_models(name, slots)) for name in names],
         "cards": [draw(_cards(slot)) for slot in slots],
     }
@@ -27,6 +27,11 @@ def problems(draw, most_models=7, most_cards=5):
         problem["anti_affinity"] = [names[2:4]]
     if draw(st.booleans()):
         problem["max_utilisation"] = draw(st.sampled_from([0.5, 0.85]))
+    if draw(st.integers(0, 3)) == 0:
+        problem["previous_plan"] = [
+            {"card": slot, "models": draw(st.lists(st.sampled_from(names), unique=True))}
+            for slot in slots
+        ]
     return problem
 
 
