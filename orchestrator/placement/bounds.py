@@ -199,6 +199,8 @@ class Items:
         levels = self.level[self.order].tolist()
         if not copies.any():
             return 0
+        if not self.rooms:
+            return math.inf
         return _pour(needs, levels, self.rooms, forced)
 
 

@@ -94,7 +94,7 @@ class PlanDiff:
             return ["nothing changes but the loads"]
         head = (
             f"cards: {len(self.kept)} keep their models, {len(self.started)} start, "
-            f"{len(self.stopped)} stop, {self.restarts} are replaced; replicas that move: {self.moves}"
+            f"{len(self.stopped)} stop, {self.restarts} are replaced; {self.moves} replicas move"
         )
         done = [f"{number}. {step}" for number, step in enumerate(self.steps, 1)]
         out = [
