@@ -31,7 +31,7 @@ from examples.ocr.models import place_models
 from examples.ocr.pages import render_pages
 from examples.ocr.pipeline import read_pages
 from orchestrator import Orchestrator, load_deployment
-from orchestrator.jobs import JobOptions
+from orchestrator.jobs import IN_FLIGHT, Job
 from orchestrator.report.memory import card_documents
 from orchestrator.runtime.io.images import ImageFolder
 from orchestrator.runtime.io.parquet import ParquetFolder
@@ -39,7 +39,6 @@ from orchestrator.runtime.runner import run_job
 
 DEPLOYMENT = Path(__file__).parents[1] / "examples" / "ocr" / "deployment.yaml"
 TARGET = 0.88
-IN_FLIGHT = JobOptions.in_flight
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,8 +105,8 @@ def _ratio(plain: Sequence[float], cards: Sequence[float]) -> float:
 
 def _job(pages: ImageFolder, cards: Orchestrator, out: Path) -> None:
     sink = ParquetFolder(out)
-    sink.prepare()
-    summary = run_job(pages, read_pages, cards.models, sink, JobOptions(in_flight=IN_FLIGHT))
+    sink.prepare(Job.of(pages.names, pages.stamp))
+    summary = run_job(pages, read_pages, cards.models, sink)
     if summary.read != len(pages.names):
         raise RuntimeError(f"{len(summary.rejects)} pages were set aside: {summary.rejects[0]}")
 

@@ -21,7 +21,7 @@ from examples.ocr.models import place_models
 from examples.ocr.pages import SCANS, TRUTH, render_pages
 from examples.ocr.pipeline import read_pages
 from orchestrator import Orchestrator, OrchestratorError, load_deployment
-from orchestrator.jobs import JobOptions
+from orchestrator.jobs import Job
 from orchestrator.report.job import measure_shown, run_shown
 from orchestrator.report.memory import memory_table
 from orchestrator.runtime.io.images import ImageFolder
@@ -58,13 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _read(pages: Path, out: Path, console: Console) -> int:
-    sink = ParquetFolder(out)
-    sink.prepare()
+    source, sink = ImageFolder(pages), ParquetFolder(out)
+    sink.prepare(Job.of(source.names, source.stamp))
     deployment = load_deployment(HERE / "deployment.yaml")
     measure_shown(deployment, console)
     with Orchestrator(deployment, address="local", batch=True) as running:
         console.print(running.plan.explain(), markup=False)
-        summary = run_shown(running, read_pages, ImageFolder(pages), sink, JobOptions(), console)
+        summary = run_shown(running, read_pages, source, sink, console)
         plan, status = running.plan, running.status()
     console.print(memory_table(plan, status))
     score = score_found(pages, out)

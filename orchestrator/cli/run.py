@@ -1,5 +1,6 @@
 """``orchestrator run``: a batch job from a folder to a folder."""
 
+import contextlib
 import importlib
 import inspect
 import sys
@@ -12,14 +13,14 @@ from rich.console import Console
 from orchestrator.config import Deployment, load_deployment
 from orchestrator.errors import JobError
 from orchestrator.facade import Orchestrator
-from orchestrator.jobs import JobOptions, Outcome
+from orchestrator.jobs import IN_FLIGHT, PART_SIZE, Job, Outcome
 from orchestrator.placement import DeploymentPlan
 
 if TYPE_CHECKING:
     from orchestrator.runtime.runner import Pipeline
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
     deployment: Annotated[
         Path, typer.Argument(help="A deployment.yaml, or a plan that `plan --out` wrote.")
     ],
@@ -43,30 +44,47 @@ def run(
     ] = None,
     in_flight: Annotated[
         int, typer.Option(min=1, help="Records between input and output at once.")
-    ] = JobOptions.in_flight,
-    part_size: Annotated[
-        int, typer.Option(min=1, help="Records in one part file.")
-    ] = JobOptions.part_size,
+    ] = IN_FLIGHT,
+    part_size: Annotated[int, typer.Option(min=1, help="Records in one part file.")] = PART_SIZE,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the job that the output holds: do only what is missing."
+        ),
+    ] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes",
+            help="Resume although input, models or pipeline are not what they were.",
+        ),
+    ] = False,
 ) -> None:
     """Run a batch job: every record of the input through the pipeline, once, on the cards.
 
     Records that cannot be read are named in the summary and in a rejects file; the rest is done.
-    The first Ctrl-C finishes and saves what is in flight, the second stops at once.
+    The first Ctrl-C finishes and saves what is in flight, the second stops at once; after that, or
+    after a crash of anything, --resume does what is missing.
     """
     # The other verbs need neither Arrow nor Pillow.
-    from orchestrator.report.job import measure_shown, run_shown
+    from orchestrator.report.job import facts_of, measure_shown, run_shown
     from orchestrator.runtime.io.images import ImageFolder
     from orchestrator.runtime.io.parquet import ParquetFolder
 
     wanted = load_wanted(deployment)
     function = load_pipeline(pipeline)
     source, sink = ImageFolder(input), ParquetFolder(output)
-    sink.prepare()
     console = Console(stderr=True)
-    options = JobOptions(in_flight, part_size)
-    measure_shown(wanted, console)
-    with Orchestrator(wanted, address=address, batch=True) as running:
-        summary = run_shown(running, function, source, sink, options, console)
+    facts = facts_of(wanted, pipeline, function)
+    job = Job.of(source.names, source.stamp, part_size, facts)
+    with contextlib.closing(sink):
+        sink.prepare(job, resume=resume, accept_changes=accept_changes)
+        if sink.complete:
+            console.print(f"nothing left to do: {job.total} records are done in {output}")
+            return
+        measure_shown(wanted, console)
+        with Orchestrator(wanted, address=address, batch=True) as running:
+            summary = run_shown(running, function, source, sink, console, in_flight)
     if summary.outcome is Outcome.INTERRUPTED:
         raise typer.Exit(1)
 

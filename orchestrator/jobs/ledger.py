@@ -12,13 +12,16 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Finished(Generic[Result]):
-    """A part all of whose records are settled: the results in the order of its records.
+    """A part whose records are settled: the results in the order of its records.
 
-    Records that were set aside have none, so there may be no result at all.
+    Records that were set aside have none, so there may be no result at all. ``whole`` is False for
+    what can be saved of a part when a job stops before all its records are settled.
     """
 
     part: Part
     results: tuple[Result, ...]
+    rejects: tuple[Reject, ...] = ()
+    whole: bool = True
 
 
 class Ledger(Generic[Result]):
@@ -36,7 +39,7 @@ class Ledger(Generic[Result]):
         self.read = 0
         self.rejects: list[Reject] = []
         self._part = {record: part for part in parts for record in part.records}
-        self._unsaved: dict[int, dict[str, Result | None]] = {part.index: {} for part in parts}
+        self._unsaved: dict[int, dict[str, Result | Reject]] = {part.index: {} for part in parts}
 
     def done(self, record: str, result: Result) -> Finished[Result] | None:
         """Settle a record with its result."""
@@ -46,7 +49,7 @@ class Ledger(Generic[Result]):
     def reject(self, reject: Reject) -> Finished[Result] | None:
         """Settle a record by setting it aside."""
         self.rejects.append(reject)
-        return self._settle(reject.record, None)
+        return self._settle(reject.record, reject)
 
     def saved(self, part: Part) -> None:
         """Forget the results of a part: they are written."""
@@ -73,21 +76,26 @@ class Ledger(Generic[Result]):
         """The parts that have results and are not saved: what a job that stops can still save."""
         found = []
         for _, settled in sorted(self._unsaved.items()):
-            if any(result is not None for result in settled.values()):
+            if settled and not all(isinstance(one, Reject) for one in settled.values()):
                 part = self._part[next(iter(settled))]
-                found.append(Finished(part, _in_order(part, settled)))
+                found.append(_finished(part, settled))
         return found
 
-    def _settle(self, record: str, result: Result | None) -> Finished[Result] | None:
+    def _settle(self, record: str, result: Result | Reject) -> Finished[Result] | None:
         part = self._part[record]
         settled = self._unsaved.get(part.index)
         if settled is None or record in settled:
             raise ValueError(f"record {record!r} was settled before")
         settled[record] = result
-        whole = len(settled) == len(part.records)
-        return Finished(part, _in_order(part, settled)) if whole else None
+        finished = _finished(part, settled)
+        return finished if finished.whole else None
 
 
-def _in_order(part: Part, settled: dict[str, Result | None]) -> tuple[Result, ...]:
-    results = (settled.get(record) for record in part.records)
-    return tuple(result for result in results if result is not None)
+def _finished(part: Part, settled: dict[str, Result | Reject]) -> Finished[Result]:
+    in_order = [settled[record] for record in part.records if record in settled]
+    return Finished(
+        part,
+        tuple(one for one in in_order if not isinstance(one, Reject)),
+        tuple(one for one in in_order if isinstance(one, Reject)),
+        whole=len(settled) == len(part.records),
+    )

@@ -45,7 +45,10 @@ class WrittenPart:
 
 @dataclass(frozen=True)
 class JobSummary:
-    """The run summary. ``deployment`` is whatever the caller knows of plan and cards, as JSON."""
+    """The run summary. ``deployment`` is whatever the caller knows of plan and cards, as JSON.
+
+    Counts are those of the job; of its records ``resumed`` were settled by runs before this one.
+    """
 
     outcome: Outcome
     total: int
@@ -54,13 +57,15 @@ class JobSummary:
     ignored_files: int
     parts: tuple[WrittenPart, ...]
     seconds: float
+    resumed: int = 0
     problem: str | None = None
     deployment: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def records_per_second(self) -> float:
-        """Records read in a second of the run, from the first read to the last part written."""
-        return self.read / self.seconds if self.seconds > 0 else 0.0
+        """Records settled in a second of this run, from the first to the last part written."""
+        settled = self.read + len(self.rejects) - self.resumed
+        return settled / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def rows(self) -> int:
@@ -73,7 +78,12 @@ class JobSummary:
         document = {
             "outcome": self.outcome.value,
             "problem": self.problem,
-            "records": {"total": self.total, "read": self.read, "rejected": len(self.rejects)},
+            "records": {
+                "total": self.total,
+                "read": self.read,
+                "rejected": len(self.rejects),
+                "resumed": self.resumed,
+            },
             "rows": self.rows,
             "seconds": round(self.seconds, 3),
             "records_per_second": round(self.records_per_second, 3),

@@ -1,19 +1,22 @@
 """A batch job as it is shown: progress, how it ended, and what the summary says of the cards."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from orchestrator.config import Deployment
+from orchestrator.errors import DeploymentError
 from orchestrator.facade import Orchestrator
-from orchestrator.jobs import JobOptions, JobSummary, Outcome
+from orchestrator.jobs import IN_FLIGHT, JobSummary, Outcome
 from orchestrator.placement import DeploymentPlan
-from orchestrator.profiles import ProfileCache
+from orchestrator.profiles import ProfileCache, profile_key
 from orchestrator.report.memory import card_documents
 from orchestrator.report.progress import job_progress
 from orchestrator.runtime.io.images import ImageFolder
 from orchestrator.runtime.io.parquet import REJECTS, ParquetFolder
+from orchestrator.runtime.io.record import checksum
 from orchestrator.runtime.measure import measure_missing
 from orchestrator.runtime.runner import JobHooks, Pipeline, run_job
 
@@ -31,13 +34,27 @@ def measure_shown(wanted: Deployment | DeploymentPlan, console: Console) -> None
         measure_missing(wanted, ProfileCache(), lambda line: console.print(line, markup=False))
 
 
+def facts_of(wanted: Deployment | DeploymentPlan, name: str, pipeline: Pipeline) -> dict[str, str]:
+    """What a job's output depends on beside its input: each model's file and options, the code."""
+    deployment = wanted.deployment if isinstance(wanted, DeploymentPlan) else wanted
+    source = inspect.getsourcefile(pipeline)
+    facts = {f"the pipeline {name}": checksum(Path(source)) if source else ""}
+    for order in deployment.orders():
+        try:
+            key = profile_key(order, deployment.cards.kind, None)
+        except DeploymentError:  # with a plan the files need to be on the cards' nodes only
+            key = {"model": order.path, "options": "", "kind": deployment.cards.kind}
+        facts[f"model {order.name}"] = f"{key['model']} {key['options']} {key['kind']}"
+    return facts
+
+
 def run_shown(
     running: Orchestrator,
     pipeline: Pipeline,
     source: ImageFolder,
     sink: ParquetFolder,
-    options: JobOptions,
     console: Console,
+    in_flight: int = IN_FLIGHT,
 ) -> JobSummary:
     """Run a job on a deployment that runs, show its progress, and say how it ended.
 
@@ -46,7 +63,7 @@ def run_shown(
     """
     with job_progress(console) as on_progress:
         hooks = JobHooks(on_progress, lambda: unserved(running), lambda: describe(running))
-        summary = run_job(source, pipeline, running.models, sink, options, hooks)
+        summary = run_job(source, pipeline, running.models, sink, hooks, in_flight)
     for line in outcome_lines(summary, sink.folder):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return summary
@@ -55,9 +72,12 @@ def run_shown(
 def outcome_lines(summary: JobSummary, folder: Path) -> list[str]:
     """What a run ends with, for people."""
     rate = f"{summary.seconds:.1f} s, {summary.records_per_second:.2f} records/s"
+    if summary.resumed:
+        rate += f", {summary.resumed} of them by runs before"
     lines = [f"{summary.read} of {summary.total} records read into {folder} in {rate}"]
     if summary.outcome is Outcome.INTERRUPTED:
         lines[0] = f"interrupted: {lines[0]}"
+        lines.append("the same command with --resume goes on from here")
     if summary.rejects:
         lines.append(f"{len(summary.rejects)} set aside, see {folder / REJECTS}:")
         lines += [f"  {reject.record}: {reject.reason}" for reject in summary.rejects[:_NAMED]]

@@ -1,5 +1,6 @@
 """Which cards the cluster has, as slots; and which node serves which node of a plan."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,9 @@ from orchestrator.config import Cards
 from orchestrator.errors import CardsUnavailableError
 from orchestrator.inventory import LOCAL_NODE, Inventory
 
+_RELEASE_SECONDS = 5.0
+_RELEASE_TICK = 0.05
+
 
 @dataclass(frozen=True)
 class Node:
@@ -22,11 +26,23 @@ class Node:
     cards: int
 
 
-def find_nodes(resource: str) -> tuple[Node, ...]:
-    """The nodes that have free cards now, sorted by name.
+def find_nodes(resource: str, wanted: int = 1) -> tuple[Node, ...]:
+    """The nodes that have free cards, sorted by name.
 
     The only one is called ``local``; several are called by host name, numbered where that repeats.
+    Ray gives the cards of work that has just ended back a moment later: while fewer than ``wanted``
+    are free of a cluster that has as many, this waits for a moment too.
     """
+    total = ray.cluster_resources().get(resource, 0)  # type: ignore[no-untyped-call]
+    deadline = time.monotonic() + (_RELEASE_SECONDS if total >= wanted else 0.0)
+    while True:
+        nodes = _free_now(resource)
+        if sum(node.cards for node in nodes) >= wanted or time.monotonic() >= deadline:
+            return nodes
+        time.sleep(_RELEASE_TICK)
+
+
+def _free_now(resource: str) -> tuple[Node, ...]:
     # Ray tells free amounts per node only here; the public call sums them up.
     free = available_resources_per_node()  # type: ignore[no-untyped-call]
     found = []

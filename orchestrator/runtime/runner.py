@@ -25,16 +25,17 @@ from orchestrator.errors import (
     RequestFailedError,
 )
 from orchestrator.jobs import (
+    IN_FLIGHT,
     Finished,
-    JobOptions,
+    Job,
     JobSummary,
     Ledger,
     Outcome,
+    PartEntry,
     Progress,
     Reject,
     Stage,
     WrittenPart,
-    cut,
 )
 from orchestrator.runtime.io.parquet import to_table
 
@@ -62,14 +63,25 @@ class Source(Protocol):
 class Sink(Protocol):
     """Where parts go. Every method raises JobError when it cannot write."""
 
-    def write_part(self, finished: Finished[pa.Table]) -> WrittenPart:
+    @property
+    def job(self) -> Job:
+        """The job that it was prepared for."""
+
+    @property
+    def done(self) -> Mapping[int, PartEntry]:
+        """The parts that are there, from runs before this one and from this one."""
+
+    def parts(self) -> tuple[WrittenPart, ...]:
+        """The part files that are there, in order, those of unfinished parts included."""
+
+    def write_part(self, finished: Finished[pa.Table]) -> None:
         """Make a part's file appear, whole."""
 
     def write_reject(self, reject: Reject) -> None:
         """Name a record that was set aside, at once."""
 
-    def write_summary(self, text: str) -> None:
-        """Make the run summary appear, whole."""
+    def write_summary(self, text: str, complete: bool) -> None:
+        """Make the run summary appear, whole; when the job is complete, mark it as such."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ class JobHooks:
     describe: Callable[[], Mapping[str, Any]] = dict
 
 
-_OPTIONS, _HOOKS = JobOptions(), JobHooks()
+_HOOKS = JobHooks()
 
 
 def run_job(
@@ -93,10 +105,10 @@ def run_job(
     pipeline: Pipeline,
     models: object,
     sink: Sink,
-    options: JobOptions = _OPTIONS,
     hooks: JobHooks = _HOOKS,
+    in_flight: int = IN_FLIGHT,
 ) -> JobSummary:
-    """Run a job to its end and write its summary.
+    """Run what of the sink's job is not done yet, and write the summary of all of it.
 
     The first Ctrl-C stops reading; what is in flight is finished and saved, and the summary says
     ``interrupted``. The second stops at once; part files that are written stay whole.
@@ -105,7 +117,7 @@ def run_job(
         JobError: the output cannot be written, the pipeline fails on everything, or no card is
             left. Parts and a summary that names the problem are written first, as far as possible.
     """
-    job = _Job(source, pipeline, models, sink, options, hooks)
+    job = _Run(source, pipeline, models, sink, hooks, in_flight)
     started = time.perf_counter()
     problem: BaseException | None = None
     try:
@@ -117,16 +129,17 @@ def run_job(
     seconds = time.perf_counter() - started
     if problem is None:
         summary = job.summary(seconds, None, hooks.describe())
-        sink.write_summary(summary.to_json())
+        sink.write_summary(summary.to_json(), summary.outcome is Outcome.COMPLETE)
         return summary
     with contextlib.suppress(OrchestratorError):  # the problem may be that nothing can be written
         job.save_leftovers()
-        sink.write_summary(job.summary(seconds, problem, hooks.describe()).to_json())
+        summary = job.summary(seconds, problem, hooks.describe())
+        sink.write_summary(summary.to_json(), complete=False)
     raise problem
 
 
-class _Job:
-    """One run: workers that take records in order, and the ledger that they fill."""
+class _Run:
+    """Workers that take records in order, and the ledger that they fill."""
 
     def __init__(
         self,
@@ -134,16 +147,17 @@ class _Job:
         pipeline: Pipeline,
         models: object,
         sink: Sink,
-        options: JobOptions,
         hooks: JobHooks,
+        in_flight: int,
     ) -> None:
         self.source, self.pipeline, self.models, self.sink = source, pipeline, models, sink
-        self.options = options
-        self.ledger: Ledger[pa.Table] = Ledger(cut(source.names, options.part_size))
-        self.written: dict[int, WrittenPart] = {}
+        self.in_flight = in_flight
+        self.before = tuple(sink.done.values())
+        left = [part for part in sink.job.parts if part.index not in sink.done]
+        self.ledger: Ledger[pa.Table] = Ledger(left)
         self.stopping = False
         self._hooks = hooks
-        self._names = iter(source.names)
+        self._names = (name for part in left for name in part.records)
 
     def summary(
         self, seconds: float, problem: BaseException | None, deployment: Mapping[str, Any]
@@ -156,22 +170,37 @@ class _Job:
         else:
             whole = self.ledger.settled == self.ledger.total
             outcome = Outcome.COMPLETE if whole else Outcome.INTERRUPTED
+        progress = self.progress()
         return JobSummary(
             outcome=outcome,
-            total=self.ledger.total,
-            read=self.ledger.read,
-            rejects=tuple(self.ledger.rejects),
+            total=progress.total,
+            read=progress.read,
+            rejects=(*self.rejects_before(), *self.ledger.rejects),
             ignored_files=self.source.ignored,
-            parts=tuple(written for _, written in sorted(self.written.items())),
+            parts=self.sink.parts(),
             seconds=seconds,
+            resumed=sum(entry.records + len(entry.rejects) for entry in self.before),
             problem=None if problem is None else str(problem) or type(problem).__name__,
             deployment=deployment,
         )
 
+    def progress(self) -> Progress:
+        """Of the whole job."""
+        ledger = self.ledger
+        return Progress(
+            self.sink.job.total,
+            ledger.read + sum(entry.records for entry in self.before),
+            len(ledger.rejects) + len(self.rejects_before()),
+        )
+
+    def rejects_before(self) -> list[Reject]:
+        """What the runs before this one set aside."""
+        return [reject for entry in self.before for reject in entry.rejects]
+
     async def run(self) -> None:
         self._tell()
         with self._interruptible():
-            workers = [asyncio.ensure_future(self._work()) for _ in range(self.options.in_flight)]
+            workers = [asyncio.ensure_future(self._work()) for _ in range(self.in_flight)]
             try:
                 await asyncio.gather(*workers)
             finally:
@@ -187,7 +216,7 @@ class _Job:
             self._save(finished)
 
     def _save(self, finished: Finished[pa.Table]) -> None:
-        self.written[finished.part.index] = self.sink.write_part(finished)
+        self.sink.write_part(finished)
         self.ledger.saved(finished.part)
 
     async def _work(self) -> None:
@@ -204,7 +233,7 @@ class _Job:
             self._give_up_if_hopeless()
         else:
             finished = self.ledger.done(name, outcome)
-        if finished is not None and finished.results:
+        if finished is not None:
             await asyncio.to_thread(self._save, finished)
         self._tell()
 
@@ -236,8 +265,7 @@ class _Job:
         )
 
     def _tell(self) -> None:
-        ledger = self.ledger
-        self._hooks.on_progress(Progress(ledger.total, ledger.read, len(ledger.rejects)))
+        self._hooks.on_progress(self.progress())
 
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:

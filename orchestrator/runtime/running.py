@@ -130,12 +130,11 @@ class Running:
             wanted = proven(wanted, self._options.progress)
             profiles = known_profiles(wanted, self._options.progress)
             connection = self._connect(wanted.cards, wanted.cards.count or 1)
-            inventory = inventory_of(
-                wanted.cards, find_nodes(wanted.cards.resource), started=connection.ours
-            )
+            nodes = find_nodes(wanted.cards.resource, wanted.cards.count or 1)
+            inventory = inventory_of(wanted.cards, nodes, started=connection.ours)
             inventory = reserved(inventory, wanted.cards, self._options.progress)
             self.plan = plan_deployment(wanted, profiles, inventory, batch=self._options.batch)
-        self._run_cards(find_nodes(self.plan.deployment.cards.resource))
+        self._run_cards(find_nodes(self.plan.deployment.cards.resource, len(self.plan.slots)))
 
     def _connect(self, cards: Cards, count: int) -> Connection:
         self._options.progress("connecting to Ray")

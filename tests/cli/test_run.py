@@ -1,5 +1,6 @@
 """``orchestrator run``: what a user sees when something is wrong, and a whole job on two cards."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from PIL import Image
 
 from orchestrator import Orchestrator, load_deployment
 from orchestrator.cli import main
-from orchestrator.jobs import JobOptions, Outcome
+from orchestrator.jobs import Job, Outcome
 from orchestrator.runtime.connect import connect
 from orchestrator.runtime.io.images import ImageFolder
 from orchestrator.runtime.io.parquet import ParquetFolder
@@ -159,6 +160,7 @@ def test_a_card_killed_in_the_middle_loses_nothing_and_repeats_nothing(pages, de
 
 
 def job(pages: Path, out: Path, running: Orchestrator, pipeline):
-    sink = ParquetFolder(out)
-    sink.prepare()
-    return run_job(ImageFolder(pages), pipeline, running.models, sink, JobOptions(in_flight=6))
+    source, sink = ImageFolder(pages), ParquetFolder(out)
+    with contextlib.closing(sink):
+        sink.prepare(Job.of(source.names, source.stamp))
+        return run_job(source, pipeline, running.models, sink, in_flight=6)

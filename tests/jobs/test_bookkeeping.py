@@ -103,8 +103,8 @@ def test_the_summary_counts_and_names():
         Outcome.COMPLETE, 158, 8, rejects, 2, parts, 4.0, deployment={"plan": ["a"]}
     )
     document = json.loads(summary.to_json())
-    assert document["records"] == {"total": 158, "read": 8, "rejected": 150}
-    assert document["records_per_second"] == 2.0
+    assert document["records"] == {"total": 158, "read": 8, "rejected": 150, "resumed": 0}
+    assert document["records_per_second"] == 39.5
     assert document["rows"] == 90
     assert len(document["rejects"]) == 100
     assert document["rejects"][0] == {"record": "p0.png", "stage": "read", "reason": "truncated"}

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from orchestrator.errors import CardsUnavailableError, JobError, RequestFailedError
-from orchestrator.jobs import JobOptions, Outcome
+from orchestrator.jobs import PART_SIZE, Job, Outcome
 from orchestrator.runtime.io.images import ImageFolder
 from orchestrator.runtime.io.parquet import ParquetFolder
 from orchestrator.runtime.runner import JobHooks, run_job
@@ -44,10 +44,13 @@ def pages(tmp_path):
     return folder
 
 
-def run(pages, out, pipeline=shades, models=None, **options):
-    sink = ParquetFolder(out)
-    sink.prepare()
-    return run_job(ImageFolder(pages), pipeline, models, sink, JobOptions(**options))
+def run(pages, out, pipeline=shades, models=None, *, part_size=PART_SIZE, in_flight=8, **prepared):
+    source, sink = ImageFolder(pages), ParquetFolder(out)
+    sink.prepare(Job.of(source.names, source.stamp, part_size), **prepared)
+    try:
+        return run_job(source, pipeline, models, sink, in_flight=in_flight)
+    finally:
+        sink.close()
 
 
 def test_a_job_writes_one_data_set_and_a_summary(pages, tmp_path):
@@ -59,6 +62,9 @@ def test_a_job_writes_one_data_set_and_a_summary(pages, tmp_path):
     assert table["page"].to_pylist() == expected
     assert table["box"].to_pylist()[0] == [[19.0, 19.0]] * 4
     assert sorted(p.name for p in out.iterdir()) == [
+        "_SUCCESS",
+        "_lock",
+        "_manifest.jsonl",
         "_summary.json",
         *(f"part-{i:05d}.parquet" for i in range(4)),
     ]
@@ -185,11 +191,11 @@ def test_when_a_model_has_no_card_left_the_job_stops_and_else_the_page_is_set_as
     assert summary.rejects[0].reason == (
         "model det: request failed: died on local/0; died on local/1"
     )
-    sink = ParquetFolder(tmp_path / "two")
-    sink.prepare()
+    source, sink = ImageFolder(pages), ParquetFolder(tmp_path / "two")
+    sink.prepare(Job.of(source.names, source.stamp))
     hooks = JobHooks(unserved=lambda: "local/0 given up")
     with pytest.raises(JobError, match=r"05\.png: no card is left for it: local/0 given up"):
-        run_job(ImageFolder(pages), failing, None, sink, hooks=hooks)
+        run_job(source, failing, None, sink, hooks)
     assert "00.png" in pq.read_table(tmp_path / "two")["page"].to_pylist()
 
 
@@ -233,7 +239,10 @@ def test_an_output_that_fills_up_keeps_the_finished_parts(pages, tmp_path):
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.endswith(f"{out}: cannot be written to (part-00002.parquet): File too large")
-    assert sorted(p.name for p in out.iterdir()) == ["part-00000.parquet", "part-00001.parquet"]
+    assert sorted(p.name for p in out.glob("part-*")) == [
+        "part-00000.parquet",
+        "part-00001.parquet",
+    ]
     assert len(set(pq.read_table(out)["page"].to_pylist())) == 10
 
 

@@ -44,6 +44,18 @@ class ImageFolder:
             kinds = ", ".join(SUFFIXES)
             raise JobError(str(folder), f"there is no image in it{beside}; images end in {kinds}")
 
+    def stamp(self, name: str) -> str:
+        """Size and time of change: what differs when the file was written anew.
+
+        Raises:
+            JobError: the file has gone.
+        """
+        try:
+            known = (self.folder / name).stat()
+        except OSError as error:
+            raise JobError(name, f"cannot be read: {error}") from error
+        return f"{known.st_size} {known.st_mtime_ns}"
+
     def read(self, name: str) -> dict[str, Array]:
         """Decode one image into a batch of one.
 

@@ -19,7 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.errors import JobError
-from orchestrator.jobs import Finished, Reject, WrittenPart
+from orchestrator.jobs import Finished, Job, PartEntry, Reject, WrittenPart
+from orchestrator.runtime.io.record import (
+    JobRecord,
+    checksum,
+    finished_job,
+    has_job,
+    is_untouched,
+    part_files,
+)
 
 SUMMARY, REJECTS = "_summary.json", "_rejects.jsonl"
 
@@ -31,35 +39,92 @@ class ParquetFolder:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
+        self.job: Job
+        self.done: dict[int, PartEntry] = {}
+        self._record = JobRecord(self.folder)
+        self._leftovers: dict[int, WrittenPart] = {}
         self._schema: pa.Schema | None = None
         self._columns = threading.Lock()
 
-    def prepare(self) -> None:
-        """Make the folder if need be and try a write.
+    def prepare(self, job: Job, *, resume: bool = False, accept_changes: bool = False) -> None:
+        """Make the folder if need be, try a write, and begin the job or go on with it.
+
+        With ``resume`` an empty folder begins the job, so that one command line does for all runs.
 
         Raises:
-            JobError: it is a file, is not empty, or cannot be written to.
+            JobError: it is a file, is not empty, or cannot be written to; or, with ``resume``, it
+                holds no job or another one, or a run that has not ended writes to it.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise JobError(str(self.folder), "is a file; the output is a folder")
+        self.job = job
         with self._explained("cannot be written to"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            if any(self.folder.iterdir()):
-                raise JobError(
-                    str(self.folder),
-                    "is not empty, and finished work is never written over: name a new folder",
-                )
+            fresh = is_untouched(self.folder)
+            if not fresh and not resume:
+                raise JobError(str(self.folder), self._why_not_empty())
             with tempfile.TemporaryFile(dir=self.folder) as probe:
                 probe.write(bytes(4096))
                 probe.flush()
                 os.fsync(probe.fileno())
+            try:
+                self._open(fresh, accept_changes)
+            except BaseException:
+                self.close()
+                raise
 
-    def write_part(self, finished: Finished[pa.Table]) -> WrittenPart:
-        """Write a part's tables, one after the other, as its file. Thread-safe.
+    def _open(self, fresh: bool, accept_changes: bool) -> None:
+        if fresh:
+            self._record.begin(self.job)
+        else:
+            self.done = self._record.resume(self.job, accept_changes)
+            self._remove_orphans()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every part of the job is there."""
+        return len(self.done) == len(self.job.parts)
+
+    def close(self) -> None:
+        """Let another run have the folder."""
+        self._record.close()
+
+    def parts(self) -> tuple[WrittenPart, ...]:
+        """The part files that are there, in order, those of unfinished parts included."""
+        whole = {
+            index: WrittenPart(entry.file, entry.records, entry.rows, entry.bytes)
+            for index, entry in self.done.items()
+            if entry.file is not None
+        }
+        return tuple(part for _, part in sorted({**whole, **self._leftovers}.items()))
+
+    def write_part(self, finished: Finished[pa.Table]) -> None:
+        """Write a part's tables, one after the other, as its file, and list it. Thread-safe.
 
         Raises:
             JobError: its columns differ from those of the parts before, or the write failed.
         """
+        index, name = finished.part.index, finished.part.file
+        written = self._write_file(finished) if finished.results else None
+        if not finished.whole:  # not listed: the next run does it anew
+            if written is not None:
+                self._leftovers[index] = written
+            return
+        entry = PartEntry(
+            index,
+            self.job.inputs[index],
+            None if written is None else name,
+            len(finished.results),
+            0 if written is None else written.rows,
+            0 if written is None else written.bytes,
+            "" if written is None else checksum(self.folder / name),
+            finished.rejects,
+        )
+        with self._explained("cannot be written to (the manifest)"):
+            self._record.add(entry)
+        self.done[index] = entry
+
+    def _write_file(self, finished: Finished[pa.Table]) -> WrittenPart:
         with self._columns:
             table = self._joined(finished)
         name = finished.part.file
@@ -67,6 +132,28 @@ class ParquetFolder:
             pq.write_table(table, file)
         size = (self.folder / name).stat().st_size
         return WrittenPart(name, len(finished.results), table.num_rows, size)
+
+    def _why_not_empty(self) -> str:
+        if finished_job(self.folder):
+            return "holds a job that is complete: name a new folder"
+        if has_job(self.folder):
+            return "holds a job that is not complete: --resume goes on with it"
+        return "is not empty, and finished work is never written over: name a new folder"
+
+    def _remove_orphans(self) -> None:
+        """What a run left that is no finished part; and the rejects file as the parts tell it."""
+        known = part_files(self.done)
+        for path in self.folder.iterdir():
+            if path.name.startswith(("part-", ".part-", f".{SUMMARY}")) and path.name not in known:
+                path.unlink()
+        rejects = [
+            reject.line() for _, entry in sorted(self.done.items()) for reject in entry.rejects
+        ]
+        (self.folder / REJECTS).unlink(missing_ok=True)
+        if rejects:
+            (self.folder / REJECTS).write_text("".join(rejects), encoding="utf-8")
+        if known:
+            self._schema = pq.read_schema(self.folder / min(known))
 
     def write_reject(self, reject: Reject) -> None:
         """Add a line to the rejects file.
@@ -80,8 +167,8 @@ class ParquetFolder:
         ):
             file.write(reject.line())
 
-    def write_summary(self, text: str) -> None:
-        """Write the run summary.
+    def write_summary(self, text: str, complete: bool) -> None:
+        """Write the run summary, and when the job is complete the mark that says so.
 
         Raises:
             JobError: the write failed.
@@ -91,6 +178,9 @@ class ParquetFolder:
             self._whole_file(SUMMARY) as file,
         ):
             file.write(text.encode())
+        if complete:
+            with self._explained("cannot be written to (the end mark)"):
+                self._record.finish()
 
     def _joined(self, finished: Finished[pa.Table]) -> pa.Table:
         try:

@@ -1,0 +1,103 @@
+"""The manifest of a job's output: what the job is, and which parts are finished. Pure.
+
+One line of JSON each, with a checksum of its own: first the job's facts, then a line for each
+finished part. Lines are only ever added. A line that was cut by a crash is the last one and counts
+for nothing; damage anywhere else is an error.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from orchestrator.jobs.rejects import Reject, Stage
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PartEntry:
+    """A finished part: its file with size and checksum, and the records that it sets aside.
+
+    ``input`` is the digest of its records, see Job. ``file`` is None when no record gave a row
+    group, because all were set aside.
+    """
+
+    index: int
+    input: str
+    file: str | None
+    records: int
+    rows: int
+    bytes: int
+    sha256: str
+    rejects: tuple[Reject, ...] = ()
+
+    def line(self) -> str:
+        """The line of the manifest."""
+        return _line(asdict(self))
+
+
+def header_line(facts: Mapping[str, str]) -> str:
+    """The first line: what must not change between the runs of one job, by name."""
+    return _line({"format": _FORMAT, "facts": dict(facts)})
+
+
+def read_manifest(text: str) -> tuple[dict[str, str], dict[int, PartEntry]]:
+    """The facts and the finished parts; of two lines about one part the later counts.
+
+    Raises:
+        ValueError: a line other than the last is damaged, or it is not a manifest.
+    """
+    lines = [line for line in text.split("\n") if line]
+    documents = []
+    for number, line in enumerate(lines, 1):
+        document = _checked(line)
+        if document is None:
+            if number == len(lines) and number > 1:
+                break  # cut by a crash: that part is not finished
+            raise ValueError(f"line {number} is damaged")
+        documents.append(document)
+    if not documents or documents[0].get("format") != _FORMAT:
+        raise ValueError("its first line names no format that is known here")
+    facts = {str(name): str(value) for name, value in documents[0]["facts"].items()}
+    return facts, {entry.index: entry for entry in map(_entry, documents[1:])}
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The names of the facts that differ, in the order in which they are stated now."""
+    names = [*now, *(name for name in before if name not in now)]
+    return [name for name in names if before.get(name) != now.get(name)]
+
+
+def manifest_text(facts: Mapping[str, str], entries: Iterable[PartEntry]) -> str:
+    """A whole manifest."""
+    return header_line(facts) + "".join(entry.line() for entry in entries)
+
+
+def _line(document: Mapping[str, Any]) -> str:
+    text = json.dumps(document, sort_keys=True)  # ASCII: a line is a line everywhere
+    return json.dumps({"check": _check(text), "entry": text}) + "\n"
+
+
+def _checked(line: str) -> dict[str, Any] | None:
+    try:
+        outer = json.loads(line)
+        if _check(outer["entry"]) != outer["check"]:
+            return None
+        document: dict[str, Any] = json.loads(outer["entry"])
+    except (ValueError, TypeError, KeyError):
+        return None
+    return document
+
+
+def _check(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _entry(document: Mapping[str, Any]) -> PartEntry:
+    rejects = tuple(
+        Reject(reject["record"], Stage(reject["stage"]), reject["reason"])
+        for reject in document["rejects"]
+    )
+    return PartEntry(**{**document, "rejects": rejects})

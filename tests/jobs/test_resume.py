@@ -1,0 +1,182 @@
+"""A job that was stopped by anything goes on where it was, and ends as if nothing had happened."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import JobError
+from orchestrator.jobs import Job, Outcome, PartEntry, Reject, Stage, manifest_text, read_manifest
+from orchestrator.runtime.io.images import ImageFolder
+from orchestrator.runtime.io.parquet import ParquetFolder
+from tests.jobs.test_runner import PAGES, pages, run, shades  # noqa: F401 - a fixture
+
+rejects = st.builds(Reject, st.text(max_size=5), st.sampled_from(Stage), st.text(max_size=5))
+entries = st.builds(
+    PartEntry,
+    index=st.integers(0, 9),
+    input=st.text("0123456789abcdef", max_size=4),
+    file=st.none() | st.text(max_size=5),
+    records=st.integers(0, 9),
+    rows=st.integers(0, 9),
+    bytes=st.integers(0, 9),
+    sha256=st.text("0123456789abcdef", max_size=4),
+    rejects=st.lists(rejects, max_size=2).map(tuple),
+)
+FACTS = {"the input": "3 records", "model det": "äöü\n"}
+
+
+@given(st.lists(entries, max_size=4))
+def test_a_manifest_says_what_was_written(written):
+    facts, found = read_manifest(manifest_text(FACTS, written))
+    assert facts == FACTS
+    assert found == {entry.index: entry for entry in written}
+
+
+@given(st.lists(entries, min_size=1, max_size=3), st.data())
+def test_a_last_line_that_was_cut_counts_for_nothing_and_other_damage_is_seen(written, data):
+    whole = manifest_text(FACTS, written)
+    start = whole.rindex("\n", 0, -1) + 1
+    cut = data.draw(st.integers(start, len(whole) - 2))
+    _, found = read_manifest(whole[:cut])
+    assert found == {entry.index: entry for entry in written[:-1]}
+    at = data.draw(st.integers(0, start - 2))
+    damaged = whole[:at] + ("x" if whole[at] != "x" else "y") + whole[at + 1 :]
+    with pytest.raises(ValueError, match="damaged"):
+        read_manifest(damaged)
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.jobs.test_runner import run, shades
+
+async def fatal(batch, models):
+    if batch["path"][0] == sys.argv[3]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return await shades(batch, models)
+
+run(Path(sys.argv[1]), Path(sys.argv[2]), fatal, part_size=3, in_flight=2, resume=True)
+"""
+
+
+def test_killed_again_and_again_the_output_equals_that_of_an_undisturbed_run(pages, tmp_path):  # noqa: F811
+    (pages / "04.png").write_bytes(b"no picture")
+    out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
+    run(pages, undisturbed, part_size=3)
+    for page in ("05.png", "11.png", "17.png"):
+        done = subprocess.run([sys.executable, "-c", _KILLED, pages, out, page], check=False)
+        assert done.returncode == -signal.SIGKILL
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    summary = run(pages, out, part_size=3, in_flight=2, resume=True)
+    assert (summary.outcome, summary.read, summary.total) == (Outcome.COMPLETE, PAGES - 1, PAGES)
+    assert summary.resumed >= 12
+    assert [reject.record for reject in summary.rejects] == ["04.png"]
+    assert pq.read_table(out).equals(pq.read_table(undisturbed))
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    assert before.items() <= after.items(), "what was done is not done again"
+    names = {path.name for path in out.iterdir()}
+    assert names == {path.name for path in undisturbed.iterdir()}
+    assert (out / "_rejects.jsonl").read_text() == (undisturbed / "_rejects.jsonl").read_text()
+
+
+def test_after_ctrl_c_the_part_that_was_open_is_done_anew(pages, tmp_path):  # noqa: F811
+    out = tmp_path / "out"
+
+    async def interrupting(batch, models):
+        if batch["path"][0] == "07.png":
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(0)
+        return await shades(batch, models)
+
+    summary = run(pages, out, interrupting, part_size=5, in_flight=2)
+    assert summary.outcome is Outcome.INTERRUPTED
+    summary = run(pages, out, part_size=5, resume=True)
+    assert (summary.outcome, summary.resumed) == (Outcome.COMPLETE, 5)
+    run(pages, tmp_path / "undisturbed", part_size=5)
+    assert pq.read_table(out).equals(pq.read_table(tmp_path / "undisturbed"))
+
+
+def prepare(folder: Path, out: Path, facts=None, **options) -> ParquetFolder:
+    source, sink = ImageFolder(folder), ParquetFolder(out)
+    sink.prepare(Job.of(source.names, source.stamp, 5, facts), **options)
+    return sink
+
+
+def refusal(folder: Path, out: Path, facts=None, **options) -> str:
+    with pytest.raises(JobError) as told:
+        prepare(folder, out, facts, **options)
+    return str(told.value).removeprefix(f"{out}: ")
+
+
+def test_a_complete_job_has_nothing_left_and_is_not_written_over(pages, tmp_path):  # noqa: F811
+    out = tmp_path / "out"
+    run(pages, out, part_size=5)
+    sink = prepare(pages, out, resume=True)
+    assert sink.complete
+    sink.close()
+    assert refusal(pages, out) == "holds a job that is not complete: --resume goes on with it"
+    run(pages, out, part_size=5, resume=True)
+    assert refusal(pages, out) == "holds a job that is complete: name a new folder"
+
+
+def test_a_part_that_was_damaged_or_lost_is_done_anew(pages, tmp_path):  # noqa: F811
+    out = tmp_path / "out"
+    run(pages, out, part_size=5)
+    whole = pq.read_table(out)
+    (out / "part-00001.parquet").write_bytes(b"cut")
+    (out / "part-00002.parquet").unlink()
+    summary = run(pages, out, part_size=5, resume=True)
+    assert (summary.outcome, summary.resumed) == (Outcome.COMPLETE, 10)
+    assert pq.read_table(out).equals(whole)
+
+
+def test_changes_are_named_and_accepted_on_demand(pages, tmp_path):  # noqa: F811
+    out = tmp_path / "out"
+    run(pages, out, part_size=5)
+    facts = {"model det": "2"}
+    assert refusal(pages, out, facts, resume=True) == (
+        "its job began with another state of model det: --accept-changes goes on all the same, "
+        "redoing the parts whose records differ; or name a new folder"
+    )
+    (pages / "07.png").write_bytes((pages / "06.png").read_bytes())
+    told = refusal(pages, out, facts, resume=True)
+    assert "another state of the input, model det: " in told
+    sink = prepare(pages, out, facts, resume=True, accept_changes=True)
+    assert sorted(sink.done) == [0, 2, 3]
+    sink.close()
+
+
+def test_one_run_at_a_time(pages, tmp_path):  # noqa: F811
+    sink = prepare(pages, tmp_path / "out")
+    told = refusal(pages, tmp_path / "out", resume=True)
+    assert told.startswith(f"a run that has not ended writes to it: process {os.getpid()} on ")
+    sink.close()
+    prepare(pages, tmp_path / "out", resume=True).close()
+
+
+def test_folders_that_hold_no_job_or_one_that_cannot_be_relied_on(pages, tmp_path):  # noqa: F811
+    assert refusal(pages, pages, resume=True) == (
+        "has no _manifest.jsonl, so there is no job in it to resume"
+    )
+    out = tmp_path / "out"
+    run(pages, out, part_size=5)
+    lines = (out / "_manifest.jsonl").read_text().splitlines(keepends=True)
+    (out / "_manifest.jsonl").write_text("".join([lines[0], lines[1][:40] + "\n", *lines[2:]]))
+    assert refusal(pages, out, resume=True) == (
+        "_manifest.jsonl cannot be relied on: line 2 is damaged; name a new folder"
+    )
+
+
+def test_a_folder_where_no_part_was_finished_may_be_used_anew(pages, tmp_path):  # noqa: F811
+    prepare(pages, tmp_path / "out").close()
+    prepare(pages, tmp_path / "out", {"another": "job"}).close()
+    assert json.loads((tmp_path / "out" / "_manifest.jsonl").read_text())
