@@ -185,8 +185,11 @@ class AclSource:
             raise GaugeError(f"acl.rt.set_device({self._device_id})", code)
 
 
-def _ledger(library: ModuleType, device_id: int) -> Reading:
-    found = library.memory(device_id)
+def _ledger(library: ModuleType, device_id: int) -> Reading | None:
+    try:
+        found = library.memory(device_id)
+    except IndexError:  # the library was reset meanwhile, and this card is no more
+        return None
     return Reading(found.free, found.capacity, "emulated")
 
 

@@ -14,6 +14,7 @@ taken within each round, and the median of the rounds is what counts.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import statistics
 import sys
@@ -105,8 +106,9 @@ def _ratio(plain: Sequence[float], cards: Sequence[float]) -> float:
 
 def _job(pages: ImageFolder, cards: Orchestrator, out: Path) -> None:
     sink = ParquetFolder(out)
-    sink.prepare(Job.of(pages.names, pages.stamp))
-    summary = run_job(pages, read_pages, cards.models, sink)
+    with contextlib.closing(sink):
+        sink.prepare(Job.of(pages.names, pages.stamp))
+        summary = run_job(pages, read_pages, cards.models, sink)
     if summary.read != len(pages.names):
         raise RuntimeError(f"{len(summary.rejects)} pages were set aside: {summary.rejects[0]}")
 

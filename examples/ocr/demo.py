@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def _read(pages: Path, out: Path, console: Console) -> int:
     sink.prepare(Job.of(source.names, source.stamp))
     deployment = load_deployment(HERE / "deployment.yaml")
     measure_shown(deployment, console)
-    with Orchestrator(deployment, address="local", batch=True) as running:
+    with closing(sink), Orchestrator(deployment, address="local", batch=True) as running:
         console.print(running.plan.explain(), markup=False)
         summary = run_shown(running, read_pages, source, sink, console)
         plan, status = running.plan, running.status()

@@ -1,6 +1,7 @@
 """Whole jobs in this process: pages in, one Parquet data set and a summary out."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -85,9 +86,13 @@ def test_the_result_does_not_depend_on_what_is_in_flight(pages, tmp_path):
 def test_no_more_than_the_window_is_in_memory(pages, tmp_path):
     seen = []
 
+    full = asyncio.Event()
+
     async def watch(batch, models):
         seen.append(+1)
-        await asyncio.sleep(0)
+        if sum(seen) == 3:
+            full.set()
+        await full.wait()
         answer = await shades(batch, models)
         seen.append(-1)
         return answer
@@ -192,9 +197,12 @@ def test_when_a_model_has_no_card_left_the_job_stops_and_else_the_page_is_set_as
         "model det: request failed: died on local/0; died on local/1"
     )
     source, sink = ImageFolder(pages), ParquetFolder(tmp_path / "two")
-    sink.prepare(Job.of(source.names, source.stamp))
     hooks = JobHooks(unserved=lambda: "local/0 given up")
-    with pytest.raises(JobError, match=r"05\.png: no card is left for it: local/0 given up"):
+    with (
+        contextlib.closing(sink),
+        pytest.raises(JobError, match=r"05\.png: no card is left for it: local/0 given up"),
+    ):
+        sink.prepare(Job.of(source.names, source.stamp))
         run_job(source, failing, None, sink, hooks)
     assert "00.png" in pq.read_table(tmp_path / "two")["page"].to_pylist()
 
