@@ -15,7 +15,7 @@ demo: .venv/examples ## read 16 rendered and 2 scanned pages on two emulated car
 	$(BIN)/python -m examples.ocr.demo
 
 test: lint ## lint, then every test, in two processes
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: .venv/dev ## ruff, the type checker, the import contracts
 	$(BIN)/ruff check .

@@ -18,11 +18,12 @@ from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH
 
 DRIVER = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from orchestrator import Orchestrator
 from tests.runtime.deployments import model, planned, rows
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
 path = Path(sys.argv[1])
 plan = planned(model("slow", path, emulated={"execute": "400ms"}), count=1)
 with Orchestrator(plan, address="local") as running:

@@ -18,13 +18,13 @@ from tests.models import write_garbage, write_mlp
 from tests.runtime.deployments import model, planned
 
 
-def cards_alive() -> list[int]:
+def cards_alive() -> set[psutil.Process]:
     """Card processes among this process's descendants: our Ray's workers."""
-    found = []
+    found = set()
     for process in psutil.Process().children(recursive=True):
         try:
             if "CardHost" in " ".join(process.cmdline()):
-                found.append(process.pid)
+                found.add(process)
         except psutil.NoSuchProcess:
             continue
     return found
@@ -33,13 +33,13 @@ def cards_alive() -> list[int]:
 def test_a_model_that_does_not_build_ends_the_start(cluster: Connection, tmp_path: Path) -> None:
     good = write_mlp(tmp_path, "good", width=16, rows=2)
     bad = write_garbage(tmp_path, "bad")
-    alive = set(cards_alive())
+    alive = cards_alive()
     wanted = planned(model("good", good), model("bad", bad), count=1)
     with pytest.raises(
         LoadError, match=r"card local/0: .*bad\.mindir.* did not load: .*not an ONNX model"
     ):
         Orchestrator(wanted).start()
-    assert set(cards_alive()) <= alive
+    assert psutil.wait_procs(cards_alive() - alive, timeout=100)[1] == []
 
 
 def test_more_cards_than_there_are(cluster: Connection) -> None:
