@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from actors.shapes import OPEN, Gear, Shape, TensorSpec
 
 #: Counts changes of the way of measuring.
 RECIPE = 4
+_PROCESSES = 4
 _TIMEOUT_SECONDS = 600
 
 
@@ -125,9 +127,7 @@ def measure_gears(
         with _one_at_a_time(identity):
             answers.update((gear, _load(files[gear])) for gear in missing)
             missing = [gear for gear in missing if answers[gear] is None]
-            for gear, answer in zip(
-                missing, _measure(path, model, missing, bound=bound), strict=True
-            ):
+            for gear, answer in _measure_together(path, model, missing, bound=bound):
                 _store(files[gear], answer)
                 answers[gear] = answer
     return tuple(_calibration(model, gear, answers[gear] or {}) for gear in gears)
@@ -193,6 +193,21 @@ def _calibration(model: OnnxFile, gear: Gear, answer: dict[str, Any]) -> GearCal
 def nbytes(dtype: str, shape: Sequence[int]) -> int:
     """Bytes of a tensor."""
     return math.prod(shape) * np.dtype(dtype).itemsize
+
+
+def _measure_together(
+    path: Path, model: OnnxFile, gears: Sequence[Gear], *, bound: bool
+) -> list[tuple[Gear, dict[str, Any]]]:
+    """Sizes do not depend on who else computes: as many processes as cores, a few gears each."""
+    count = max(1, min(len(gears), os.cpu_count() or 1, _PROCESSES))
+    shares = [gears[first::count] for first in range(count)]
+    with ThreadPoolExecutor(count) as pool:
+        found = pool.map(lambda share: _measure(path, model, share, bound=bound), shares)
+        return [
+            pair
+            for share, answers in zip(shares, found, strict=True)
+            for pair in zip(share, answers, strict=True)
+        ]
 
 
 def _measure(
