@@ -5,8 +5,10 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
 	&& echo $$p && break; done)
 BIN := .venv/bin
-# Not compiled ahead: Python compiles what is imported, once, and that is a small part of it all.
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+# Not compiled ahead: what is imported, a small part of it all, is compiled once and kept, also
+# where the environment says not to keep it; else each process of Ray would compile it again.
+export PYTHONDONTWRITEBYTECODE =
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile \
 	--constraint constraints.txt
 
 .PHONY: demo test lint schema bench docs lock clean
@@ -45,6 +47,7 @@ clean: ## everything that these targets made
 .venv/python:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.10, 3.11 or 3.12 found; say which: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
+	$(PIP) --upgrade pip # an old one spends most of its time on choosing among links
 	touch $@
 
 # The models that only the memory benchmark loads. Without their dependencies: just their files.
