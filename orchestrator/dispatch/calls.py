@@ -1,6 +1,6 @@
 """Actor calls in flight, and the cards that they are on."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from actors.errors import OrchestratorError
@@ -53,16 +53,22 @@ class Slot:
     """A card as the desk sees it.
 
     ``serving`` is the life that takes work, or None and ``why``; ``gone`` says why it will not come
-    back. ``held_for`` is a suspect request that waits for the card to be empty.
+    back. ``holds`` are the models of that life, None: all that the plan has there. ``held_for`` is
+    a suspect request that waits for the card to be empty.
     """
 
     name: str
     serving: int | None = None
+    holds: Collection[str] | None = None
     gone: str = ""
     why: str = "is starting"
     in_flight: dict[int, Bundle] = field(default_factory=dict)
     held_for: int | None = None
     _company: dict[int, int] = field(default_factory=dict)
+
+    def serves(self, model: str) -> bool:
+        """Whether the card takes requests of one of its models now."""
+        return self.serving is not None and (self.holds is None or model in self.holds)
 
     def together(self, life: int) -> int:
         """How many requests a process had on it when it was first seen dead."""

@@ -5,9 +5,10 @@ the calls to make, everything else the requests that have failed for good.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from actors.errors import InvalidRequestError, NotServingError, OrchestratorError, PredictError
+from orchestrator.dispatch.board import Board
 from orchestrator.dispatch.calls import Bundle, DeskView, Failure, Slot
 from orchestrator.dispatch.retry import (
     RetryRules,
@@ -32,27 +33,32 @@ class Desk:
     ) -> None:
         self._retry = retry or RetryRules()
         self._transport = transport or TransportRules()
-        self._replicas: dict[str, dict[str, Replica]] = {}
-        self._slots: dict[str, Slot] = {}
-        for route in routes:
-            self._replicas.setdefault(route.model, {})[route.slot] = Replica(route)
-            self._slots.setdefault(route.slot, Slot(route.slot))
-        self._pending: dict[str, deque[Ticket]] = {model: deque() for model in self._replicas}
+        self._board = Board(self._transport)
+        self._pending: dict[str, deque[Ticket]] = {}
         self._suspects: deque[Ticket] = deque()
         self._open: dict[int, Ticket] = {}
         self._next_bundle = 0
-        self._retries = dict.fromkeys(self._replicas, 0)
+        self._retries: dict[str, int] = {}
         self._set_aside: list[Failure] = []
+        self.adopt(routes)
 
     def __len__(self) -> int:
         """Requests that have neither an answer nor a failure."""
         return len(self._open)
 
+    def adopt(self, routes: Iterable[Route]) -> list[Failure]:
+        """Follow a changed plan; requests for models that it dropped fail."""
+        self._board.adopt(routes)
+        for model in self._board.replicas:
+            self._pending.setdefault(model, deque())
+            self._retries.setdefault(model, 0)
+        return self._fail_abandoned(self._pending)
+
     def submit(self, ticket: Ticket) -> list[Failure]:
         """Take a request. It fails at once when its model is served no longer."""
         self._open[ticket.id] = ticket
-        if self._abandoned(ticket.model):
-            return [self._fail(ticket, self._why_unserved(ticket.model))]
+        if self._board.abandoned(ticket.model):
+            return [self._fail(ticket, self._board.why_unserved(ticket.model))]
         self._pending[ticket.model].append(ticket)
         return []
 
@@ -73,14 +79,14 @@ class Desk:
         story = (*ticket.story, self._whereabouts(ticket))
         return Failure(request_id, DeadlineError(ticket.model, seconds, story))
 
-    def serving(self, slot: str, life: int) -> None:
-        """A card's process has its models and takes work."""
-        card = self._slots[slot]
-        card.serving, card.why = life, ""
+    def serving(self, slot: str, life: int, models: Collection[str] | None = None) -> None:
+        """A card's process takes work: for these models, or all that the plan has there."""
+        card = self._board.slots[slot]
+        card.serving, card.holds, card.why, card.gone = life, models, "", ""
 
     def down(self, slot: str, life: int, reason: str, now: float) -> None:
         """A card's process is dead or unfit; another may follow. Its calls end by themselves."""
-        card = self._slots[slot]
+        card = self._board.slots[slot]
         if card.serving == life:
             card.together(life)
             card.serving, card.held_for, card.why = None, None, reason
@@ -88,14 +94,9 @@ class Desk:
 
     def give_up(self, slot: str, reason: str) -> list[Failure]:
         """A card will not come back; requests that only it could serve fail with the reason."""
-        card = self._slots[slot]
+        card = self._board.slots[slot]
         card.serving, card.held_for, card.gone = None, None, reason
-        failed = []
-        for replica in self._on(slot):
-            model = replica.route.model
-            if self._abandoned(model):
-                failed += [self._fail(t, self._why_unserved(model)) for t in self._waiting(model)]
-        return failed
+        return self._fail_abandoned(replica.route.model for replica in self._board.on(slot))
 
     def dispatch(self, now: float) -> list[Bundle]:
         """The calls to make now, suspects first, then model by model."""
@@ -113,7 +114,7 @@ class Desk:
     ) -> tuple[list[int], list[Failure]]:
         """A call returned: the ids that are answered now, and those that failed for good."""
         self._returned(bundle)
-        replica = self._replicas[bundle.model][bundle.slot]
+        replica = self._board.replicas[bundle.model][bundle.slot]
         done: list[int] = []
         failed: list[Failure] = []
         for ticket in bundle.tickets:
@@ -131,7 +132,7 @@ class Desk:
 
     def died(self, bundle: Bundle, reason: str, now: float) -> list[Failure]:
         """A call ended with its card's process. Its requests go elsewhere or are set aside."""
-        card = self._slots[bundle.slot]
+        card = self._board.slots[bundle.slot]
         self.down(bundle.slot, bundle.life, reason, now)
         together = card.together(bundle.life)
         self._returned(bundle)
@@ -149,19 +150,18 @@ class Desk:
         """Fail what has waited too long while no replica of its model was serving."""
         failed = []
         for model in self._pending:
-            if self._live(model):
+            if self._board.live(model):
                 continue
             late = [t for t in self._waiting(model) if now - t.since >= self._retry.patience]
-            why = (
-                f"no replica served within {self._retry.patience:g} s: {self._why_unserved(model)}"
-            )
+            told = self._board.why_unserved(model)
+            why = f"no replica served within {self._retry.patience:g} s: {told}"
             failed += [self._fail(ticket, why) for ticket in late]
         return failed
 
     def stalled(self) -> bool:
         """Whether requests wait for a model that no card serves now: ``expire`` must be called."""
         return any(
-            (pending or self._suspects) and not self._live(model)
+            (pending or self._suspects) and not self._board.live(model)
             for model, pending in self._pending.items()
         )
 
@@ -170,11 +170,13 @@ class Desk:
         return DeskView(
             in_flight={
                 name: sum(len(bundle.tickets) for bundle in card.in_flight.values())
-                for name, card in self._slots.items()
+                for name, card in self._board.slots.items()
             },
             waiting={model: len(self._waiting(model)) for model in self._pending},
             retries=dict(self._retries),
-            unserved={m: self._why_unserved(m) for m in self._pending if self._abandoned(m)},
+            unserved={
+                m: self._board.why_unserved(m) for m in self._pending if self._board.abandoned(m)
+            },
             set_aside=tuple(str(failure.error) for failure in self._set_aside),
         )
 
@@ -193,7 +195,7 @@ class Desk:
 
     def _hold(self, ticket: Ticket) -> Slot | None:
         """Keep a card free for a suspect: the one that it holds already, or the least busy one."""
-        live = [self._slots[name] for name in self._live(ticket.model)]
+        live = [self._board.slots[name] for name in self._board.live(ticket.model)]
         for card in live:
             if card.held_for == ticket.id:
                 return card
@@ -210,20 +212,20 @@ class Desk:
         if not pending:
             return None
         head = pending[0]
-        free = [r for r in self._free(model) if r.route.slot not in head.failed_on]
+        free = [r for r in self._board.free(model) if r.route.slot not in head.failed_on]
         replica = choose(free or self._untried(head), head.rows)
         if replica is None:
             return None
-        room = sum(self._transport.calls - r.calls for r in self._free(model))
+        room = sum(self._transport.calls - r.calls for r in self._board.free(model))
         rows = call_rows(replica, len(pending) * head.rows, room, self._transport)
         tickets = self._take(pending, rows, replica.route.slot)
-        return self._send(model, self._slots[replica.route.slot], tickets, now)
+        return self._send(model, self._board.slots[replica.route.slot], tickets, now)
 
     def _untried(self, ticket: Ticket) -> list[Replica]:
         """Replicas that may take a ticket which failed before: any, if all live ones have tried."""
-        if set(self._live(ticket.model)) - ticket.failed_on:
+        if set(self._board.live(ticket.model)) - ticket.failed_on:
             return []
-        return self._free(ticket.model)
+        return self._board.free(ticket.model)
 
     def _take(self, pending: deque[Ticket], most_rows: int, slot: str) -> list[Ticket]:
         """The next requests for one call: at least one, whatever its size."""
@@ -242,7 +244,7 @@ class Desk:
         return taken
 
     def _send(self, model: str, card: Slot, tickets: Sequence[Ticket], now: float) -> Bundle:
-        replica = self._replicas[model][card.name]
+        replica = self._board.replicas[model][card.name]
         rows = sum(ticket.rows for ticket in tickets)
         replica.sent(rows)
         self._next_bundle += 1
@@ -255,9 +257,9 @@ class Desk:
         return bundle
 
     def _returned(self, bundle: Bundle) -> None:
-        card = self._slots[bundle.slot]
+        card = self._board.slots[bundle.slot]
         if card.in_flight.pop(bundle.id, None) is not None:
-            self._replicas[bundle.model][bundle.slot].returned(bundle.rows)
+            self._board.replicas[bundle.model][bundle.slot].returned(bundle.rows)
         if card.held_for is not None and card.held_for == bundle.tickets[0].id:
             card.held_for = None
 
@@ -272,15 +274,15 @@ class Desk:
             self.down(bundle.slot, bundle.life, str(error), now)
             ticket.story.append(str(error))
             return self._judge(ticket, Verdict.AGAIN, now)
-        others = set(self._live(ticket.model)) - ticket.failed_on - {bundle.slot}
+        others = set(self._board.live(ticket.model)) - ticket.failed_on - {bundle.slot}
         verdict = after_error(ticket, bundle.slot, str(error), bool(others), self._retry)
         return self._judge(ticket, verdict, now)
 
     def _judge(self, ticket: Ticket, verdict: Verdict, now: float) -> list[Failure]:
         if verdict is Verdict.FAIL:
             return [self._fail(ticket)]
-        if self._abandoned(ticket.model):
-            return [self._fail(ticket, self._why_unserved(ticket.model))]
+        if self._board.abandoned(ticket.model):
+            return [self._fail(ticket, self._board.why_unserved(ticket.model))]
         self._retries[ticket.model] += 1
         ticket.since = now
         if verdict is Verdict.ALONE:
@@ -295,15 +297,23 @@ class Desk:
             ticket.story.append(why)
         return Failure(ticket.id, failure(ticket))
 
+    def _fail_abandoned(self, models: Iterable[str]) -> list[Failure]:
+        return [
+            self._fail(ticket, self._board.why_unserved(model))
+            for model in models
+            if self._board.abandoned(model)
+            for ticket in self._waiting(model)
+        ]
+
     def _release(self, ticket_id: int) -> None:
-        for card in self._slots.values():
+        for card in self._board.slots.values():
             if card.held_for == ticket_id:
                 card.held_for = None
 
     def _restart_waits(self, slot: str, now: float) -> None:
         """Patience counts from the moment when the last replica went."""
-        for replica in self._on(slot):
-            if not self._live(replica.route.model):
+        for replica in self._board.on(slot):
+            if not self._board.live(replica.route.model):
                 for ticket in self._waiting(replica.route.model):
                     ticket.since = now
 
@@ -311,35 +321,10 @@ class Desk:
         suspects = [t for t in self._suspects if t.model == model]
         return [t for t in (*suspects, *self._pending[model]) if t.id in self._open]
 
-    def _on(self, slot: str) -> list[Replica]:
-        return [on[slot] for on in self._replicas.values() if slot in on]
-
-    def _live(self, model: str) -> list[str]:
-        return [s for s in self._replicas[model] if self._slots[s].serving is not None]
-
-    def _hopeful(self, model: str) -> list[str]:
-        return [s for s in self._replicas[model] if not self._slots[s].gone]
-
-    def _abandoned(self, model: str) -> bool:
-        return not self._hopeful(model)
-
-    def _free(self, model: str) -> list[Replica]:
-        return [
-            replica
-            for slot, replica in self._replicas[model].items()
-            if self._slots[slot].serving is not None
-            and self._slots[slot].held_for is None
-            and replica.calls < self._transport.calls
-        ]
-
     def _whereabouts(self, ticket: Ticket) -> str:
-        for card in self._slots.values():
+        for card in self._board.slots.values():
             if any(ticket in bundle.tickets for bundle in card.in_flight.values()):
                 return f"it was on {card.name}"
-        if not self._live(ticket.model):
-            return self._why_unserved(ticket.model)
+        if not self._board.live(ticket.model):
+            return self._board.why_unserved(ticket.model)
         return f"it was among {len(self._waiting(ticket.model)) + 1} that waited for a card"
-
-    def _why_unserved(self, model: str) -> str:
-        told = [f"{s} {self._slots[s].gone or self._slots[s].why}" for s in self._replicas[model]]
-        return f"model {model} is not served now: " + "; ".join(told)

@@ -46,6 +46,7 @@ class Replica:
 
     def __init__(self, route: Route) -> None:
         self.route = route
+        self.retired = False
         self.calls = 0
         self.rows = 0
         self.row_seconds = route.row_seconds / max(route.share, 1e-9)

@@ -234,3 +234,31 @@ def test_a_cancelled_request_is_forgotten(closed_before_dispatch) -> None:
     for bundle in bundles:
         assert desk.answered(bundle, {1: None}, 0.1) == ([], [])
     assert len(desk) == 0
+
+
+def test_a_changed_plan_moves_what_waits_and_fails_what_it_drops() -> None:
+    desk = desk_of([Route("det", "n/0"), Route("rec", "n/0")], ["n/0"], calls=1, max_requests=1)
+    put(desk, 1, 2)
+    (old,) = desk.dispatch(0.0)
+    put(desk, 3, model="rec")
+    (dropped,) = desk.adopt([Route("det", "n/1")])
+    assert (dropped.id, str(dropped.error)) == (
+        3,
+        "model rec: request failed: model rec is not served now: "
+        "it is no longer part of the deployment",
+    )
+    assert desk.answered(old, dict.fromkeys(ids(old)), 0.1) == (ids(old), [])
+    desk.serving("n/1", 1)
+    assert [(b.slot, ids(b)) for b in desk.dispatch(0.2)] == [("n/1", [2])]
+    assert put(desk, 4, model="rec")
+
+
+def test_a_card_gets_only_what_its_process_holds() -> None:
+    desk = desk_of([Route("det", "n/0"), Route("rec", "n/0")], [])
+    put(desk, 1)
+    put(desk, 2, model="rec")
+    desk.serving("n/0", 1, {"rec"})  # det is planned there, for its next process
+    assert [ids(b) for b in desk.dispatch(0.0)] == [[2]]
+    desk.down("n/0", 1, "replaced", 0.1)
+    desk.serving("n/0", 2, {"rec", "det"})
+    assert [ids(b) for b in desk.dispatch(0.2)] == [[1]]

@@ -25,6 +25,7 @@ class DeskMachine(RuleBasedStateMachine):
         self.life = dict.fromkeys(SLOTS, 0)
         self.up: set[str] = set()
         self.gone: set[str] = set()
+        self.planned = {(route.model, route.slot) for route in ROUTES}
         self.flying: list = []
         self.ended: list[int] = []
         self.submitted = 0
@@ -63,10 +64,16 @@ class DeskMachine(RuleBasedStateMachine):
             self.gone.add(slot)
             self.fail(self.desk.give_up(slot, "failed too often"))
 
+    @rule(kept=st.sets(st.sampled_from(ROUTES), min_size=1))
+    def change_the_plan(self, kept) -> None:
+        self.fail(self.desk.adopt(kept))
+        self.planned = {(route.model, route.slot) for route in kept}
+
     @rule()
     def dispatch(self) -> None:
         for bundle in self.desk.dispatch(self.now):
             assert bundle.slot in self.up
+            assert (bundle.model, bundle.slot) in self.planned
             assert bundle.life == self.life[bundle.slot]
             self.flying.append(bundle)
 
