@@ -69,11 +69,14 @@ def load_library(
     release: str | None = None,
     rule: AllocationRule = ASCEND,
     uses_ge: bool = False,
+    memory_return: float = 0.0,
+    card: str = "",
 ) -> ModuleType:
     """Import the library of a card kind; for ``emulated`` also set up the card.
 
     The environment is inspected first, because the library's own texts tell nothing of it.
-    ``uses_ge``: models of provider ge are to run.
+    ``uses_ge``: models of provider ge are to run. ``memory_return``: seconds that an emulated card
+    keeps the memory of a process that ended, for processes that call the card ``card`` too.
 
     Raises:
         LibraryError: it cannot be imported (says how to install it), it is too old (says which
@@ -88,7 +91,12 @@ def load_library(
     options = {} if release is None else {"release": release}
     try:
         library.configure(
-            [capacity_bytes] * cards, rule=rule, overheads=[overhead_bytes] * cards, **options
+            [capacity_bytes] * cards,
+            rule=rule,
+            overheads=[overhead_bytes] * cards,
+            return_delay=memory_return,
+            names=[f"{card} {index}".strip() for index in range(cards)],
+            **options,
         )
     except ValueError as error:
         raise LibraryError(kind, str(error), "Change the card's settings") from error

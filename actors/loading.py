@@ -69,6 +69,8 @@ def load_models(
         release=order.release,
         rule=order.rule,
         uses_ge=any(model.provider == "ge" for model in order.models),
+        memory_return=order.memory_return_seconds,
+        card=f"{identity.node_id} {identity.npu_id or order.slot}",
     )
     gauge = open_gauge(order.kind, library, identity.device_id, identity.npu_id)
     try:

@@ -78,7 +78,8 @@ class ModelOrder:
 class CardOrder:
     """A slot's whole model set: a card gets it once in the life of its process.
 
-    ``memory_wait_seconds`` is how long memory that a process which ended still holds is waited for.
+    ``memory_wait_seconds`` is how long memory that a process which ended still holds is waited for,
+    ``memory_return_seconds`` how long it holds that on an emulated card.
     """
 
     slot: str
@@ -92,6 +93,7 @@ class CardOrder:
     release: str | None = None
     mix_ge_and_acl: bool = False
     memory_wait_seconds: float = 60.0
+    memory_return_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,11 @@ class Cards(Section):
         description="How long a starting card waits for memory that a process which ended has not "
         "given back yet; what is then still held is somebody else's.",
     )
+    memory_return: Duration = Field(
+        default=0.0,
+        description="Kind emulated: how long the memory of a process that ended stays taken. On "
+        "real cards it does for up to a minute.",
+    )
 
     @property
     def speed(self) -> float:
@@ -132,6 +137,8 @@ class Cards(Section):
                 f"reserve and overhead take {taken:,} bytes and the card has {capacity:,}: "
                 "nothing is left for models",
             )
+        if self.memory_return and self.kind != "emulated":
+            yield Finding(("memory_return",), "is played by cards of kind emulated alone")
         if self.resource in _RAYS_OWN or self.resource.startswith("node:"):
             yield Finding(
                 ("resource",), f"{self.resource!r} is a resource of Ray's own: choose another name"

@@ -89,6 +89,7 @@ class DeploymentPlan:
             rule=self.deployment.rule,
             mix_ge_and_acl=self.deployment.cards.mix_ge_and_acl,
             memory_wait_seconds=self.deployment.cards.memory_wait,
+            memory_return_seconds=self.deployment.cards.memory_return,
         )
 
     def to_dict(self) -> dict[str, Any]:

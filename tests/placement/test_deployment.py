@@ -180,8 +180,10 @@ def test_a_card_runs_models_of_ge_or_of_acl():
     assert len(plan.slots) == 2
     data = dict(made.as_data())
     data["cards"] = {**data["cards"], "mix_ge_and_acl": True, "memory_wait": "5s"}
+    data["cards"]["memory_return"] = "50s"
     mixed = planned(parse_deployment(data, folder="/models"))
     order = mixed.orders("local/0")
     assert {model.provider for model in order.models} == {"ge", "acl"}
     assert (order.mix_ge_and_acl, order.memory_wait_seconds) == (True, 5.0)
+    assert order.memory_return_seconds == 50.0
     assert not next(m for m in order.models if m.provider == "ge").share_workspace
