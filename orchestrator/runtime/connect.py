@@ -17,7 +17,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,19 +28,13 @@ import ray
 
 from orchestrator.errors import ClusterError
 from orchestrator.runtime.leftovers import end_leftovers
+from orchestrator.runtime.light import light_start
 
 #: Largest share of free shared memory, and of nothing more than this, for a Ray of our own.
 _OBJECT_STORE_MOST = 1 << 30
 _OBJECT_STORE_LEAST = 100 << 20
 #: What is left of a socket's 107 bytes for the folder that Ray puts its session folder into.
 _TEMP_ROOT_MOST = 24
-#: No report to Ray's makers, and no idle workers: cards need fresh processes anyway, and while they
-#: start, Ray's own processes may be too late for each other.
-_LIGHT_START = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_prestart_worker_first_driver": "0",
-    "RAY_enable_worker_prestart": "0",
-}
 _PROBE_SECONDS = 5.0
 _STARTS = 3
 #: Ray tells these on standard output, where our own output goes; our status says the same.
@@ -111,7 +105,7 @@ def _start(resources: Mapping[str, float], object_store_bytes: int | None) -> Co
         undo.callback(end_leftovers, folder)
         reclaim_sigterm = _keep_sigterm(undo)
         undo.callback(ray.shutdown)
-        with _environment(_LIGHT_START):
+        with light_start():
             _provide_token()
             _init(
                 "local",
@@ -259,18 +253,6 @@ def _object_store_bytes() -> int:
 def _temp_root() -> str:
     root = tempfile.gettempdir()
     return root if len(root) <= _TEMP_ROOT_MOST else "/tmp"
-
-
-@contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set what is not set, and take it back."""
-    added = [name for name in values if name not in os.environ]
-    os.environ.update({name: values[name] for name in added})
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
 
 
 def _keep_sigterm(undo: contextlib.ExitStack) -> Callable[[], None]:

@@ -1,6 +1,6 @@
 """A driver that leaves, however it does, leaves no process and no folder behind.
 
-Each driver is a process of its own with a Ray of its own.
+Those that are ended from outside are processes of their own, each with a Ray of its own.
 """
 
 import os
@@ -14,8 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestrator import Orchestrator
+from orchestrator.runtime.connect import Connection
 from tests.models import write_mlp
-from tests.runtime.deployments import WIDTH
+from tests.runtime.deployments import WIDTH, model, planned
 
 DRIVER = """
 import signal, sys
@@ -30,10 +32,20 @@ with Orchestrator(plan, address="local") as running:
     futures = [running.model("slow").submit({"x": rows(1)}) for _ in range(100)]
     futures[0].result()
     print("working", flush=True)
-    if sys.argv[2] == "exception":
-        raise RuntimeError("something of the user's own")
     futures[-1].result()
 """
+
+
+def test_an_exception_gives_the_cards_back(cluster: Connection, tmp_path: Path) -> None:
+    wanted = planned(model("small", write_mlp(tmp_path, "small", width=WIDTH, rows=1)), count=1)
+    with (
+        pytest.raises(RuntimeError, match="something of the user's own"),
+        Orchestrator(wanted) as running,
+    ):
+        cards = [psutil.Process(card.pid) for card in running.status().cards]
+        raise RuntimeError("something of the user's own")
+    assert len(cards) == 1
+    assert psutil.wait_procs(cards, timeout=100)[1] == []
 
 
 @pytest.fixture
@@ -43,12 +55,12 @@ def temp_root() -> Iterator[Path]:
         yield Path(root)
 
 
-def start(path: Path, temp_root: Path, ending: str) -> "subprocess.Popen[str]":
+def start(path: Path, temp_root: Path) -> "subprocess.Popen[str]":
     """Start a driver in a process group of its own, as a terminal does."""
     env = {**os.environ, "TMPDIR": str(temp_root)}
     env.pop("RAY_ADDRESS", None)
     return subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(path), ending],
+        [sys.executable, "-c", DRIVER, str(path)],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -60,15 +72,10 @@ def start(path: Path, temp_root: Path, ending: str) -> "subprocess.Popen[str]":
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("ending", "said"),
-    [
-        ("exception", "RuntimeError: something of the user's own"),
-        ("SIGINT", "KeyboardInterrupt"),
-        ("SIGTERM", ""),
-        ("SIGKILL", ""),
-    ],
+    [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", ""), ("SIGKILL", "")],
 )
 def test_nothing_stays(ending: str, said: str, tmp_path: Path, temp_root: Path) -> None:
-    driver = start(write_mlp(tmp_path, "slow", width=WIDTH, rows=1), temp_root, ending)
+    driver = start(write_mlp(tmp_path, "slow", width=WIDTH, rows=1), temp_root)
     try:
         family = leave(driver, ending, said)
         _, alive = psutil.wait_procs(family, timeout=100)
@@ -89,7 +96,7 @@ def leave(driver: "subprocess.Popen[str]", ending: str, said: str) -> list[psuti
         family = [process for process in family if "Agent" not in process.name()]
     if ending == "SIGINT":  # Ctrl-C reaches every process of the terminal
         os.killpg(driver.pid, signal.SIGINT)
-    elif ending != "exception":
+    else:
         driver.send_signal(getattr(signal, ending))
     out, err = driver.communicate(timeout=150)
     assert first == "working\n", err

@@ -42,6 +42,12 @@ def test_a_model_that_does_not_build_ends_the_start(cluster: Connection, tmp_pat
     assert psutil.wait_procs(cards_alive() - alive, timeout=100)[1] == []
 
 
+def test_a_ray_of_our_own_runs_no_process_that_it_does_not_need(cluster: Connection) -> None:
+    told = [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
+    assert any("raylet" in line for line in told)
+    assert not [line for line in told if "monitor.py" in line or "dashboard.py" in line]
+
+
 def test_more_cards_than_there_are(cluster: Connection) -> None:
     nodes = find_nodes("NPU")
     free = sum(node.cards for node in nodes)
