@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +25,7 @@ from actors.model_object import LIBRARY_ERRORS, ModelObject
 
 __all__ = [
     "LIBRARY_ERRORS",
+    "EmulatedCard",
     "LibraryError",
     "LiteCard",
     "ModelObject",
@@ -60,23 +62,33 @@ class LibraryError(CardError):
         return f"cards of kind {self.kind} cannot be used here: {self.problem}. {self.cure}"
 
 
+@dataclass(frozen=True)
+class EmulatedCard:
+    """How an emulated card is set up; the other kinds are what they are.
+
+    It keeps the memory of a process that ended for ``memory_return`` seconds, from processes that
+    call it by the same ``name``.
+    """
+
+    capacity_bytes: int = 0
+    overhead_bytes: int = 0
+    release: str | None = None
+    rule: AllocationRule = ASCEND
+    memory_return: float = 0.0
+    name: str = ""
+
+
 def load_library(
     kind: CardKind,
     *,
     device_id: int = 0,
-    capacity_bytes: int = 0,
-    overhead_bytes: int = 0,
-    release: str | None = None,
-    rule: AllocationRule = ASCEND,
+    emulated: EmulatedCard | None = None,
     uses_ge: bool = False,
-    memory_return: float = 0.0,
-    card: str = "",
 ) -> ModuleType:
     """Import the library of a card kind; for ``emulated`` also set up the card.
 
     The environment is inspected first, because the library's own texts tell nothing of it.
-    ``uses_ge``: models of provider ge are to run. ``memory_return``: seconds that an emulated card
-    keeps the memory of a process that ended, for processes that call the card ``card`` too.
+    ``uses_ge``: models of provider ge are to run.
 
     Raises:
         LibraryError: it cannot be imported (says how to install it), it is too old (says which
@@ -87,16 +99,15 @@ def load_library(
     library = _import(
         kind, "actors.emulator", "Install it with: pip install 'ascend-orchestrator[emulator]'"
     )
-    cards = device_id + 1
-    options = {} if release is None else {"release": release}
+    card, cards = emulated or EmulatedCard(), device_id + 1
     try:
         library.configure(
-            [capacity_bytes] * cards,
-            rule=rule,
-            overheads=[overhead_bytes] * cards,
-            return_delay=memory_return,
-            names=[f"{card} {index}".strip() for index in range(cards)],
-            **options,
+            [card.capacity_bytes] * cards,
+            rule=card.rule,
+            overheads=[card.overhead_bytes] * cards,
+            return_delay=card.memory_return,
+            names=[f"{card.name} {index}".strip() for index in range(cards)],
+            **({} if card.release is None else {"release": card.release}),
         )
     except ValueError as error:
         raise LibraryError(kind, str(error), "Change the card's settings") from error

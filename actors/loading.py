@@ -15,7 +15,7 @@ from actors import canary, device
 from actors.accounts import others_bytes, planned
 from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
 from actors.gauge import Gauge, Reading, open_gauge
-from actors.lite import LiteCard, load_library
+from actors.lite import EmulatedCard, LiteCard, load_library
 from actors.memory import CardMemory, card_memory, require_fit
 from actors.messages import CardIdentity, CardOrder, ModelOrder
 from actors.model_object import ModelObject
@@ -64,13 +64,15 @@ def load_models(
     library = load_library(
         order.kind,
         device_id=identity.device_id,
-        capacity_bytes=order.capacity_bytes,
-        overhead_bytes=order.overhead_bytes,
-        release=order.release,
-        rule=order.rule,
+        emulated=EmulatedCard(
+            capacity_bytes=order.capacity_bytes,
+            overhead_bytes=order.overhead_bytes,
+            release=order.release,
+            rule=order.rule,
+            memory_return=order.memory_return_seconds,
+            name=f"{identity.node_id} {identity.npu_id or order.slot}",
+        ),
         uses_ge=any(model.provider == "ge" for model in order.models),
-        memory_return=order.memory_return_seconds,
-        card=f"{identity.node_id} {identity.npu_id or order.slot}",
     )
     gauge = open_gauge(order.kind, library, identity.device_id, identity.npu_id)
     try:

@@ -21,7 +21,7 @@ from actors.differences import CALLS, made_up, measure_on_card, measure_on_host
 from actors.errors import LoadError, OrchestratorError, PredictError
 from actors.gauge import open_gauge
 from actors.leaving import leave
-from actors.lite import LiteCard, ModelObject, library_name, load_library
+from actors.lite import EmulatedCard, LiteCard, ModelObject, library_name, load_library
 from actors.memory import ASCEND, AllocationRule
 from actors.messages import CardKind, GearMeasurement, Measurement, ModelOrder
 from actors.shapes import Gear, describe
@@ -160,7 +160,9 @@ def _idle_bytes(job: Job) -> int | None:
 def _measure_emulated(job: Job) -> Measurement:
     """Declare and build as a card does; sizes from the emulator, times from its clock."""
     order = replace(job.order, threads=1)
-    library = load_library(job.kind, device_id=job.device_id, capacity_bytes=ROOM, rule=job.rule)
+    library = load_library(
+        job.kind, device_id=job.device_id, emulated=EmulatedCard(ROOM, rule=job.rule)
+    )
     card = LiteCard(library, job.kind, SLOT, job.device_id)
     card.declare([order])
     target = card.build(order)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.card import CardActor
-from actors.lite import load_library
+from actors.lite import EmulatedCard, load_library
 from actors.messages import CardOrder, MemoryReport, Request
 from actors.shapes import Arrays
 from benchmarks.real_models import full_batch
@@ -84,7 +84,7 @@ def run_card(name: str, order: CardOrder, rounds: int) -> CardRun:
 def _run(name: str, order: CardOrder, rounds: int) -> CardRun:
     batches = {model.name: full_batch(model) for model in order.models}
     callers = [model.name for model in order.models for _ in range(model.threads)]
-    load_library(order.kind, capacity_bytes=order.capacity_bytes)
+    load_library(order.kind, emulated=EmulatedCard(order.capacity_bytes))
     gc.collect()
     imported, built = Resident.now(), []
 

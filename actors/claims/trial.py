@@ -19,7 +19,7 @@ from actors.diagnosis import explain, native_log_since
 from actors.errors import CardError
 from actors.gauge import open_gauge
 from actors.gears import DYNAMIC_DIMS, INPUT_SHAPE, SECTION, config_gears
-from actors.lite import LIBRARY_ERRORS, library_name, load_library
+from actors.lite import LIBRARY_ERRORS, EmulatedCard, library_name, load_library
 from actors.messages import Array, CardKind, Provider
 from actors.shapes import OPEN
 
@@ -106,7 +106,7 @@ def carry_out(trial: Trial, built: Callable[[], None]) -> Taken:
     library = load_library(
         trial.kind,
         device_id=trial.device_id,
-        capacity_bytes=CAPACITY,
+        emulated=EmulatedCard(CAPACITY),
         uses_ge=any(group.provider == "ge" for group in trial.members),
     )
     try:

@@ -11,7 +11,7 @@ from actors.accounts import resident_bytes
 from actors.differences import Steps, measure_on_card, measure_on_host, parts_of
 from actors.errors import LoadError
 from actors.gauge import Gauge, open_gauge
-from actors.lite import LiteCard, load_library
+from actors.lite import EmulatedCard, LiteCard, load_library
 from actors.memory import ASCEND
 from actors.messages import ModelOrder
 from tests.card.conftest import GiB, gears_of
@@ -74,7 +74,7 @@ def test_what_is_measured_on_an_emulated_card_is_what_its_ledger_charges(
     request: pytest.FixtureRequest, name: str
 ) -> None:
     order: ModelOrder = request.getfixturevalue(name)
-    library = load_library("emulated", capacity_bytes=GiB, overhead_bytes=1 << 20)
+    library = load_library("emulated", emulated=EmulatedCard(GiB, overhead_bytes=1 << 20))
     gauge = open_gauge("emulated", library, 0)
     card = LiteCard(library, "emulated", "probe", 0)
     found = measure_on_card(order, card, gauge, ASCEND, "emulated", nothing=GiB, runs=5)
@@ -89,7 +89,7 @@ def test_what_is_measured_on_an_emulated_card_is_what_its_ledger_charges(
 
 
 def test_a_card_whose_memory_nobody_tells_is_not_measured(conv: ModelOrder) -> None:
-    library = load_library("emulated", capacity_bytes=GiB)
+    library = load_library("emulated", emulated=EmulatedCard(GiB))
     gauge = Gauge(lambda: None)
     with pytest.raises(LoadError, match=r"nobody tells this card's free memory \(pyACL, npu-smi\)"):
         measure_on_card(conv, LiteCard(library, "emulated", "probe", 0), gauge, ASCEND, "emulated")
@@ -97,7 +97,7 @@ def test_a_card_whose_memory_nobody_tells_is_not_measured(conv: ModelOrder) -> N
 
 
 def test_on_target_cpu_a_model_is_measured_by_the_memory_of_the_process(conv: ModelOrder) -> None:
-    library = load_library("emulated", capacity_bytes=GiB)
+    library = load_library("emulated", emulated=EmulatedCard(GiB))
     card = LiteCard(library, "cpu", "probe", 0)
     Path(conv.path).write_bytes(bytes(5000))
     found = measure_on_host(conv, card, resident_bytes, "cpu")

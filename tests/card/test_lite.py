@@ -12,7 +12,7 @@ import pytest
 from actors import emulator
 from actors.diagnosis import import_cure
 from actors.errors import LoadError, PredictError
-from actors.lite import LibraryError, LiteCard, group_flag, library_name, load_library
+from actors.lite import EmulatedCard, LibraryError, LiteCard, group_flag, library_name, load_library
 from actors.messages import Arrays, ModelOrder
 from actors.shapes import Gear
 from tests import models
@@ -20,7 +20,7 @@ from tests.card.conftest import GiB, expected, gears_of, rows
 
 
 def emulated() -> LiteCard:
-    library = load_library("emulated", capacity_bytes=GiB)
+    library = load_library("emulated", emulated=EmulatedCard(GiB))
     return LiteCard(library, "emulated", "local/0", 0)
 
 
@@ -152,7 +152,7 @@ def test_all_kinds_of_models_share_one_card_in_the_groups_that_suit_them(
     mlp: ModelOrder, conv: ModelOrder, dynamic: ModelOrder
 ) -> None:
     """Static, with gears and purely dynamic: sized together, then built in any order."""
-    library = load_library("emulated", capacity_bytes=GiB)
+    library = load_library("emulated", emulated=EmulatedCard(GiB))
     card = Counting(library, "emulated", "local/0", 0)
     orders = [conv, mlp, replace(dynamic, threads=2)]
     card.declare(orders)

@@ -11,7 +11,7 @@ import pytest
 import actors.emulator as lite
 from actors.emulator import Model
 from actors.emulator.model import FREEZE
-from actors.lite import LiteCard, load_library
+from actors.lite import EmulatedCard, LiteCard, load_library
 from actors.messages import ModelOrder
 from tests import models
 from tests.emulator.conftest import Zoo, build, predict, reference, share, values
@@ -132,7 +132,7 @@ def test_a_call_that_would_freeze_the_process_is_told_in_the_log(zoo: Zoo, caplo
 
 def test_our_own_lock_keeps_every_second_thread_out_of_a_model(zoo: Zoo, caplog):
     """The defence: threads wait for each other in Python, where the interpreter is free."""
-    library = load_library("emulated", capacity_bytes=64 << 20)
+    library = load_library("emulated", emulated=EmulatedCard(64 << 20))
     order = ModelOrder("mlp", zoo.mlp, config={"emulated_card": {"execute_ms": "5"}})
     card = LiteCard(library, "emulated", "local/0", 0)
     card.declare([order])
