@@ -172,10 +172,15 @@ def plan_deployment(
         inventory = inventory.taking(max(measured))
     change = change or Change()
     problem = change.of(problem_of(deployment, profiles, inventory, batch=batch))
-    origins = tuple((spec.name, profiles[spec.name].label) for spec in deployment.models)
+    origins = tuple((spec.name, _origin(spec, profiles[spec.name])) for spec in deployment.models)
     found = solve(problem, budget=budget, moves=change.moves, interrupted=change.interrupted)
     plan = replace(found, origins=origins)
     return DeploymentPlan(deployment, dict(profiles), problem, plan)
+
+
+def _origin(spec: ModelSpec, profile: ModelProfile) -> str:
+    unknown = spec.demand is not None and profile.service_ms is None
+    return f"{profile.label}, demand left out: no known time" if unknown else profile.label
 
 
 def problem_of(
@@ -238,7 +243,7 @@ def _model(
         dynamic=used.dynamic,
         threads=used.threads,
         service_ms=profile.service_ms or 0.0,
-        demand_rps=spec.demand or 0.0,
+        demand_rps=(spec.demand or 0.0) if profile.service_ms else 0.0,
         min_replicas=spec.replicas.min,
         max_replicas=spec.replicas.max,
         share_weights=used.share_weights,

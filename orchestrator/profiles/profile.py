@@ -85,9 +85,11 @@ def collect(
 ) -> dict[str, ModelProfile]:
     """A profile for every model: as declared, else as measured, else, if allowed, estimated.
 
+    Times are never estimated: nothing in a file tells them within a factor of a hundred.
+
     Raises:
-        DeploymentError: a model's file is missing, it is not measured and must not be estimated, or
-            it has demand and nobody knows its time.
+        DeploymentError: a model's file is missing, or it is not measured and must not be estimated:
+            its sizes, or its time where it has demand.
     """
     kind, card_type = deployment.cards.kind, deployment.cards.type
     profiles = {}
@@ -113,7 +115,7 @@ def profile(
     """
     sizes, origin = _sizes(spec, order, cards, measurement, estimate)
     service_ms, batch_ms, source = _times(spec, order, cards, measurement)
-    if spec.demand is not None and not service_ms:
+    if spec.demand is not None and not service_ms and not estimate:
         text = "has demand and no known time: give its service_time, or let it be measured"
         raise DeploymentError(f"model {spec.name}", (text,))
     declared = (("sizes",) if origin == "declared" else ()) + ((source,) if source else ())

@@ -9,6 +9,8 @@ from actors.messages import GearMeasurement, Measurement
 from actors.shapes import Gear, TensorSpec
 from orchestrator.config import parse_deployment
 from orchestrator.errors import DeploymentError
+from orchestrator.inventory import Inventory
+from orchestrator.placement import plan_deployment
 from orchestrator.profiles import ModelProfile, ProfileCache, collect, missing
 
 GEARS = [{"x": [1, 8]}, {"x": [4, 8]}]
@@ -124,7 +126,16 @@ def test_declared_sizes_need_no_file_unless_there_is_a_demand(tmp_path):
     with pytest.raises(DeploymentError, match=r"model m: no such file: .*m\.onnx"):
         missing(busy, cache)
     with pytest.raises(DeploymentError, match="model m: has demand and no known time: give its"):
-        collect(busy, cache, estimate=True)
+        collect(busy, cache)
+
+
+def test_a_demand_without_a_known_time_is_left_out_and_said_so(tmp_path, cache):
+    made = deployment(tmp_path, demand=5.0)
+    plan = plan_deployment(
+        made, collect(made, cache, estimate=True), Inventory.declared(made.cards)
+    )
+    assert plan.problem.models[0].demand_rps == 0
+    assert "[estimated, demand left out: no known time]" in plan.explain()
 
 
 def test_declared_time_is_per_item_and_goes_first(tmp_path, cache):
