@@ -33,6 +33,7 @@ def _planned(order: CardOrder, model: ModelOrder) -> Footprint:
         dynamic=model.dynamic,
         share_weights=model.share_weights,
         share_workspace=model.share_workspace and order.share_workspace,
+        widens_workspace=model.shares_weights_alone and not model.dynamic,
     )
     return unshared(charged) if order.kind == "cpu" else charged
 

@@ -107,9 +107,9 @@ def measure_on_card(
         return found.free
 
     device = free()
-    together = replace(order, threads=1)
-    apart = replace(together, name=f"{order.name} apart", path=_respelt(order.path))
-    card.declare([together, replace(apart, share_weights=True, share_workspace=False)])
+    together = replace(order, threads=3)
+    apart = replace(order, name=f"{order.name} apart", path=_respelt(order.path))
+    card.declare([together, replace(apart, threads=2, share_weights=True, share_workspace=False)])
     after: list[int] = []
     kept: list[ModelObject] = []
     for one in (apart, apart, together, together, together):
@@ -237,4 +237,5 @@ def _elements(gear: Gear) -> int:
 
 def _unrounded(nbytes: int, rule: AllocationRule) -> int:
     """What an allocation that took so many bytes was asked for, at most."""
-    return max(nbytes - rule.pad, 0)
+    asked = max(nbytes - rule.pad, 0)
+    return min(asked, rule.large_above) if nbytes <= rule.alloc(rule.large_above) else asked

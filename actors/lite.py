@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -333,12 +333,12 @@ def group_flag(order: ModelOrder, share_workspace: bool = True) -> str | None:
     """
     if order.provider == "ge":
         return None
-    workspace = share_workspace and order.share_workspace and not order.dynamic
-    if workspace and order.share_weights:
-        return "SHARE_WEIGHT_WORKSPACE"
-    if workspace:
-        return "SHARE_WORKSPACE"
-    return "SHARE_WEIGHT" if order.share_weights else None
+    order = replace(order, share_workspace=order.share_workspace and share_workspace)
+    if order.shares_weights_alone:
+        return "SHARE_WEIGHT"
+    if order.dynamic or not order.share_workspace:
+        return None
+    return "SHARE_WEIGHT_WORKSPACE" if order.share_weights else "SHARE_WORKSPACE"
 
 
 def native_log(library: ModuleType) -> str:

@@ -2,11 +2,13 @@
 
 The only place with this arithmetic: planner, card, emulator, report and tests all call it. The rule
 (one workspace per process and device, sized to the largest; weights once per model) is MindSpore
-Lite's ``ModelGroup``; the rounding is ``aclrtMalloc``'s as CANN documents it.
+Lite's ``ModelGroup``; the rounding is ``aclrtMalloc``'s as CANN documents it. Sizing a group widens
+that one workspace whatever the group shares (2.7.0, model_process.cc:593-614): also for models that
+share weights alone and run in workspaces of their own.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from actors.errors import DoesNotFitError
 
@@ -55,6 +57,8 @@ class Footprint:
     """A model as it is charged to a card: final bytes, with its threads and its sharing.
 
     ``io`` and ``object_bytes`` are per thread. A dynamic model never shares its workspace.
+    ``widens_workspace``: a static model that is sized though it has a workspace of its own. If
+    others share the card's workspace, that one is as large as this model's all the same.
     """
 
     name: str
@@ -67,11 +71,17 @@ class Footprint:
     dynamic: bool = False
     share_weights: bool = True
     share_workspace: bool = True
+    widens_workspace: bool = False
 
     @property
     def shares(self) -> bool:
         """Whether the workspace comes from the card's shared one."""
         return self.share_workspace and not self.dynamic
+
+    @property
+    def sized(self) -> int:
+        """What sizing makes the card's shared workspace, if anybody uses it."""
+        return self.workspace if self.shares or self.widens_workspace else 0
 
     @property
     def weight_total(self) -> int:
@@ -102,6 +112,7 @@ def footprint(
     threads: int = 1,
     share_weights: bool = True,
     share_workspace: bool = True,
+    widens_workspace: bool = False,
 ) -> Footprint:
     """Round measured sizes, each allocation for itself."""
     return Footprint(
@@ -115,12 +126,16 @@ def footprint(
         dynamic=sizes.dynamic,
         share_weights=share_weights,
         share_workspace=share_workspace,
+        widens_workspace=widens_workspace,
     )
 
 
 @dataclass(frozen=True)
 class CardMemory:
-    """The bytes of one card by part. ``workspace`` is the shared one, ``private`` all others."""
+    """The bytes of one card by part. ``workspace`` is the shared one, ``private`` all others.
+
+    ``sized`` is no bytes but how large the shared workspace is as soon as a model uses it.
+    """
 
     overhead: int = 0
     weights: int = 0
@@ -129,6 +144,7 @@ class CardMemory:
     io: int = 0
     objects: int = 0
     streams: int = 0
+    sized: int = field(default=0, compare=False, repr=False)
 
     @property
     def total(self) -> int:
@@ -137,14 +153,17 @@ class CardMemory:
 
     def plus(self, model: Footprint) -> "CardMemory":
         """The card with one more model: everything adds up, the shared workspace takes the max."""
+        sized = max(self.sized, model.sized)
+        used = self.workspace or (model.shares and model.workspace)
         return CardMemory(
             overhead=self.overhead,
             weights=self.weights + model.weight_total,
-            workspace=max(self.workspace, model.workspace if model.shares else 0),
+            workspace=sized if used else 0,
             private=self.private + model.private_workspace,
             io=self.io + model.io_total,
             objects=self.objects + model.object_total,
             streams=self.streams + model.streams * model.threads,
+            sized=sized,
         )
 
     def parts(self) -> str:

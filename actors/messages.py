@@ -73,6 +73,16 @@ class ModelOrder:
     config: ConfigSections = field(default_factory=dict)
     footprint: Footprint | None = None
 
+    @property
+    def shares_weights_alone(self) -> bool:
+        """Whether it joins a group of paths for its weights and has workspaces of its own.
+
+        With one thread there is nobody to share weights with, and a group would only widen the
+        card's shared workspace. Models of provider GE are grouped as objects, which sizes nothing.
+        """
+        grouped = self.provider == "acl" and self.share_weights and self.threads > 1
+        return grouped and (self.dynamic or not self.share_workspace)
+
 
 @dataclass(frozen=True)
 class CardOrder:

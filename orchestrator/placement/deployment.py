@@ -233,6 +233,7 @@ def _model(
         threads=order.threads,
         share_weights=order.share_weights,
         share_workspace=order.share_workspace,
+        widens_workspace=order.shares_weights_alone and not order.dynamic,
     )
     same = profile.batch_ms == profile.service_ms
     return Model(
@@ -254,6 +255,7 @@ def _model(
         batch_ms=None if same else profile.batch_ms,
         spread_nodes=deployment.placement.spread.get(spec.name, 1),
         cards=spec.cards or None,
+        widens_workspace=used.widens_workspace,
     )
 
 

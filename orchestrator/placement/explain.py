@@ -31,6 +31,8 @@ class ReplicaReason:
     """One replica: where it is, what it takes there, and why not elsewhere.
 
     ``workspace`` is what the model needs; if ``shared``, inside the card's, which ``sized_by`` set.
+    ``widening``: the card's workspace, if it is as large as that only because this model, which
+    does not use it, is sized along with those that do.
     """
 
     model: str
@@ -44,12 +46,13 @@ class ReplicaReason:
     sized_by: str | None
     rps: float
     rejected: tuple[Rejection, ...]
+    widening: int = 0
 
     @property
     def total(self) -> int:
         """Bytes that the card would save without this replica, other members left as they are."""
         own = 0 if self.shared and self.sized_by != self.model else self.workspace
-        return self.weights + own + self.io + self.objects
+        return self.weights + own + self.widening + self.io + self.objects
 
 
 def reasons(problem: Problem, plan: Plan) -> tuple[ReplicaReason, ...]:
@@ -129,9 +132,9 @@ def unshared_memory(card: Card, models: Sequence[Model]) -> CardMemory:
 
 def sized_by(tally: Tally) -> str | None:
     """The model that the card's shared workspace is sized to; the first by name of several."""
-    sharing = [model for model in tally.models if tally.share and model.footprint.shares]
-    largest = max(sharing, key=lambda model: model.workspace_bytes, default=None)
-    return largest.name if largest and largest.workspace_bytes else None
+    if not tally.memory.workspace:
+        return None
+    return max(tally.models, key=lambda model: model.footprint.sized).name
 
 
 def _reason(
@@ -151,6 +154,7 @@ def _reason(
         sized_by=sized_by(tally) if shared else None,
         rps=plan.rps.get((model.name, slot), 0.0),
         rejected=rejected,
+        widening=tally.memory.workspace if not shared and sized_by(tally) == model.name else 0,
     )
 
 
@@ -188,6 +192,8 @@ def _replica_line(reason: ReplicaReason, origin: str | None) -> str:
         workspace = ""
     elif not reason.shared:
         workspace = f" + workspace {format_bytes(reason.workspace)} of its own"
+        if reason.widening:
+            workspace += f" + {format_bytes(reason.widening)} (the shared one, sized for it too)"
     elif reason.sized_by == reason.model:
         workspace = f" + workspace {format_bytes(reason.workspace)} (the shared one)"
     else:

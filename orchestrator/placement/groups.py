@@ -50,6 +50,14 @@ class Group:
             model.footprint.workspace if model.footprint.shares else 0 for model in self.models
         )
 
+    @cached_property
+    def sized(self) -> int:
+        """The largest workspace that the card's shared one cannot be smaller than, if it is used.
+
+        More than ``workspace`` where a member widens it that has workspaces of its own.
+        """
+        return max(model.footprint.sized for model in self.models)
+
 
 @dataclass(frozen=True)
 class World:

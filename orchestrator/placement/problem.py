@@ -23,7 +23,8 @@ class Model:
     ``service_ms`` is card-exclusive milliseconds per item at speed 1 and at the batch that will be
     used, ``batch_ms`` those of one whole such batch (absent: ``service_ms``, one item a batch).
     ``overlap`` is the gain in throughput on a card that shares no workspace. ``max_delay_ms``: on a
-    sharing card no other member's batch may take longer.
+    sharing card no other member's batch may take longer. ``widens_workspace``: though it does not
+    share the card's workspace, that is no smaller than its own if others use it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Model:
     allowed_kinds: tuple[str, ...] | None = None
     allowed_types: tuple[str, ...] | None = None
     cards: tuple[str, ...] | None = None
+    widens_workspace: bool = False
 
     @cached_property
     def footprint(self) -> Footprint:
@@ -62,6 +64,7 @@ class Model:
             dynamic=self.dynamic,
             share_weights=self.share_weights,
             share_workspace=self.share_workspace,
+            widens_workspace=self.widens_workspace,
         )
 
     @property
@@ -214,6 +217,7 @@ MODEL: Mapping[str, Kind] = {
     "allowed_kinds": strict.optional(NAMES),
     "allowed_types": strict.optional(NAMES),
     "cards": strict.optional(NAMES),
+    "widens_workspace": FLAG,
 }
 MODEL_REQUIRED = ("name", "weight_bytes", "workspace_bytes", "io_bytes")
 CARD: Mapping[str, Kind] = {

@@ -22,12 +22,14 @@ _NONE = np.iinfo(np.int64).max
 class Sheet:
     """Groups and cards of a world, by position.
 
-    Of groups: bytes ``always`` paid, ``level`` brought to a shared workspace, ``own`` workspaces
-    where nothing is shared; ``work`` in units, ``apart`` the work on a card that shares nothing;
-    ``patience`` (the shortest max_delay) and ``batch`` (the longest, at speed 1) in ms; ``allowed``
-    cards, and cards on which members keep each other waiting (``torn``), None for all and none;
-    ``homes``, the cards of the previous plan. Of cards: bytes of ``room`` for
-    models, ``speed`` in units, ``rate`` as given, ``node``.
+    Of groups: bytes ``always`` paid, ``level`` brought to a shared workspace (as if somebody used
+    it on every card, where anybody does at all), ``own`` workspaces where nothing is shared;
+    ``work`` in units, ``apart`` the work on a card that shares nothing; ``patience`` (the shortest
+    max_delay) and ``batch`` (the longest, at speed 1) in ms; ``allowed`` cards, and cards on which
+    members keep each other waiting (``torn``), None for all and none; ``homes``, the cards of the
+    previous plan; ``widened``: some ``level`` is more than cards without a shared workspace take. Of
+    cards: bytes of ``room`` for models, ``speed`` in units, ``rate`` as given,
+    ``node``.
     """
 
     world: World
@@ -53,6 +55,7 @@ class Sheet:
     homes: tuple[frozenset[int], ...]
     special: bool
     plain: bool
+    widened: bool
 
     @property
     def groups(self) -> int:
@@ -75,10 +78,11 @@ def sheet(world: World) -> Sheet:
     low = tuple(max(group.low, int(group.work > 0)) for group in groups)
     special = any(model.max_delay_ms is not None or model.overlap != 1.0 for model in world.models)
     allowed = _masks(world)
+    in_use = any(group.workspace for group in groups)
     return Sheet(
         world=world,
         always=_column(group.always for group in groups),
-        level=_column(group.workspace for group in groups),
+        level=_column(group.sized if in_use else 0 for group in groups),
         own=_column(_own(group) for group in groups),
         streams=_column(sum(m.streams * m.threads for m in group.models) for group in groups),
         work=_column(round(group.work * unit) for group in groups),
@@ -108,6 +112,7 @@ def sheet(world: World) -> Sheet:
         and all(mask is None for mask in allowed)
         and all(card.streams is None for card in cards)
         and all(group.spread <= 1 for group in groups),
+        widened=in_use and any(group.sized > group.workspace for group in groups),
     )
 
 

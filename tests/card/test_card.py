@@ -64,6 +64,23 @@ def test_every_combination_of_sharing_is_charged_as_planned(
     close(answer(card, "mlp", x=rows(3))["y"], expected(mlp, x=rows(3))["y"])
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_model_with_workspaces_of_its_own_widens_the_shared_one_if_it_is_sized(
+    load: Load, mlp: ModelOrder, conv: ModelOrder, threads: int
+) -> None:
+    """Sizing a group widens the device's one workspace, even a group that shares weights alone."""
+    apart = changed(conv, share_workspace=False, threads=threads)
+    report = load(mlp, apart).memory()
+    assert report.measured == report.planned
+    assert mlp.footprint is not None
+    assert conv.footprint is not None
+    assert mlp.footprint.workspace < conv.footprint.workspace
+    widest = conv if threads > 1 else mlp  # one thread needs no group to share its weights in
+    assert widest.footprint is not None
+    assert report.planned.workspace == widest.footprint.workspace
+    assert report.planned.private == threads * conv.footprint.workspace
+
+
 def test_a_plan_that_gave_up_the_shared_workspace_is_kept(load: Load, conv: ModelOrder) -> None:
     card = load(conv, share_workspace=False)
     report = card.memory()

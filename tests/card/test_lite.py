@@ -38,24 +38,35 @@ def copied(outputs: Arrays) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("weights", "workspace", "dynamic", "card", "flag"),
+    ("weights", "workspace", "dynamic", "card", "flag", "flag_of_one_thread"),
     [
-        (True, True, False, True, "SHARE_WEIGHT_WORKSPACE"),
-        (True, False, False, True, "SHARE_WEIGHT"),
-        (False, True, False, True, "SHARE_WORKSPACE"),
-        (False, False, False, True, None),
-        (True, True, True, True, "SHARE_WEIGHT"),
-        (False, True, True, True, None),
-        (True, True, False, False, "SHARE_WEIGHT"),
+        (True, True, False, True, "SHARE_WEIGHT_WORKSPACE", "SHARE_WEIGHT_WORKSPACE"),
+        (True, False, False, True, "SHARE_WEIGHT", None),
+        (False, True, False, True, "SHARE_WORKSPACE", "SHARE_WORKSPACE"),
+        (False, False, False, True, None, None),
+        (True, True, True, True, "SHARE_WEIGHT", None),
+        (False, True, True, True, None, None),
+        (True, True, False, False, "SHARE_WEIGHT", None),
     ],
 )
 def test_the_flag_for_what_a_model_shares(
-    weights: bool, workspace: bool, dynamic: bool, card: bool, flag: str | None
+    weights: bool,
+    workspace: bool,
+    dynamic: bool,
+    card: bool,
+    flag: str | None,
+    flag_of_one_thread: str | None,
 ) -> None:
-    order = ModelOrder(
-        "m", "m.mindir", share_weights=weights, share_workspace=workspace, dynamic=dynamic
-    )
-    assert group_flag(order, share_workspace=card) == flag
+    for threads, wanted in ((2, flag), (1, flag_of_one_thread)):
+        order = ModelOrder(
+            "m",
+            "m.mindir",
+            threads=threads,
+            share_weights=weights,
+            share_workspace=workspace,
+            dynamic=dynamic,
+        )
+        assert group_flag(order, share_workspace=card) == wanted
 
 
 def test_files_that_are_no_models(tmp_path: Path, mlp: ModelOrder) -> None:

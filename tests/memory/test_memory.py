@@ -1,5 +1,7 @@
 """The card's arithmetic: a table worked by hand, then what holds for every set of models."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,6 +122,7 @@ models = st.builds(
     dynamic=st.booleans(),
     share_weights=st.booleans(),
     share_workspace=st.booleans(),
+    widens_workspace=st.booleans(),
 )
 
 
@@ -142,7 +145,8 @@ def test_card_is_the_formula(held, overhead, share):
         expected += m.threads * (m.io + m.object_bytes)
         if m not in in_shared:
             expected += m.threads * m.workspace
-    expected += max((m.workspace for m in in_shared), default=0)
+    if any(m.workspace for m in in_shared):
+        expected += max(m.workspace for m in held if m in in_shared or m.widens_workspace)
     assert used.total == expected
     assert used.streams == sum(m.threads * m.streams for m in held)
 
@@ -152,5 +156,7 @@ def test_order_is_moot_and_sharing_never_costs(held, random):
     mixed = list(held)
     random.shuffle(mixed)
     assert card_memory(mixed) == card_memory(held)
-    shared, lone = card_memory(held), card_memory(held, share_workspace=False)
+    narrow = [replace(m, widens_workspace=False) for m in held]
+    assert card_memory(narrow).total <= card_memory(held).total
+    shared, lone = card_memory(narrow), card_memory(held, share_workspace=False)
     assert shared.total <= lone.total <= card_memory([unshared(m) for m in held]).total

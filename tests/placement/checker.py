@@ -7,7 +7,7 @@ TOLERANCE = 1e-6
 
 def memory(card, models, share):
     """Bytes on a card: the sums, the largest shared workspace, everyone's own."""
-    total, largest = card.get("overhead_bytes", 0), 0
+    total, largest, sized = card.get("overhead_bytes", 0), 0, 0
     for model in models:
         threads = model.get("threads", 1)
         total += model["weight_bytes"] * (1 if model.get("share_weights", True) else threads)
@@ -16,7 +16,9 @@ def memory(card, models, share):
             largest = max(largest, model["workspace_bytes"])
         else:
             total += threads * model["workspace_bytes"]
-    return total + largest
+            if model.get("widens_workspace", False):
+                sized = max(sized, model["workspace_bytes"])
+    return total + (max(largest, sized) if largest else 0)
 
 
 def check(problem, plan):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from actors import accounts
 from actors.memory import ASCEND, card_memory
 from orchestrator.config import parse_deployment
 from orchestrator.errors import DeploymentError, PlanRefusedError
@@ -171,6 +172,23 @@ def test_problem_of_is_what_is_planned():
     profiles = collect(made, ProfileCache(), estimate=True)
     inventory = Inventory.declared(made.cards)
     assert problem_of(made, profiles, inventory) == planned(made).problem
+
+
+@pytest.mark.parametrize(("threads", "shared"), [(2, 57), (1, 20)])
+def test_a_model_that_is_sized_for_its_weights_widens_the_shared_workspace(threads, shared):
+    made = deployment(threads=threads, sharing={"workspace": False})
+    roomy = parse_deployment(
+        {**made.as_data(), "cards": {"kind": "emulated", "count": 1, "capacity": "1GiB"}},
+        folder="/models",
+    )
+    plan = planned(roomy)
+    used = plan.memory("local/0")
+    assert used.workspace == ASCEND.alloc(shared * MIB)
+    assert used.private == threads * ASCEND.alloc(57 * MIB)
+    order = plan.orders("local/0")
+    assert card_memory(accounts.planned(order)) == used
+    assert DeploymentPlan.from_json(plan.to_json()).memory("local/0") == used
+    assert plan.explain().count("(the shared one, sized for it too)") == (threads > 1)
 
 
 def test_a_card_runs_models_of_ge_or_of_acl():

@@ -59,6 +59,7 @@ def _models(draw, name, slots):
         "allowed_kinds": st.sampled_from([["ascend"], ["ascend", "emulated"]]),
         "allowed_types": st.just(["big", "small"]),
         "cards": st.just(slots[:2]),
+        "widens_workspace": st.just(True),
     }
     for key, values in rare.items():
         if draw(st.integers(0, 7)) == 0:
