@@ -27,9 +27,8 @@ class Sheet:
     ``work`` in units, ``apart`` the work on a card that shares nothing; ``patience`` (the shortest
     max_delay) and ``batch`` (the longest, at speed 1) in ms; ``allowed`` cards, and cards on which
     members keep each other waiting (``torn``), None for all and none; ``homes``, the cards of the
-    previous plan; ``widened``: some ``level`` is more than cards without a shared workspace take. Of
-    cards: bytes of ``room`` for models, ``speed`` in units, ``rate`` as given,
-    ``node``.
+    previous plan; ``widened``: some ``level`` is more than a card without a shared workspace takes.
+    Of cards: bytes of ``room`` for models, ``speed`` in units, ``rate`` as given, ``node``.
     """
 
     world: World
