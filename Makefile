@@ -30,7 +30,7 @@ bench: .venv/dev .venv/bench ## every benchmark, a table each
 	$(BIN)/python -m benchmarks.ocr
 
 docs: .venv/docs ## the documentation as a site, in site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 schema: .venv/examples ## the committed JSON schemas, written anew
 	$(BIN)/python -m orchestrator schema
