@@ -227,7 +227,8 @@ class Measurement:
     """What a probe found out about one model. Sizes before rounding.
 
     ``overhead_bytes`` is what the process's context took of the card; None where it was not seen.
-    ``drift_bytes`` is what many runs of all gears took and did not give back.
+    ``drift_bytes`` is what many runs of all gears took and did not give back. ``compiled``: nobody
+    ran it, its compiled file tells its weights and workspace, and its times are not known.
     """
 
     weight_bytes: int
@@ -240,6 +241,7 @@ class Measurement:
     library: str
     overhead_bytes: int | None = None
     drift_bytes: int = 0
+    compiled: bool = False
 
     @property
     def workspace_bytes(self) -> int:

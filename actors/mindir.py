@@ -9,11 +9,15 @@ compiled on the card at every build. One too large for a protobuf keeps its byte
 
 import mmap
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from actors.protobuf import Message, Span
 from actors.shapes import OPEN, TensorSpec
+
+T = TypeVar("T")
 
 #: TensorProto.DataType -> numpy name
 _TYPES = {
@@ -71,23 +75,58 @@ def read_mindir(path: Path) -> MindIRFile:
         NotAMindIRError: not a MindIR, or one that is cut off.
         OSError: the file cannot be read.
     """
+    return _mapped(path, lambda file: _read(file, path.parent))
+
+
+def read_om(path: Path) -> bytes:
+    """The compiled model that a MindIR holds, or has in a file beside it.
+
+    Raises:
+        NotAMindIRError: not a MindIR, or not one that was converted for Ascend.
+        OSError: a file cannot be read.
+    """
+    om = _mapped(path, lambda file: _om_bytes(file, path.parent))
+    if not om:
+        raise NotAMindIRError(f"{path} was not converted for Ascend")
+    return om
+
+
+def _mapped(path: Path, read: Callable[[Message], T]) -> T:
     if path.stat().st_size == 0:
         raise NotAMindIRError(f"{path} is empty")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
-            return _read(Message(data), path.parent)
+            return read(Message(data))
         except (ValueError, IndexError, UnicodeDecodeError) as error:
             raise NotAMindIRError(f"{path} is not a MindIR model: {error}") from None
 
 
-def _read(file: Message, folder: Path) -> MindIRFile:
+def _graph(file: Message) -> tuple[Span, list[Span]]:
+    """The graph and its parameters."""
     graphs = list(file.spans(file.span, 7))
     if len(graphs) != 1:
         raise ValueError("it holds no graph")
-    graph = graphs[0]
-    if not any(True for _ in file.spans(graph, 6)):
+    if not any(True for _ in file.spans(graphs[0], 6)):
         raise ValueError("its graph has no outputs")
-    parameters = list(file.spans(graph, 3))
+    return graphs[0], list(file.spans(graphs[0], 3))
+
+
+def _om_bytes(file: Message, folder: Path) -> bytes:
+    graph, parameters = _graph(file)
+    om = _om(file, graph, parameters)
+    if om is None:
+        return b""
+    for start, stop in file.spans(om, 9):
+        return file.data[start:stop]
+    for place in file.spans(om, 12):
+        with (folder / file.text(place, 1)).open("rb") as beside:
+            beside.seek(file.number(place, 2))
+            return beside.read(file.number(place, 3) or -1)
+    return b""
+
+
+def _read(file: Message, folder: Path) -> MindIRFile:
+    graph, parameters = _graph(file)
     external = [file.text(place, 1) for span in parameters for place in file.spans(span, 12)]
     om = _om(file, graph, parameters)
     return MindIRFile(

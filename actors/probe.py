@@ -17,6 +17,7 @@ from types import ModuleType
 
 from actors import device, npusmi
 from actors.accounts import resident_bytes
+from actors.compiled import CompiledError, compiled_sizes
 from actors.differences import CALLS, made_up, measure_on_card, measure_on_host
 from actors.errors import LoadError, OrchestratorError, PredictError
 from actors.gauge import open_gauge
@@ -134,7 +135,25 @@ def _measure_genuine(job: Job) -> Measurement:
     if job.kind == "cpu":
         return measure_on_host(job.order, card, resident_bytes, name)
     gauge = open_gauge(job.kind, library, job.device_id, job.npu_id)
-    return measure_on_card(job.order, card, gauge, job.rule, name, nothing)
+    found = measure_on_card(job.order, card, gauge, job.rule, name, nothing)
+    return _at_least_compiled(job, found)
+
+
+def _at_least_compiled(job: Job, found: Measurement) -> Measurement:
+    """No less than the compiled file itself names: what is free is also taken by others."""
+    try:
+        sizes = compiled_sizes(job.order.path, job.npu_id)
+    except CompiledError:
+        return found
+    return replace(
+        found,
+        weight_bytes=max(found.weight_bytes, sizes.weights),
+        streams=sizes.streams,
+        gears=tuple(
+            replace(gear, workspace_bytes=max(gear.workspace_bytes, sizes.workspace))
+            for gear in found.gears
+        ),
+    )
 
 
 def _idle_bytes(job: Job) -> int | None:

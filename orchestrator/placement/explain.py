@@ -88,7 +88,7 @@ def explain(problem: Problem, plan: Plan) -> str:
             kinds = ", ".join(f"{count} {kind}" for kind, count in rest.most_common())
             lines.append(f"  and {sum(rest.values())} more cards: {kinds}")
     lines += [_card_line(problem, plan, held.card) for held in plan.cards]
-    estimated = sorted(name for name, origin in origins.items() if origin.startswith("estimated"))
+    estimated = sorted(name for name, origin in origins.items() if "estimated" in origin)
     if estimated:
         lines.append(f"note: sizes of {', '.join(estimated)} are estimated, not measured")
     lines.append(quality(plan))

@@ -140,6 +140,7 @@ def measurement_from(data: Mapping[str, Any]) -> Measurement:
         library=data["library"],
         overhead_bytes=data.get("overhead_bytes"),
         drift_bytes=data.get("drift_bytes", 0),
+        compiled=data.get("compiled", False),
     )
 
 

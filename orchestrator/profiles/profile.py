@@ -12,7 +12,7 @@ from orchestrator.config import Cards, Deployment, ModelSpec
 from orchestrator.errors import DeploymentError
 from orchestrator.profiles.cache import ProfileCache, measurement_from, model_file, model_path
 
-Origin = Literal["measured", "declared", "estimated"]
+Origin = Literal["measured", "compiled", "declared", "estimated"]
 
 #: An estimate's workspace, from the file's size and from one float32 set of the inputs. Coarse on
 #: purpose: convolutions keep several wide layers alive, transformers about as much as they weigh.
@@ -38,6 +38,8 @@ class ModelProfile:
     @property
     def label(self) -> str:
         """Where the numbers come from, for tables: ``measured``, ``declared: sizes``."""
+        if self.origin == "compiled":
+            return "compiled file, io estimated"
         if self.origin == "declared" or not self.declared:
             return self.origin
         return f"{self.origin}, declared {' and '.join(self.declared)}"
@@ -76,7 +78,7 @@ def missing(deployment: Deployment, cache: ProfileCache) -> tuple[ModelOrder, ..
     return tuple(
         order
         for spec, order in _models(deployment)
-        if _must_measure(spec) and cache.get(order, kind, card_type) is None
+        if _must_measure(spec) and not _was_run(cache.get(order, kind, card_type))
     )
 
 
@@ -114,7 +116,8 @@ def profile(
         DeploymentError: sizes or a time are needed and not known.
     """
     sizes, origin = _sizes(spec, order, cards, measurement, estimate)
-    service_ms, batch_ms, source = _times(spec, order, cards, measurement)
+    timed = measurement if _was_run(measurement) else None
+    service_ms, batch_ms, source = _times(spec, order, cards, timed)
     if spec.demand is not None and not service_ms and not estimate:
         text = "has demand and no known time: give its service_time, or let it be measured"
         raise DeploymentError(f"model {spec.name}", (text,))
@@ -138,6 +141,10 @@ def _models(deployment: Deployment) -> Iterator[tuple[ModelSpec, ModelOrder]]:
     return zip(deployment.models, deployment.orders(), strict=True)
 
 
+def _was_run(measurement: Measurement | None) -> bool:
+    return measurement is not None and not measurement.compiled
+
+
 def _must_measure(spec: ModelSpec) -> bool:
     return spec.sizes is None or (spec.demand is not None and spec.service_time is None)
 
@@ -159,7 +166,7 @@ def _sizes(
         )
         return declared, "declared"
     if measurement is not None:
-        return measured_sizes(measurement), "measured"
+        return measured_sizes(measurement), "compiled" if measurement.compiled else "measured"
     if not estimate:
         text = "not measured yet: let the plan measure it, or give its sizes in the deployment"
         raise DeploymentError(f"model {spec.name}", (text,))

@@ -4,11 +4,16 @@ import os
 from collections.abc import Callable, Sequence
 
 from actors import canary, device, npusmi, probe
+from actors.compiled import CompiledError, compiled_measurement
 from actors.messages import ModelOrder
 from orchestrator.config import Cards, Deployment
 from orchestrator.errors import DeploymentError
 from orchestrator.inventory import Inventory
 from orchestrator.profiles import ProfileCache, Residuals, missing
+
+
+class NoIdleCardError(DeploymentError):
+    """Models are to be measured on a card, and this machine has none to spare."""
 
 
 def measure_missing(
@@ -18,12 +23,17 @@ def measure_missing(
 ) -> tuple[str, ...]:
     """Probe every model without a profile; the names of those. ``progress`` gets a line each.
 
+    On kind ascend without an idle card here, their compiled files are asked for their sizes.
+
     Raises:
         DeploymentError: a model's file is missing, or its kind of card cannot be measured.
         LoadError: a model does not load or run.
     """
     wanted = missing(deployment, cache)
-    measure(deployment, wanted, cache, progress)
+    try:
+        measure(deployment, wanted, cache, progress)
+    except NoIdleCardError as error:
+        _read_compiled(deployment, wanted, cache, error)
     return tuple(order.name for order in wanted)
 
 
@@ -48,6 +58,21 @@ def measure(
             progress(f"measuring {order.name} ({position} of {len(wanted)})")
         found = probe.measure(order, kind=kind, rule=deployment.rule, npu_id=npu_id)
         cache.put(order, kind, card_type, found)
+
+
+def _read_compiled(
+    deployment: Deployment,
+    wanted: Sequence[ModelOrder],
+    cache: ProfileCache,
+    error: "NoIdleCardError",
+) -> None:
+    """Take sizes from compiled files; ``error`` is raised where one does not tell."""
+    for order in wanted:
+        try:
+            found = compiled_measurement(order)
+        except CompiledError as problem:
+            raise DeploymentError(deployment.name, (*error.problems, str(problem))) from problem
+        cache.put(order, deployment.cards.kind, deployment.cards.type, found)
 
 
 def proven(deployment: Deployment, progress: Callable[[str], None] | None = None) -> Deployment:
@@ -96,4 +121,4 @@ def _idle_card(deployment: Deployment, wanted: Sequence[ModelOrder]) -> str:
         "on a node with an idle card and plan with --profiles FILE, give sizes (and service_time "
         "with a demand) in the deployment, or plan with --no-probe"
     )
-    raise DeploymentError(deployment.name, (text,))
+    raise NoIdleCardError(deployment.name, (text,))

@@ -1,0 +1,92 @@
+"""Sizes of a model that was compiled for Ascend, asked of its OM through a stand-in for pyACL."""
+
+from pathlib import Path
+
+import pytest
+
+from actors.compiled import CompiledError, compiled_measurement, compiled_sizes
+from actors.messages import ModelOrder
+from actors.mindir import NotAMindIRError, read_om
+from orchestrator.config import parse_deployment
+from orchestrator.errors import DeploymentError
+from orchestrator.profiles import ProfileCache, collect, missing
+from orchestrator.runtime.measure import measure_missing
+from tests.card.conftest import gears_of
+from tests.mindirs import write_mindir
+
+STANDINS = Path(__file__).parent / "standins"
+OM = b"IMOD work 4096 weights 8192 stream_num 3"
+
+
+@pytest.fixture
+def acl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(STANDINS)
+
+
+def compiled(folder: Path, om: bytes, shape: tuple[int, ...] = (-1, 64)) -> Path:
+    """A converted model whose OM lies in a file beside it."""
+    path = write_mindir(
+        folder / "m.mindir", {"x": shape}, soc="Ascend310P3", om_bytes=len(om), beside="m_om"
+    )
+    (folder / "m_om").write_bytes(om)
+    return path
+
+
+def test_the_om_is_read_from_the_model_or_from_beside_it(tmp_path: Path) -> None:
+    assert read_om(compiled(tmp_path, OM)) == OM
+    inside = write_mindir(tmp_path / "in.mindir", {"x": (1,)}, soc="Ascend310P3", om_bytes=100)
+    assert (read_om(inside)[:4], len(read_om(inside))) == (b"IMOD", 100)
+    with pytest.raises(NotAMindIRError, match="was not converted for Ascend"):
+        read_om(write_mindir(tmp_path / "cpu.mindir", {"x": (1,)}))
+
+
+def test_a_compiled_file_tells_weights_and_workspace(tmp_path: Path, acl: None) -> None:
+    order = ModelOrder("m", str(compiled(tmp_path, OM)), gears=gears_of((1, 64), (4, 64)))
+    found = compiled_measurement(order)
+    assert (found.weight_bytes, found.workspace_bytes, found.compiled) == (8192, 4096, True)
+    assert found.tensor_bytes == (4 * 64 * 4, 4 * 64 * 4), "outputs are taken to be as large"
+
+
+@pytest.mark.parametrize(
+    ("om", "told"),
+    [
+        (b"damaged", "acl.mdl.query_size_from_mem answered 500002"),
+        (b"IMOD work 0 weights 8192", "its shapes are open, so that its workspace depends"),
+    ],
+)
+def test_an_om_that_does_not_tell(tmp_path: Path, acl: None, om: bytes, told: str) -> None:
+    with pytest.raises(CompiledError, match=told) as caught:
+        compiled_sizes(str(compiled(tmp_path, om)))
+    assert str(caught.value).startswith("what m.mindir was compiled to take is not available: ")
+
+
+def test_without_an_idle_card_a_plan_takes_what_compiled_files_tell(
+    tmp_path: Path, acl: None
+) -> None:
+    compiled(tmp_path, OM, shape=(4, 64))
+    model = {"name": "m", "path": "m.mindir"}
+    data = {"name": "d", "cards": {"kind": "ascend", "type": "310P", "count": 1}, "models": [model]}
+    deployment = parse_deployment(data, folder=str(tmp_path))
+    cache = ProfileCache(tmp_path / "cache")
+    assert measure_missing(deployment, cache) == ("m",)
+    profile = collect(deployment, cache)["m"]
+    assert (profile.label, profile.service_ms) == ("compiled file, io estimated", None)
+    assert (profile.sizes.weights, profile.sizes.workspace) == (8192, 4096)
+    assert len(missing(deployment, cache)) == 1, "a card may still measure it"
+
+
+def test_without_pyacl_it_is_said_that_nobody_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "acl.py").write_text("raise ImportError('libascendcl.so: cannot open')")
+    monkeypatch.syspath_prepend(tmp_path)
+    compiled(tmp_path, OM, shape=(4, 64))
+    model = {"name": "m", "path": "m.mindir"}
+    data = {"name": "d", "cards": {"kind": "ascend", "type": "310P", "count": 1}, "models": [model]}
+    deployment = parse_deployment(data, folder=str(tmp_path))
+    with pytest.raises(DeploymentError) as caught:
+        measure_missing(deployment, ProfileCache(tmp_path / "cache"))
+    assert "not measured yet on kind ascend: m" in str(caught.value)
+    assert "what m.mindir was compiled to take is not available: pyACL, which comes " in str(
+        caught.value
+    )
