@@ -94,12 +94,14 @@ def make(cell: Cell, seed: int) -> Record:
 def packed(models: Sequence[Record], rooms: Sequence[int]) -> int:
     """Cards, their rooms in turn, that a first fit by falling workspace needs for memory alone."""
     order = sorted(models, key=lambda m: (-shared(m), -always(m)))
-    level, used = np.zeros(len(models), np.int64), np.zeros(len(models), np.int64)
-    room = np.array([rooms[index % len(rooms)] for index in range(len(models))], np.int64)
+    count = len(models) * len(rooms)
+    level, used = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    room = np.array([rooms[index % len(rooms)] for index in range(count)], np.int64)
     opened = 0
     for model in order:
-        grown = np.maximum(level[: opened + 1], shared(model))
-        first = int(np.argmax(used[: opened + 1] + always(model) + grown <= room[: opened + 1]))
+        reach = opened + len(rooms)
+        grown = np.maximum(level[:reach], shared(model))
+        first = int(np.argmax(used[:reach] + always(model) + grown <= room[:reach]))
         used[first] += always(model)
         level[first] = grown[first]
         opened = max(opened, first + 1)

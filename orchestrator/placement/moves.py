@@ -88,7 +88,7 @@ def relabelled(world: World, tallies: tuple[Tally, ...]) -> tuple[Tally, ...]:
     from scipy.optimize import linear_sum_assignment
 
     made = list(tallies)
-    for cards in _interchangeable(world):
+    for cards in interchangeable(world):
         if len(cards) < 2:
             continue
         kept = np.array(
@@ -112,7 +112,7 @@ def _onto(world: World, tally: Tally, card: int) -> Tally:
     return tally_of(world.cards[card], tally.models, share=tally.share)
 
 
-def _interchangeable(world: World) -> list[list[int]]:
+def interchangeable(world: World) -> list[list[int]]:
     """Cards that are alike in all that a plan sees."""
     spread = any(group.spread > 1 for group in world.groups)
     picky = [

@@ -16,6 +16,9 @@ from orchestrator.placement.problem import Model, Problem
 from orchestrator.placement.solve import DEFAULT_BUDGET, search
 from orchestrator.units import format_bytes
 
+#: Groups times cards of all checks that may be spent on leaving models out of a set: of large
+#: problems the set that is named may then be larger than it need be.
+_MOST_CHECKED = 400_000
 #: Cards whose obstacle is written out when a model can go nowhere.
 _CARDS_SHOWN = 4
 
@@ -94,11 +97,12 @@ def _smallest_misfit(problem: Problem) -> Problem:
     """
     groups = [[model.name for model in group.models] for group in world(problem).groups]
     groups.sort(key=lambda names: natural(names[0]))
-    size = len(groups)
+    size, left = len(groups), _MOST_CHECKED
     while size > 1:
         size = -(-size // 2)
         position = 0
-        while position < len(groups):
+        while position < len(groups) and left > 0:
+            left -= len(groups) * len(problem.cards)
             rest = groups[:position] + groups[position + size :]
             if rest and not fits(only(problem, chain(*rest))):
                 groups = rest

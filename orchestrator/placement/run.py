@@ -9,6 +9,7 @@ from orchestrator.placement.balance import Budget, balance, trim
 from orchestrator.placement.board import Tally
 from orchestrator.placement.bounds import Bound
 from orchestrator.placement.dense import TASTES, Taste, pack
+from orchestrator.placement.exact import small, solve_exactly
 from orchestrator.placement.exhaust import placements
 from orchestrator.placement.fill import EVEN, FEW, SOFT, Variant, fill
 from orchestrator.placement.groups import World
@@ -22,6 +23,8 @@ NO_GAP = 1e-4
 _TARGETS = (1.0, 0.97, 0.93, 0.87, 0.8, 0.7, 0.5, 0.25)
 #: Groups times cards above which only the fastest ways to start are tried.
 _MANY = 1 << 20
+#: Steps that a mixed-integer program counts for; what has fewer left goes without.
+_EXACT_STEPS = 100
 #: The time of a card when only memory counts.
 _ENDLESS = 1 << 60
 _TO_MANY: tuple[Variant | Taste, ...] = (
@@ -45,7 +48,7 @@ class Candidate:
 
 @dataclass
 class Run:
-    """One search: the problem, its bound, and the steps that are left."""
+    """One search: the problem, the best bound on it so far, and the steps that are left."""
 
     scene: World
     sheet: Sheet
@@ -74,6 +77,8 @@ class Run:
             if found and (best is None or _better(found, best)):
                 best = found
         best = best or self._with_cards(range(self.sheet.cards))
+        if best is None or best.used() > self.bound.value:
+            best = self._exactly(best)
         if best is None:
             return self._first()
         while best.used() > self.bound.value and self.steps.left > 0:
@@ -83,6 +88,22 @@ class Run:
             best = fewer
         found_all = self._levelled(best)
         return found_all if serves(found_all) else self._first()
+
+    def _exactly(self, best: Layout | None) -> Layout | None:
+        """Where the problem is small: the better of this and what a program finds and proves."""
+        if not small(self.sheet) or self.steps.left < _EXACT_STEPS:
+            return best
+        if not self.steps.spend(_EXACT_STEPS):
+            return best
+        found = solve_exactly(self.sheet, few=self.few, limit=self.bound.value)
+        sign = 1 if self.few else -1
+        if found.bound is not None and sign * (found.bound.value - self.bound.value) > 0:
+            self.bound = found.bound
+        if best is None or found.layout is None:
+            return best or found.layout
+        if self.few:
+            return found.layout if _better(found.layout, best) else best
+        return found.layout if found.layout.peak() < best.peak() else best
 
     def _made(self, variant: Variant | Taste, limit: Numbers) -> Layout | None:
         if isinstance(variant, Taste):
@@ -149,10 +170,13 @@ class Run:
             starts.append(found)
             if found.peak() * self.bound.value <= 1 + NO_GAP:
                 return self._candidate(found)
-        if not starts:
-            return self._first()
         starts.sort(key=lambda layout: layout.peak())
-        return self._candidate(self._improved(starts[:4]))
+        best = self._exactly(starts[0] if starts else None)
+        if best is None:
+            return self._first()
+        if best.peak() * self.bound.value <= 1 + NO_GAP:
+            return self._candidate(best)
+        return self._candidate(self._improved([best, *starts[:4]][:4]))
 
     def _starts(self) -> Iterator[Layout]:
         """Placements that serve some share of the bound, and some by memory, whatever the load."""

@@ -35,11 +35,11 @@ def search(
     run = Run(scene, sheet(scene), bound, steps, seed)
     if not scene.previous:
         best = run.best()
-        return _plan(scene, best, bound, steps) if best else None
+        return _plan(scene, best, run.bound, steps) if best else None
     found = options(run, moves)
     chosen = choose(found, moves)
     curve = tuple(_point(option) for option in found)
-    return _plan(scene, chosen.found, bound, steps, curve) if chosen else None
+    return _plan(scene, chosen.found, run.bound, steps, curve) if chosen else None
 
 
 def bound_of(scene: World) -> Bound:

@@ -15,7 +15,7 @@ from tests.placement.build import cards, model, problem
 from tests.placement.checker import check
 from tests.placement.worlds import optimum, problems
 
-STEPS = 200
+STEPS = 120
 SLOW = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 
 
