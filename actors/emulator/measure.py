@@ -9,6 +9,7 @@ indices and as masks.
 """
 
 import ctypes
+import functools
 import io
 import json
 import math
@@ -71,13 +72,19 @@ def measure(path: Path, feeds: Feeds, *, bound: bool) -> dict[str, Any]:
 
 def _outputs(path: Path, feeds: Feeds) -> dict[str, Array]:
     """The outputs of a run without an arena."""
+    session = _session_without_arena(path)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+@functools.cache
+def _session_without_arena(path: Path) -> Any:  # noqa: ANN401 - the engine has no type stubs
+    """One for all gears: to open it takes longer than to run it."""
     options = ort.SessionOptions()
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, feeds), strict=True))
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _peak(path: Path, feeds: Feeds, targets: Mapping[str, Array | None]) -> int:
