@@ -44,9 +44,16 @@ def build_options(
         yield {**options, "config_dict": config}
     else:
         with tempfile.TemporaryDirectory(prefix="lite-config-") as folder:
-            file = Path(folder, "model.ini")
-            file.write_text(_ini(ge.merged(order, config)))
-            yield {"config_path": str(file)}
+            yield {"config_path": written_config(order, kind, Path(folder, "model.ini"))}
+
+
+def written_config(order: ModelOrder, kind: CardKind, file: Path) -> str:
+    """Write the model's file and options as one file; its path, or empty where there are none."""
+    merged = ge.merged(order, own_config(order, kind))
+    if not merged:
+        return ""
+    file.write_text(_ini(merged))
+    return str(file)
 
 
 def takes(function: Callable[..., Any], name: str) -> bool:

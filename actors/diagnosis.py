@@ -13,6 +13,7 @@ from pathlib import Path
 
 from actors.environment import inspect
 from actors.messages import CardKind, ModelOrder
+from actors.verdicts import Verdict
 
 INSTALL = (
     "Install the vendor's MindSpore Lite wheel for this Python, as the README says, or use kind: "
@@ -54,6 +55,17 @@ def mixture_problem(
         f"it is of provider ge and {', '.join(others)} of provider acl, and a card runs one of "
         "them: put them on different cards, or set cards.mix_ge_and_acl: true once orchestrator "
         "verify-card has passed that mixture on this card type and CANN"
+    )
+
+
+def unproven_mixture(where: str, found: Verdict | None) -> str:
+    """Why models of provider ge and acl may not be mixed on such cards; empty where they may."""
+    if found is not None and found.holds:
+        return ""
+    told = "has not been tried on this node" if found is None else f"failed here: {found.says}"
+    return (
+        f"cards.mix_ge_and_acl is set, and that mixture {told} ({where}): run orchestrator "
+        "verify-card on an idle card of this node, or put them on different cards"
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from actors import canary, device
+from actors import canary, device, diagnosis, verdicts
 from actors.accounts import others_bytes, planned
 from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
 from actors.gauge import Gauge, Reading, open_gauge
@@ -57,6 +57,7 @@ def load_models(
     used = _require_fit(order)
     if order.kind == "ascend":
         device.require(identity.device_id, devices)
+        _require_proven_mixture(order, identity.npu_id)
     verdict = canary.max_rule(order, identity.device_id, identity.npu_id)
     if verdict is not None and not verdict.holds:
         order = replace(order, share_workspace=False)
@@ -95,6 +96,18 @@ def load_models(
     told = [str(verdict)] if verdict is not None and not verdict.holds else []
     told += [NOTHING_SHARED] if order.kind == "cpu" else []
     return Loaded(order, library, gauge, idle, objects, served, (*told, *card.warnings))
+
+
+def _require_proven_mixture(order: CardOrder, npu_id: str) -> None:
+    """GE beside ACL runs only where verify-card has found on this node that it works."""
+    mixed = [model for model in order.models if model.provider == "ge"]
+    if not order.mix_ge_and_acl or not 0 < len(mixed) < len(order.models):
+        return
+    where = verdicts.combination(npu_id)
+    found = verdicts.find(verdicts.MIXTURE, where)
+    problem = diagnosis.unproven_mixture(where, found)
+    if problem:
+        raise LoadError(order.slot, mixed[0].name, mixed[0].path, problem)
 
 
 def _require_fit(order: CardOrder, why: str = "") -> CardMemory:

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from actors import canary, device
+from actors import device, verdicts
 from actors.environment import Machine, inspect, older
 from actors.finding import Finding
 from actors.npusmi import SmiCard, SmiError, read_cards
@@ -71,15 +71,16 @@ def _listed(read: Callable[[], tuple[SmiCard, ...]]) -> tuple[tuple[SmiCard, ...
 
 
 def _verdicts() -> Iterator[Finding]:
-    """What cards of this machine found of sharing one workspace, as it is or as it was."""
-    fix = (
-        "update the driver, CANN or mindspore_lite; until then workspaces are summed on such cards"
-    )
-    for verdict in canary.stored():
-        wanted = "answers as without sharing"
-        yield Finding(
-            "shared workspace", str(verdict), wanted, "" if verdict.holds else fix, verdict.holds
-        )
+    """What cards of this machine found of one workspace and of mixtures, as it is or as it was."""
+    update = "update the driver, CANN or mindspore_lite; until then "
+    told = {
+        verdicts.MAX_RULE: ("shared workspace", "workspaces are summed on such cards"),
+        verdicts.MIXTURE: (verdicts.MIXTURE, "leave cards.mix_ge_and_acl off for such cards"),
+    }
+    for verdict in verdicts.stored():
+        subject, then = told[verdict.claim]
+        fix = "" if verdict.holds else update + then
+        yield Finding(subject, str(verdict), "answers as without sharing", fix, verdict.holds)
 
 
 def _python(machine: Machine) -> Finding:

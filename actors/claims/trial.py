@@ -3,7 +3,6 @@
 Straight on the library, so that what it finds holds for the library and not for our use of it.
 """
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from actors import device
 from actors.diagnosis import explain, native_log_since
 from actors.errors import CardError
 from actors.gauge import open_gauge
@@ -22,6 +20,7 @@ from actors.gears import DYNAMIC_DIMS, INPUT_SHAPE, SECTION, config_gears
 from actors.lite import LIBRARY_ERRORS, EmulatedCard, library_name, load_library
 from actors.messages import Array, CardKind, Provider
 from actors.shapes import OPEN
+from actors.verdicts import npu_id_of
 
 T = TypeVar("T")
 #: The outputs of one run.
@@ -49,11 +48,16 @@ class TrialError(CardError):
 
 @dataclass(frozen=True)
 class Members:
-    """Models that are built alike. ``flag``: of the ModelGroup that they join; none if empty."""
+    """Models that are built alike. ``flag``: of the ModelGroup that they join; none if empty.
+
+    ``configs`` and ``precisions``: of each path, or none for all; empty texts for none.
+    """
 
     paths: tuple[str, ...]
     flag: str = ""
     provider: Provider = "acl"
+    configs: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,8 @@ def carry_out(trial: Trial, built: Callable[[], None]) -> Taken:
 
 
 def _carried_out(library: ModuleType, trial: Trial, built: Callable[[], None]) -> Taken:
-    gauge = open_gauge(trial.kind, library, trial.device_id, _npu_id(trial))
+    npu_id = npu_id_of(trial.device_id) if trial.kind == "ascend" else ""
+    gauge = open_gauge(trial.kind, library, trial.device_id, npu_id)
     before = gauge.read()
 
     def used() -> int | None:
@@ -143,12 +148,6 @@ def _carried_out(library: ModuleType, trial: Trial, built: Callable[[], None]) -
         largest=max(known, default=None),
         answers=answers,
     )
-
-
-def _npu_id(trial: Trial) -> str:
-    """What npu-smi calls the card: it does not heed the list of visible ones."""
-    listed = device.visible(os.environ) if trial.kind == "ascend" else None
-    return str(trial.device_id if listed is None else listed[trial.device_id])
 
 
 class _Rig:
@@ -216,8 +215,13 @@ class _Rig:
         self._groups.append(made)
 
     def _build(self, model: Any, group: Members, path: str) -> None:  # noqa: ANN401
-        options = {"config_dict": GE_CONFIG} if group.provider == "ge" else {}
+        options: dict[str, Any] = {"config_dict": GE_CONFIG} if group.provider == "ge" else {}
         context = self._context(group.provider)
+        own = group.paths.index(path)
+        if group.configs and group.configs[own]:
+            options["config_path"] = group.configs[own]
+        if group.precisions and group.precisions[own]:
+            context.ascend.precision_mode = group.precisions[own]
         model.build_from_file(path, self._library.ModelType.MINDIR, context, **options)
 
     def _context(self, provider: Provider) -> Any:  # noqa: ANN401

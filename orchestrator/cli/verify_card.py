@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from actors import device
+from actors import device, verdicts
 from actors.claims.bench import set_up
 from actors.claims.claims import Claim, Verdict, verify
 from actors.messages import CardKind
@@ -91,6 +91,8 @@ def verify_card(
         for claim in verify(bench):
             found.append(claim)
             typer.echo(claim_line(claim), err=as_json)
+    if wanted == "ascend":
+        keep_mixture(found, card)
     libraries = sorted({taken.library for taken in bench.done.values()}) or ["no library"]
     failed = any(claim.verdict is Verdict.FAILED for claim in found)
     if as_json:
@@ -108,6 +110,15 @@ def verify_card(
         results_console().print(claim_table(found, title))
     if failed:
         raise typer.Exit(1)
+
+
+def keep_mixture(claims: Sequence[Claim], card: int) -> None:
+    """Remember on this node whether GE models run beside ACL models: cards ask before they do."""
+    for claim in claims:
+        if claim.name == verdicts.MIXTURE and claim.verdict is not Verdict.UNCHECKED:
+            where = verdicts.combination(verdicts.npu_id_of(card))
+            holds = claim.verdict is Verdict.HELD
+            verdicts.keep(verdicts.Verdict(where, holds, claim.says, verdicts.MIXTURE))
 
 
 def _kind_here() -> Kind:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 
-from actors import canary, device, npusmi, probe
+from actors import device, npusmi, probe, verdicts
 from actors.compiled import CompiledError, compiled_measurement
 from actors.messages import ModelOrder
 from orchestrator.config import Cards, Deployment
@@ -77,7 +77,7 @@ def _read_compiled(
 
 def proven(deployment: Deployment, progress: Callable[[str], None] | None = None) -> Deployment:
     """The deployment, without shared workspaces where cards here were found to get them wrong."""
-    failed = canary.failed_here() if deployment.cards.kind == "ascend" else ()
+    failed = verdicts.failed_here(verdicts.MAX_RULE) if deployment.cards.kind == "ascend" else ()
     if not failed:
         return deployment
     if progress:

@@ -13,8 +13,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from actors import canary, emulator
+from actors import canary, emulator, verdicts
 from actors.card import CardActor
+from actors.claims.claims import Claim, Verdict
 from actors.environment import Machine
 from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
 from actors.gauge import Gauge
@@ -23,6 +24,7 @@ from actors.loading import NOTHING_SHARED
 from actors.memory import card_memory
 from actors.messages import CardOrder, ModelOrder
 from actors.node import examine
+from orchestrator.cli.verify_card import keep_mixture
 from orchestrator.config import Deployment
 from orchestrator.runtime.measure import proven
 from tests import models
@@ -320,9 +322,9 @@ def test_a_process_that_was_forked_after_the_import_is_refused() -> None:
 @pytest.fixture
 def no_verdicts() -> Iterator[None]:
     """A node on which nothing was tried yet."""
-    shutil.rmtree(canary.folder(), ignore_errors=True)
+    shutil.rmtree(verdicts.folder(), ignore_errors=True)
     yield
-    shutil.rmtree(canary.folder())
+    shutil.rmtree(verdicts.folder())
 
 
 def test_one_workspace_for_all_is_tried_once_on_a_node_before_it_is_relied_on(
@@ -334,25 +336,51 @@ def test_one_workspace_for_all_is_tried_once_on_a_node_before_it_is_relied_on(
 ) -> None:
     Path(words.path).write_bytes(b"not looked into here")
     monkeypatch.setattr(canary, "ROUNDS", 3)
-    order = ascend(real_file, words)
+    own = {"acl_init_options": {"ge.exec.precision_mode": "force_fp16"}}
+    order = ascend(replace(real_file, precision="enforce_fp16", config=own), words)
 
     def fails(order: CardOrder, device_id: int) -> str:
         raise CardError("no memory yet")
 
     assert canary.max_rule(order, 0, "0", fails) is None, "no answer is no wrong answer"
-    assert canary.stored() == ()
+    assert verdicts.stored() == ()
     found = canary.max_rule(order, 0, "0")
     assert found is not None
     assert found.holds
     assert found.where.startswith("card of unknown type, driver none (")
     assert "shared runs answered as unshared ones" in str(found)
-    assert canary.stored() == (found,)
+    assert verdicts.stored() == (found,)
 
     def never(order: CardOrder, device_id: int) -> str:
         raise AssertionError("tried again")
 
     assert canary.max_rule(order, 0, "0", never) == found
     assert canary.max_rule(ascend(real_file), 0, "0", never) is None, "one model shares nothing"
+
+
+def test_a_mixture_of_providers_is_refused_until_verify_card_has_passed_it_on_this_node(
+    vendor: Vendor, no_verdicts: None, devices: Path, real_file: ModelOrder, words: ModelOrder
+) -> None:
+    Path(words.path).write_bytes(b"not looked into here")
+    order = ascend(changed(real_file, provider="ge", share_workspace=False), words)
+    mixed = replace(order, mix_ge_and_acl=True)
+    where = verdicts.combination("")
+
+    def refusal() -> str:
+        with pytest.raises(CardError) as caught:
+            CardActor(devices=devices).load(mixed)
+        return str(caught.value)
+
+    assert "cards.mix_ge_and_acl is set, and that mixture has not been tried on this" in refusal()
+    assert f"({where}): run orchestrator verify-card on an idle card of this node" in refusal()
+    for verdict, told in (
+        (Verdict.UNCHECKED, "has not been tried"),
+        (Verdict.FAILED, "failed here: 3 MiB more"),
+    ):
+        keep_mixture([Claim(verdicts.MIXTURE, verdict, "3 MiB more")], 0)
+        assert told in refusal()
+    keep_mixture([Claim(verdicts.MIXTURE, Verdict.HELD, "as apart")], 0)
+    assert "verify-card" not in refusal(), "the next thing that GE lacks here"
 
 
 def test_where_one_workspace_is_not_enough_workspaces_are_summed_and_it_is_said(
