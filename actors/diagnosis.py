@@ -13,6 +13,7 @@ from pathlib import Path
 
 from actors.environment import inspect
 from actors.messages import CardKind, ModelOrder
+from actors.mindir import NotAMindIRError, read_mindir
 from actors.verdicts import Verdict
 
 INSTALL = (
@@ -87,6 +88,26 @@ def file_problem(path: str, kind: CardKind) -> str | None:
     if not os.access(file, os.R_OK):
         return "this process may not read the file"
     return None if file.stat().st_size else "the file is empty"
+
+
+def conversion_problem(order: ModelOrder, kind: CardKind) -> str | None:
+    """Why a file would be compiled whenever it is built; None where that is allowed, or not so.
+
+    A graph of provider GE is compiled at its build whatever its file holds. What is no MindIR at
+    all is for the library to refuse.
+    """
+    if kind != "ascend" or order.provider == "ge" or order.compile_at_build:
+        return None
+    try:
+        if read_mindir(Path(order.path)).converted:
+            return None
+    except (NotAMindIRError, OSError):
+        return None
+    return (
+        "it was not converted for Ascend, so that the library would compile it whenever it is "
+        "built: convert it (orchestrator convert --target ascend), or allow that with "
+        "compile_at_build: true"
+    )
 
 
 def load_causes(kind: CardKind, members: Sequence[ModelOrder]) -> tuple[str, ...]:

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from actors.gears import parse_sections
 from actors.messages import ConfigSections, ModelOrder
+from actors.options import option_findings
 from actors.parameters import parameter_digests
 
 #: The one place of the option with which a session holds constants once.
 SESSION = "ge_session_options"
 EXTERNAL = "ge.externalWeight"
 _GLOBAL = "ge_global_options"
-#: What circulates for it: other spellings, in any section.
-_MISSPELT = ("ge.externalweigth", "ge.externalweight", "externalweigth", "externalweight")
 
 
 def merged(order: ModelOrder, own: ConfigSections | None = None) -> dict[str, dict[str, str]]:
@@ -43,15 +42,15 @@ def with_external_weights(config: ConfigSections) -> dict[str, dict[str, str]]:
     return made
 
 
-def warnings(order: ModelOrder) -> tuple[str, ...]:
-    """Options of a GE model that the library ignores without a word, and what is used instead."""
-    return tuple(
-        f"model {order.name}: [{section}] {key} does nothing: the option is [{SESSION}] {EXTERNAL}"
-        + (", which is set for you" if order.share_weights else "")
-        for section, options in merged(order).items()
-        for key in options
-        if key.lower() in _MISSPELT and (section, key) != (SESSION, EXTERNAL)
-    )
+def option_warnings(order: ModelOrder) -> tuple[str, ...]:
+    """Options of a model, of any provider, that the library would ignore without a word.
+
+    Raises:
+        ValueError: the config file is none.
+        OSError: it cannot be read.
+    """
+    found = option_findings(merged(order))
+    return tuple(f"model {order.name}: {finding}" for finding in found)
 
 
 def session_problem(

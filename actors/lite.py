@@ -214,6 +214,8 @@ class LiteCard:
         """
         for order in orders:
             self._check_order(order, orders, mix_ge_and_acl)
+            with self._load_errors([order]):
+                self.warnings += ge.option_warnings(order)
             if self._kind == "emulated":  # a MindIR has its shapes inside, an ONNX file does not
                 config = own_config(order, self._kind)
                 self._library.declare(order.path, config, order.config_path)
@@ -262,7 +264,6 @@ class LiteCard:
 
     def _group_ge(self, orders: Sequence[ModelOrder]) -> None:
         """Put the GE models that share into one group, as Model objects that are not built yet."""
-        self.warnings = tuple(told for order in orders for told in ge.warnings(order))
         members = [order for order in orders if order.share_weights]
         if not members:
             return
@@ -300,6 +301,7 @@ class LiteCard:
             diagnosis.order_problem(order, orders)
             or diagnosis.mixture_problem(order, orders, self._kind, mix_ge_and_acl)
             or diagnosis.file_problem(order.path, self._kind)
+            or diagnosis.conversion_problem(order, self._kind)
         )
         if problem:
             raise LoadError(self._slot, order.name, order.path, problem)

@@ -56,6 +56,7 @@ class ModelOrder:
     ``path`` is resolved once, by the driver, and used as that exact string in every library call.
     ``gears`` is None for a fixed model; for a dynamic one it holds the declared largest shapes.
     ``config`` are Lite's options by section and override ``config_path`` (both go to the library).
+    ``compile_at_build`` lets a card of kind ascend load a file that was not converted for it.
     ``footprint`` is what the plan charges; None while a model is only being measured.
     """
 
@@ -71,6 +72,7 @@ class ModelOrder:
     precision: str | None = None
     config_path: str | None = None
     config: ConfigSections = field(default_factory=dict)
+    compile_at_build: bool = False
     footprint: Footprint | None = None
 
     @property

@@ -187,7 +187,8 @@ class ModelSpec(Section):
     compile_at_build: Flag = Field(
         default=False,
         description="Allow a .mindir that was not converted for Ascend on kind ascend: the library "
-        "then compiles it whenever it is built, which takes minutes. Otherwise check refuses it.",
+        "then compiles it whenever it is built, which takes minutes. Otherwise check, plans and "
+        "cards refuse it.",
     )
     precision: (
         Literal[

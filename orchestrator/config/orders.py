@@ -35,6 +35,7 @@ def order_of(model: ModelSpec, kind: CardKind, sharing: Sharing) -> ModelOrder:
         precision=model.precision,
         config_path=model.lite.config_file,
         config=_config(model, shapes),
+        compile_at_build=model.compile_at_build,
     )
 
 

@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from actors import device, npusmi, probe, verdicts
 from actors.compiled import CompiledError, compiled_measurement
 from actors.messages import ModelOrder
+from orchestrator.check.hardware import hardware_findings
+from orchestrator.check.models import ModelFile, read_model
 from orchestrator.config import Cards, Deployment
 from orchestrator.errors import DeploymentError
 from orchestrator.inventory import Inventory
 from orchestrator.profiles import ProfileCache, Residuals, missing
+from orchestrator.profiles.cache import model_path
 
 
 class NoIdleCardError(DeploymentError):
@@ -29,6 +32,7 @@ def measure_missing(
         DeploymentError: a model's file is missing, or its kind of card cannot be measured.
         LoadError: a model does not load or run.
     """
+    _require_made_for_cards(deployment)
     wanted = missing(deployment, cache)
     try:
         measure(deployment, wanted, cache, progress)
@@ -76,7 +80,12 @@ def _read_compiled(
 
 
 def proven(deployment: Deployment, progress: Callable[[str], None] | None = None) -> Deployment:
-    """The deployment, without shared workspaces where cards here were found to get them wrong."""
+    """The deployment, without shared workspaces where cards here were found to get them wrong.
+
+    Raises:
+        DeploymentError: a model's file was made for other cards, or for none.
+    """
+    _require_made_for_cards(deployment)
     failed = verdicts.failed_here(verdicts.MAX_RULE) if deployment.cards.kind == "ascend" else ()
     if not failed:
         return deployment
@@ -89,6 +98,24 @@ def proven(deployment: Deployment, progress: Callable[[str], None] | None = None
         for model in deployment.models
     ]
     return deployment.model_copy(update={"models": tuple(models)})
+
+
+def _require_made_for_cards(deployment: Deployment) -> None:
+    """Refuse files that real cards would compile at every build, or could not load.
+
+    What cannot be read is left to whoever needs it.
+    """
+    cards, problems = deployment.cards, []
+    for spec, order in zip(deployment.models, deployment.orders(), strict=True):
+        file = None if cards.kind == "emulated" else read_model(model_path(order, cards.kind))
+        if isinstance(file, ModelFile):
+            allowed = spec.compile_at_build or spec.provider == "ge"
+            found = hardware_findings(
+                cards, converted=file.converted, soc=file.soc, allowed=allowed
+            )
+            problems += [f"model {spec.name}: {finding}" for finding in found]
+    if problems:
+        raise DeploymentError(deployment.name, tuple(problems))
 
 
 def reserved(

@@ -25,10 +25,13 @@ from actors.memory import card_memory
 from actors.messages import CardOrder, ModelOrder
 from actors.node import examine
 from orchestrator.cli.verify_card import keep_mixture
-from orchestrator.config import Deployment
-from orchestrator.runtime.measure import proven
+from orchestrator.config import Deployment, parse_deployment
+from orchestrator.errors import DeploymentError
+from orchestrator.profiles import ProfileCache
+from orchestrator.runtime.measure import measure_missing, proven
 from tests import models
 from tests.card.conftest import GiB, answer, card_order, changed, expected
+from tests.mindirs import write_mindir
 
 STANDINS = Path(__file__).parent / "standins"
 IMAGE = np.random.default_rng(0).random((2, 3, 16, 16), np.float32)
@@ -356,6 +359,39 @@ def test_one_workspace_for_all_is_tried_once_on_a_node_before_it_is_relied_on(
 
     assert canary.max_rule(order, 0, "0", never) == found
     assert canary.max_rule(ascend(real_file), 0, "0", never) is None, "one model shares nothing"
+
+
+def test_a_file_that_was_not_converted_is_refused_unless_it_may_be_compiled_at_every_build(
+    vendor: Vendor, devices: Path, real_file: ModelOrder, tmp_path: Path
+) -> None:
+    path = Path(real_file.path)
+    write_mindir(path, {"x": (2, 3, 16, 16)})
+    told = r"it was not converted for Ascend.*orchestrator convert --target ascend.*compile_at_buil"
+    with pytest.raises(LoadError, match=told):
+        CardActor(devices=devices).load(ascend(real_file))
+    card = CardActor(devices=devices)
+    card.load(ascend(replace(real_file, compile_at_build=True)))
+    card.stop()
+    model = {
+        "name": "conv",
+        "path": real_file.path,
+        "sizes": dict.fromkeys(("weights", "workspace", "io"), "1MiB"),
+    }
+    data = {"name": "d", "cards": {"kind": "ascend", "count": 1}, "models": [model]}
+    plain, allowed = (
+        parse_deployment({**data, "models": [{**model, **more}]})
+        for more in ({}, {"compile_at_build": True})
+    )
+    for refused in (proven, lambda wanted: measure_missing(wanted, ProfileCache())):
+        with pytest.raises(DeploymentError) as caught:
+            refused(plain)
+        assert str(caught.value) == (
+            "d: model conv: file: found one that is compiled whenever it is built, wanted a MindIR "
+            "that was converted for Ascend: orchestrator convert --target ascend, or allow it with "
+            "compile_at_build: true, which makes every start slow"
+        )
+    assert proven(allowed) == allowed
+    assert measure_missing(allowed, ProfileCache()) == ()
 
 
 def test_a_mixture_of_providers_is_refused_until_verify_card_has_passed_it_on_this_node(
