@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         InvalidRequestError,
         JobError,
         LoadError,
+        NoSuchDeploymentError,
         NotServingError,
         OrchestratorError,
         OverloadedError,
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
         RequestFailedError,
         UnsupportedError,
     )
-    from orchestrator.facade import ModelHandle, Orchestrator
+    from orchestrator.facade import Orchestrator
+    from orchestrator.handle import ModelHandle
     from orchestrator.inventory import Inventory
     from orchestrator.placement import DeploymentPlan, plan_deployment
 
@@ -63,6 +65,7 @@ __all__ = [
     "LoadError",
     "ModelHandle",
     "ModelSpec",
+    "NoSuchDeploymentError",
     "NotServingError",
     "Orchestrator",
     "OrchestratorError",
@@ -97,8 +100,9 @@ _HOMES = {
     "Inventory": "orchestrator.inventory",
     "JobError": "orchestrator.errors",
     "LoadError": "orchestrator.errors",
-    "ModelHandle": "orchestrator.facade",
+    "ModelHandle": "orchestrator.handle",
     "ModelSpec": "orchestrator.config",
+    "NoSuchDeploymentError": "orchestrator.errors",
     "NotServingError": "orchestrator.errors",
     "Orchestrator": "orchestrator.facade",
     "OrchestratorError": "orchestrator.errors",

@@ -5,6 +5,7 @@ OrchestratorError
 ├── UnsupportedError        a field or option whose feature does not exist yet
 ├── PlanRefusedError        no placement satisfies the constraints
 ├── ClusterError            Ray could not be started or joined, or will not let us in
+├── NoSuchDeploymentError   no deployment of that name runs in the cluster
 ├── CardsUnavailableError   the cluster has fewer cards than the deployment names
 ├── CardLostError           the process of a card ended, or its node did (a CardError)
 ├── RequestFailedError      a request that every replica tried failed, with its story
@@ -34,6 +35,7 @@ __all__ = [
     "InvalidRequestError",
     "JobError",
     "LoadError",
+    "NoSuchDeploymentError",
     "NotServingError",
     "OrchestratorError",
     "OverloadedError",
@@ -102,6 +104,23 @@ class ClusterError(OrchestratorError):
         return f"Ray at {self.address}: {self.problem}: {self.hint}"
 
 
+class NoSuchDeploymentError(OrchestratorError):
+    """No deployment of that name runs in the cluster. ``known`` are those that do."""
+
+    def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
+        super().__init__(name, known)
+        self.name = name
+        self.known = known
+
+    def __str__(self) -> str:
+        name = f" {self.name!r}" if self.name else ""
+        others = f", there are: {', '.join(self.known)}" if self.known else ""
+        return (
+            f"no deployment{name} runs in this cluster{others}: "
+            "orchestrator up starts one from its file"
+        )
+
+
 class CardLostError(CardError):
     """The process of a card ended, or its node did; what it was doing may or may not have run."""
 
@@ -132,12 +151,16 @@ class CardsUnavailableError(OrchestratorError):
 
 
 class RequestFailedError(OrchestratorError):
-    """A request that failed for good. ``story`` says what was tried, where and how it ended."""
+    """A request that failed for good. ``story`` says what was tried, where and how it ended.
 
-    def __init__(self, model: str, story: tuple[str, ...]) -> None:
-        super().__init__(model, story)
+    ``cards`` are those that failed or died on it.
+    """
+
+    def __init__(self, model: str, story: tuple[str, ...], cards: tuple[str, ...] = ()) -> None:
+        super().__init__(model, story, cards)
         self.model = model
         self.story = story
+        self.cards = cards
 
     def __str__(self) -> str:
         return f"model {self.model}: request failed: " + "; ".join(self.story)

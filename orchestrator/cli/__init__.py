@@ -9,10 +9,14 @@ import typer
 from orchestrator.cli.check import check
 from orchestrator.cli.convert import convert
 from orchestrator.cli.doctor import doctor
+from orchestrator.cli.down import down
+from orchestrator.cli.drain import drain
 from orchestrator.cli.plan import plan
 from orchestrator.cli.profile import profile
 from orchestrator.cli.run import run
 from orchestrator.cli.schema import schema
+from orchestrator.cli.status import status
+from orchestrator.cli.up import up
 from orchestrator.cli.verify_card import SeveralFiles, verify_card
 from orchestrator.errors import OrchestratorError
 
@@ -27,6 +31,10 @@ app = typer.Typer(
 )
 app.command()(plan)
 app.command()(run)
+app.command()(up)
+app.command()(status)
+app.command()(drain)
+app.command()(down)
 app.command()(check)
 app.command()(doctor)
 app.command()(profile)

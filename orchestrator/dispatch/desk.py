@@ -89,8 +89,10 @@ class Desk:
         card = self._board.slots[slot]
         if card.serving == life:
             card.together(life)
-            card.serving, card.held_for, card.why = None, None, reason
+            card.serving, card.held_for = None, None
             self._restart_waits(slot, now)
+        if card.serving is None:
+            card.why = reason
 
     def give_up(self, slot: str, reason: str) -> list[Failure]:
         """A card will not come back; requests that only it could serve fail with the reason."""

@@ -7,6 +7,7 @@ from orchestrator.placement.moves import Change
 from orchestrator.placement.plan import CardPlan, Load, Plan, Point
 from orchestrator.placement.problem import Model, Problem
 from orchestrator.placement.refusal import solve
+from orchestrator.placement.transition import order_of, same_work, transition
 from orchestrator.placement.verify import verify
 
 __all__ = [
@@ -22,9 +23,12 @@ __all__ = [
     "Problem",
     "Step",
     "explain",
+    "order_of",
     "plan_deployment",
     "plan_diff",
     "problem_of",
+    "same_work",
     "solve",
+    "transition",
     "verify",
 ]

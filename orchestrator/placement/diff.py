@@ -5,7 +5,7 @@ stopped, waited for until its memory is back, and started again; nothing can be 
 before it is dropped there. A model keeps serving only through another card.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -104,17 +104,23 @@ class PlanDiff:
         return [head, *done, *(out or ["every model stays served throughout"])]
 
 
-def plan_diff(problem: Problem, plan: Plan, pace: Pace | None = None) -> PlanDiff:
-    """The steps from the problem's previous plan to ``plan``."""
-    return _Change(world(problem), plan, pace or Pace()).diff()
+def plan_diff(
+    problem: Problem, plan: Plan, pace: Pace | None = None, altered: Collection[str] = ()
+) -> PlanDiff:
+    """The steps from the problem's previous plan to ``plan``.
+
+    ``altered``: cards that are replaced though they keep the same models.
+    """
+    return _Change(world(problem), plan, pace or Pace(), altered).diff()
 
 
 class _Change:
     """A fleet while it changes: who serves now, what time it is, who is not served since when."""
 
-    def __init__(self, scene: World, plan: Plan, pace: Pace) -> None:
+    def __init__(self, scene: World, plan: Plan, pace: Pace, altered: Collection[str]) -> None:
         self.scene = scene
         self.pace = pace
+        self.altered = altered
         known = {model.name for model in scene.models}
         self.old = {c.name: scene.previous.get(c.name, frozenset()) for c in scene.cards}
         self.new = {c.name: frozenset[str]() for c in scene.cards}
@@ -129,7 +135,11 @@ class _Change:
 
     def diff(self) -> PlanDiff:
         """Cards that were idle start first; then one after the other, the harmless ones first."""
-        changed = [card for card in self.old if self.old[card] != self.new[card]]
+        changed = [
+            card
+            for card in self.old
+            if self.old[card] != self.new[card] or (self.old[card] and card in self.altered)
+        ]
         started = [card for card in changed if not self.old[card]]
         for card in started:
             self._start(card, self.new[card])
@@ -139,7 +149,7 @@ class _Change:
             pending.remove(card)
             self._change(card)
         return PlanDiff(
-            kept=tuple(c for c in self.old if self.old[c] and self.old[c] == self.new[c]),
+            kept=tuple(c for c in self.old if self.old[c] and c not in changed),
             started=tuple(started),
             stopped=tuple(c for c in changed if not self.new[c]),
             replaced=tuple(c for c in changed if self.old[c] and self.new[c]),

@@ -5,144 +5,97 @@ it waits for a call. Ray gives a process any free card of the node, so a process
 only after it has said which card it got, and only then told which models to load.
 """
 
-import heapq
 import itertools
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
-from enum import Enum
-from functools import partial
-from queue import Empty, SimpleQueue
-from threading import Thread
-from typing import Any, Protocol
 
-from actors.messages import CardIdentity, CardOrder, LoadReport
+from actors.messages import CardIdentity, LoadReport
 from orchestrator.errors import CardLostError, CardsUnavailableError
+from orchestrator.runtime.events import Events
 from orchestrator.runtime.fleet import CardProcess, Fleet
+from orchestrator.runtime.options import RestartRules
+from orchestrator.runtime.slots import Listener, Slot, SlotState
 
 _log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class RestartRules:
-    """When a dead card process is replaced, in seconds, and when its slot is given up.
-
-    The n-th failure in a row waits ``first_delay * 2**(n-1)``, at most ``max_delay``. A card that
-    served for ``stable`` seconds starts to count anew. ``start`` bounds the wait for a free card.
-    """
-
-    first_delay: float = 0.5
-    max_delay: float = 30.0
-    most_failures: int = 5
-    stable: float = 60.0
-    start: float = 120.0
-
-    def delay(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row."""
-        return float(min(self.first_delay * 2 ** (failures - 1), self.max_delay))
-
-
-class SlotState(str, Enum):
-    """Where a slot stands."""
-
-    STARTING = "starting"
-    """A process was asked for and has not said yet which card it got."""
-    LOADING = "loading"
-    """Bound; it builds its models."""
-    READY = "ready"
-    """It serves."""
-    WAITING = "waiting"
-    """Its process died; the next one is started when the back-off is over."""
-    GIVEN_UP = "given up"
-    """It failed too often in a row."""
-    STOPPED = "stopped"
-    """The deployment is closed."""
-
-
-@dataclass
-class Slot:
-    """One slot of the plan and the process that serves it, if any. ``life`` counts processes."""
-
-    name: str
-    node_id: str
-    state: SlotState = SlotState.WAITING
-    life: int = 0
-    process: CardProcess | None = None
-    identity: CardIdentity | None = None
-    report: LoadReport | None = None
-    failures: int = 0
-    restarts: int = 0
-    ready_at: float = 0.0
-    why: str = ""
-    story: deque[str] = field(default_factory=lambda: deque(maxlen=20))
-
-
-class Listener(Protocol):
-    """Who is told which card serves: the router."""
-
-    def serving(self, slot: str, life: int, card: CardProcess) -> None:
-        """A process has its models and takes requests."""
-        ...
-
-    def down(self, slot: str, life: int, reason: str) -> None:
-        """A process is gone; another may follow."""
-        ...
-
-    def give_up(self, slot: str, reason: str) -> None:
-        """No other will follow."""
-        ...
+#: A process that is drained has so much longer to stop before it is killed.
+_STOP_SECONDS = 5.0
 
 
 class Controller:
-    """``start`` returns when every slot serves; then cards are kept alive until ``close``."""
+    """``start`` starts what has no process yet; then cards are kept alive until ``close``.
+
+    A slot that comes with a process is taken to serve already.
+    """
 
     def __init__(
         self,
-        orders: Mapping[str, CardOrder],
-        nodes: Mapping[str, str],
+        slots: Iterable[Slot],
         fleet: Fleet,
         rules: RestartRules | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._orders = orders
         self._fleet = fleet
         self._rules = rules or RestartRules()
         self._clock = clock
-        self.slots = {name: Slot(name, nodes[name]) for name in orders}
-        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
-        self._thread = Thread(target=self._run, name="orchestrator-controller", daemon=True)
+        self.slots = {slot.name: slot for slot in slots}
+        self._events = Events("orchestrator-controller", clock, self._failed_to_handle)
         self._listener: Listener | None = None
-        self._started: Future[None] = Future()
-        self._closing = False
+        self._awaited: dict[str, Future[None]] = {}
+        self._retiring: dict[str, list[Future[None]]] = {}
 
-    def start(self, listener: Listener) -> None:
-        """Start all cards and wait until they serve.
+    def start(self, listener: Listener, *, patient: bool = False) -> "Future[None]":
+        """Start all cards; the future is done when they serve, and fails when one cannot.
 
-        Raises:
-            LoadError, DoesNotFitError: a card cannot load its models; this is not tried again.
-            CardLostError: a card's process died too often while it started.
-            CardsUnavailableError: a card did not become free in time.
+        It fails with LoadError or DoesNotFitError (a card cannot load its models, which is not
+        tried again), CardLostError (a card's process died too often) or CardsUnavailableError (a
+        card did not become free in time). ``patient``: all of them have served before, so whatever
+        happens is tried again as for a card that serves, and the future is done at once.
         """
         self._listener = listener
+        done: Future[None] = Future()
+        wanted = [slot for slot in self.slots.values() if slot.state is SlotState.WAITING]
         for slot in self.slots.values():
-            self._inbox.put(partial(self._launch, slot))
-        self._thread.start()
-        self._started.result()
+            if slot.process is not None:
+                self._events.put(self._resume, slot)
+        for slot in wanted:
+            if not patient:
+                self._awaited[slot.name] = done
+            self._events.put(self._launch, slot)
+        if not self._awaited:
+            done.set_result(None)
+        self._events.start()
+        return done
 
     def lost(self, slot: str, life: int, reason: str) -> None:
         """A call found a card's process gone."""
-        self._inbox.put(partial(self._lost, slot, life, reason))
+        self._events.put(self._lost, slot, life, reason)
+
+    def retire(self, slot: str, drain_seconds: float) -> "Future[None]":
+        """Let a slot's process finish what it has, for at most so long, and end it."""
+        done: Future[None] = Future()
+        self._events.put(self._retire, slot, drain_seconds, done)
+        return done
+
+    def install(self, slot: Slot) -> "Future[None]":
+        """Start a slot that has no process, unless it is drained; the future is as of ``start``."""
+        done: Future[None] = Future()
+        self._events.put(self._install, slot, done)
+        return done
+
+    def resume(self, slot: str) -> None:
+        """Start a slot again that was drained or given up."""
+        self._events.put(self._restart, slot)
+
+    def forget(self, slot: str) -> None:
+        """A slot without a process is none of the deployment any more."""
+        self._events.put(self._forget, slot)
 
     def close(self, stop_seconds: float) -> None:
         """Stop every card, wait for them at most so long, and end their processes."""
-        if self._thread.is_alive():
-            self._inbox.put(self._begin_close)
-            self._thread.join()
+        self._events.end(self._stop_waiting)
         processes = [slot.process for slot in self.slots.values() if slot.process]
         if stop_seconds > 0:
             wait([process.stop() for process in processes], stop_seconds)
@@ -153,38 +106,21 @@ class Controller:
         for slot in self.slots.values():
             slot.state, slot.process = SlotState.STOPPED, None
 
-    def _run(self) -> None:
-        while not self._closing:
-            try:
-                self._turn()
-            except Exception as error:
-                _log.exception("the controller failed to handle an event")
-                if not self._started.done():
-                    self._started.set_exception(error)
-
-    def _turn(self) -> None:
-        due = max(self._timers[0][0] - self._clock(), 0.0) if self._timers else None
-        try:
-            event = self._inbox.get(timeout=due)
-        except Empty:
-            event = heapq.heappop(self._timers)[2]
-        event()
-
-    def _after(self, seconds: float, event: Callable[[], None]) -> None:
-        heapq.heappush(self._timers, (self._clock() + seconds, next(self._order), event))
-
-    def _when_done(self, future: "Future[Any]", event: Callable[..., None], *about: object) -> None:
-        future.add_done_callback(lambda done: self._inbox.put(partial(event, *about, done)))
+    def _failed_to_handle(self, error: Exception) -> None:
+        """A mistake of ours must not leave anybody waiting for ever."""
+        for done in {id(one): one for one in self._awaited.values()}.values():
+            self._settle(done, error)
 
     def _launch(self, slot: Slot) -> None:
-        if slot.state is SlotState.GIVEN_UP:
-            return
-        slot.life += 1
         process = self._fleet.launch(slot.node_id)
         process.label = slot.name
-        slot.state, slot.process, slot.identity = SlotState.STARTING, process, None
-        self._when_done(process.identify(), self._identified, process)
-        self._after(self._rules.start, partial(self._late, process))
+        slot.state, slot.process, slot.life = SlotState.STARTING, process, process.life
+        self._events.when_done(process.identify(), self._identified, process)
+        self._events.after(self._rules.start, self._late, process)
+
+    def _relaunch(self, slot: Slot, life: int) -> None:
+        if slot.state is SlotState.WAITING and slot.life == life:
+            self._launch(slot)
 
     def _late(self, process: CardProcess) -> None:
         slot = self._slot_of(process)
@@ -209,8 +145,8 @@ class Controller:
         slot = self._bind(slot, identity)
         slot.state, slot.identity = SlotState.LOADING, identity
         self._note(slot, f"process {identity.pid} on card {identity.npu_id or '?'}")
-        self._when_done(process.watch(), self._ended, process)
-        self._when_done(process.load(self._orders[slot.name]), self._loaded, process)
+        self._events.when_done(process.watch(), self._ended, process)
+        self._events.when_done(process.load(slot.order), self._loaded, process)
 
     def _bind(self, slot: Slot, identity: CardIdentity) -> Slot:
         """The slot that this card serves: the one of its number, if that still waits for a card.
@@ -230,6 +166,7 @@ class Controller:
         )
         if same is not slot:
             slot.process, same.process = same.process, slot.process
+            slot.life, same.life = same.life, slot.life
             for one in (slot, same):
                 if one.process is not None:
                     one.process.label = one.name
@@ -237,7 +174,7 @@ class Controller:
 
     def _loaded(self, process: CardProcess, done: "Future[LoadReport]") -> None:
         slot = self._slot_of(process)
-        if slot is None or self._listener is None:
+        if slot is None or slot.state is not SlotState.LOADING:
             return
         error = done.exception()
         if error is not None:
@@ -246,13 +183,25 @@ class Controller:
         slot.report = done.result()
         for warning in slot.report.warnings:
             self._note(slot, warning)
-        slot.state, slot.ready_at, slot.why = SlotState.READY, self._clock(), ""
         self._note(slot, f"ready after {slot.report.seconds:.1f} s")
-        self._listener.serving(slot.name, slot.life, process)
-        if not self._started.done() and all(
-            other.state is SlotState.READY for other in self.slots.values()
-        ):
-            self._started.set_result(None)
+        self._serve(slot, process)
+        self._awaited_no_more(slot)
+
+    def _awaited_no_more(self, slot: Slot) -> None:
+        done = self._awaited.pop(slot.name, None)
+        if done is not None and done not in self._awaited.values():
+            self._settle(done)
+
+    def _resume(self, slot: Slot) -> None:
+        """A process that serves already, and was found by a controller that has just started."""
+        if slot.process is not None:
+            self._events.when_done(slot.process.watch(), self._ended, slot.process)
+            self._serve(slot, slot.process)
+
+    def _serve(self, slot: Slot, process: CardProcess) -> None:
+        slot.state, slot.ready_at, slot.why = SlotState.READY, self._clock(), ""
+        if self._listener is not None:
+            self._listener.serving(slot.name, slot.life, process)
 
     def _ended(self, process: CardProcess, done: "Future[None]") -> None:
         slot = self._slot_of(process)
@@ -261,12 +210,15 @@ class Controller:
             self._failed(slot, error, getattr(error, "reason", str(error)))
 
     def _lost(self, name: str, life: int, reason: str) -> None:
-        slot = self.slots[name]
-        if slot.life == life and slot.process is not None:
+        slot = self.slots.get(name)
+        if slot is not None and slot.life == life and slot.process is not None:
             self._failed(slot, CardLostError(name, reason), reason)
 
     def _failed(self, slot: Slot, error: BaseException, reason: str) -> None:
         """A process is of no further use: end it, and replace it or give the slot up."""
+        if slot.state is SlotState.DRAINING:
+            self._retired(slot)
+            return
         if slot.process is not None:
             slot.process.kill()
         slot.process = slot.identity = None
@@ -277,24 +229,93 @@ class Controller:
         self._note(slot, reason)
         if self._listener is not None:
             self._listener.down(slot.name, slot.life, reason)
-        if not self._started.done() and not isinstance(error, CardLostError):
-            self._started.set_exception(error)
+        if slot.name in self._awaited and not isinstance(error, CardLostError):
+            self._give_up(slot, reason, error)
         elif slot.failures >= self._rules.most_failures:
-            self._give_up(slot, reason)
+            told = f"failed {slot.failures} times in a row, last: {reason}"
+            self._give_up(slot, told, CardLostError(slot.name, told))
         else:
             slot.state = SlotState.WAITING
             slot.restarts += 1
-            self._after(self._rules.delay(slot.failures), partial(self._launch, slot))
+            delay = self._rules.delay(slot.failures)
+            self._events.after(delay, self._relaunch, slot, slot.life)
 
-    def _give_up(self, slot: Slot, reason: str) -> None:
+    def _give_up(self, slot: Slot, told: str, error: BaseException) -> None:
         slot.state = SlotState.GIVEN_UP
-        told = f"failed {slot.failures} times in a row, last: {reason}"
-        models = ", ".join(model.name for model in self._orders[slot.name].models)
-        _log.error("slot %s (%s) is given up: it %s", slot.name, models, told)
-        if not self._started.done():
-            self._started.set_exception(CardLostError(slot.name, told))
-        elif self._listener is not None:
+        models = ", ".join(model.name for model in slot.order.models)
+        done = self._awaited.get(slot.name)
+        if done is not None:
+            self._settle(done, error)
+        else:
+            _log.error("slot %s (%s) is given up: it %s", slot.name, models, told)
+        if self._listener is not None:
             self._listener.give_up(slot.name, told)
+
+    def _settle(self, done: "Future[None]", error: BaseException | None = None) -> None:
+        """Tell who waits for slots to serve, or that one of them cannot."""
+        self._awaited = {name: one for name, one in self._awaited.items() if one is not done}
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def _install(self, slot: Slot, done: "Future[None]") -> None:
+        self.slots[slot.name] = slot
+        if slot.state is SlotState.WAITING:
+            self._awaited[slot.name] = done
+            self._launch(slot)
+        else:
+            done.set_result(None)
+
+    def _forget(self, name: str) -> None:
+        self.slots.pop(name, None)
+
+    def _restart(self, name: str) -> None:
+        slot = self.slots.get(name)
+        if slot is not None and slot.state in (SlotState.DRAINED, SlotState.GIVEN_UP):
+            slot.failures, slot.why = 0, ""
+            self._launch(slot)
+
+    def _retire(self, name: str, drain_seconds: float, done: "Future[None]") -> None:
+        slot = self.slots.get(name)
+        if slot is None:
+            done.set_result(None)
+            return
+        self._retiring.setdefault(name, []).append(done)
+        process, before = slot.process, slot.state
+        if before is SlotState.DRAINING:
+            return
+        slot.state, slot.why = SlotState.DRAINING, "it is being drained"
+        if self._listener is not None:
+            self._listener.down(name, slot.life, slot.why)
+        if process is None or before is SlotState.STARTING:
+            self._retired(slot)
+            return
+        self._events.after(drain_seconds + _STOP_SECONDS, process.kill)
+        self._events.when_done(process.drain(drain_seconds), self._drained, process)
+
+    def _drained(self, process: CardProcess, _done: "Future[bool]") -> None:
+        """Whatever is left is answered with an error that sends it elsewhere."""
+        self._events.when_done(process.stop(), self._stopped, process)
+
+    def _stopped(self, process: CardProcess, _done: "Future[None]") -> None:
+        slot = self._slot_of(process)
+        if slot is not None:
+            self._retired(slot)
+
+    def _retired(self, slot: Slot) -> None:
+        if slot.process is not None:
+            slot.process.kill()
+        slot.process = slot.identity = None
+        slot.state, slot.why = SlotState.DRAINED, "it was drained"
+        self._note(slot, slot.why)
+        if self._listener is not None:
+            self._listener.down(slot.name, slot.life, slot.why)
+        self._awaited_no_more(slot)
+        for done in self._retiring.pop(slot.name, ()):
+            done.set_result(None)
 
     def _slot_of(self, process: CardProcess) -> Slot | None:
         """The slot that a process serves; None for one that was replaced meanwhile."""
@@ -304,7 +325,6 @@ class Controller:
         slot.story.append(what)
         _log.info("slot %s: %s", slot.name, what)
 
-    def _begin_close(self) -> None:
-        self._closing = True
-        if not self._started.done():
-            self._started.cancel()
+    def _stop_waiting(self) -> None:
+        for done in (*self._awaited.values(), *itertools.chain(*self._retiring.values())):
+            done.cancel()

@@ -26,18 +26,24 @@ from actors.messages import (
     Request,
 )
 from orchestrator.errors import CardLostError
-from orchestrator.runtime.host import CardHost
+from orchestrator.runtime.host import CardHost, Held
 
 #: Threads for control calls: a load takes one for long, stats and stop must still get through.
 _CONTROL_THREADS = 3
+#: Detached processes are named so, with their life.
+_CARD = "card-"
 
 
 class CardProcess:
-    """The process of one card. ``label`` names it in errors until it is bound to a slot."""
+    """The process of one card. ``label`` names it in errors until it is bound to a slot.
 
-    def __init__(self, actor: Any, label: str, resource: str, kind: CardKind) -> None:  # noqa: ANN401
+    ``life`` is its number among all of its deployment. May be sent to other processes.
+    """
+
+    def __init__(self, actor: Any, life: int, resource: str, kind: CardKind) -> None:  # noqa: ANN401
         self._actor = actor
-        self.label = label
+        self.life = life
+        self.label = f"process {life}"
         self._resource = resource
         self._kind = kind
 
@@ -53,6 +59,10 @@ class CardProcess:
         """See CardActor.load."""
         return self._call(self._actor.load, order)
 
+    def held(self) -> "Future[Held | None]":
+        """What it has loaded, if it serves."""
+        return self._call(self._actor.held)
+
     def predict_many(self, requests: Sequence[Request]) -> "Future[list[Reply]]":
         """See CardActor.predict_many. Arrays above about 100 kB travel by shared memory."""
         return self._call(self._actor.predict_many, requests)
@@ -64,6 +74,10 @@ class CardProcess:
     def memory(self) -> "Future[MemoryReport]":
         """See CardActor.memory."""
         return self._call(self._actor.memory)
+
+    def drain(self, timeout_seconds: float) -> "Future[bool]":
+        """See CardActor.drain."""
+        return self._call(self._actor.drain, timeout_seconds)
 
     def stop(self) -> "Future[None]":
         """See CardActor.stop."""
@@ -93,16 +107,30 @@ class CardProcess:
 
 
 class Fleet:
-    """Starts card processes; one card of ``resource`` each, restarts and retries switched off."""
+    """Starts card processes; one card of ``resource`` each, restarts and retries switched off.
 
-    def __init__(self, resource: str, kind: CardKind, data_threads: int) -> None:
+    With a ``home``, a Ray namespace, they are detached: named there, and alive until somebody ends
+    them. ``first_life`` must then be above that of every process that was ever started there.
+    """
+
+    def __init__(
+        self,
+        resource: str,
+        kind: CardKind,
+        data_threads: int,
+        home: str | None = None,
+        first_life: int = 1,
+    ) -> None:
         self.resource = resource
         self._kind = kind
         self._data_threads = data_threads
-        self._count = itertools.count(1)
+        self._home = home
+        self._lives = itertools.count(first_life)
 
     def launch(self, node_id: str) -> CardProcess:
         """Start an empty process on a node. It waits there until the node has a free card."""
+        life = next(self._lives)
+        detached = {"name": f"{_CARD}{life}", "namespace": self._home, "lifetime": "detached"}
         # Ray's stubs know neither concurrency groups nor hard affinity among the options.
         decorate: Any = ray.remote
         remote = decorate(
@@ -116,9 +144,22 @@ class Fleet:
                 "data": self._data_threads,
                 "life": 1,
             },
+            **(detached if self._home else {}),
         )(CardHost)
-        actor = remote.remote()
-        return CardProcess(actor, f"process {next(self._count)}", self.resource, self._kind)
+        return CardProcess(remote.remote(), life, self.resource, self._kind)
+
+    def found(self) -> list[CardProcess]:
+        """The processes that were started in this home and have not ended."""
+        listed = ray.util.list_named_actors(all_namespaces=True)
+        names = [one["name"] for one in listed if one["namespace"] == self._home]
+        found = []
+        for name in names:
+            if name.startswith(_CARD):
+                with contextlib.suppress(ValueError):  # it has ended meanwhile
+                    actor = ray.get_actor(name, namespace=self._home)
+                    life = int(name.removeprefix(_CARD))
+                    found.append(CardProcess(actor, life, self.resource, self._kind))
+        return found
 
 
 def ours(error: BaseException, card: str) -> Exception:

@@ -7,6 +7,7 @@ that is imported here, Ray apart, brings native libraries along: the card's own 
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import ray
 
@@ -17,12 +18,21 @@ from actors.messages import (
     CardIdentity,
     CardKind,
     CardOrder,
+    CardState,
     CardStats,
     LoadReport,
     MemoryReport,
     Reply,
     Request,
 )
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a card that serves was told to load, and what it said then."""
+
+    order: CardOrder
+    report: LoadReport
 
 
 class CardHost:
@@ -34,6 +44,7 @@ class CardHost:
     def __init__(self) -> None:
         self._card = CardActor()
         self._over = threading.Event()
+        self._held: Held | None = None
 
     @ray.method(concurrency_group="control")
     def identify(self, resource: str, kind: CardKind) -> CardIdentity:
@@ -62,10 +73,17 @@ class CardHost:
     def load(self, order: CardOrder) -> LoadReport:
         """See CardActor.load."""
         try:
-            return self._card.load(order)
+            self._held = Held(order, self._card.load(order))
+            return self._held.report
         finally:
             if order.kind != "emulated":
                 leave_early(self._card.stop)
+
+    @ray.method(concurrency_group="control")
+    def held(self) -> Held | None:
+        """What it was told to load and what came of it; None unless it serves."""
+        ready = self._card.stats().state is CardState.READY
+        return self._held if ready else None
 
     @ray.method(concurrency_group="data")
     def predict_many(self, requests: Sequence[Request]) -> list[Reply]:

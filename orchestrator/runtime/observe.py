@@ -1,47 +1,50 @@
 """Asks cards, controller and router what they see, and makes a status of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
-from actors.memory import Footprint
-from actors.messages import CardStats, MemoryReport, ModelStats
+from actors.accounts import planned
+from actors.memory import Footprint, card_memory, unshared
+from actors.messages import CardOrder, CardStats, MemoryReport, ModelStats
 from orchestrator.dispatch import DeskView
 from orchestrator.placement import DeploymentPlan
-from orchestrator.runtime.controller import Slot, SlotState
 from orchestrator.runtime.router import ModelCounts, Router
+from orchestrator.runtime.slots import Slot
 from orchestrator.runtime.status import CardStatus, ModelStatus, ReplicaStatus, Status
 
 T = TypeVar("T")
 
 
 def observe(
-    plan: DeploymentPlan, slots: Mapping[str, Slot], router: Router, timeout_seconds: float
+    plan: DeploymentPlan, slots: Iterable[Slot], router: Router | None, timeout_seconds: float
 ) -> Status:
-    """A snapshot; a card that does not answer in time is shown without its numbers."""
-    ready = {
-        name: slot.process
-        for name, slot in slots.items()
-        if slot.state is SlotState.READY and slot.process is not None
-    }
-    asked = router.view()
+    """A snapshot; a card that does not answer in time is shown without its numbers.
+
+    Without a router nothing was sent from here, and there is nothing to say of models as such.
+    """
+    slots = list(slots)
+    ready = {slot.name: slot.serving for slot in slots if slot.serving is not None}
+    asked = None if router is None else router.view()
     stats = {name: process.stats() for name, process in ready.items()}
     memory = {name: process.memory() for name, process in ready.items()}
-    everything: list[Future[Any]] = [asked, *stats.values(), *memory.values()]
-    wait(everything, timeout_seconds)
-    view = _answer(asked) or DeskView({}, {}, {}, {}, ())
+    everything: list[Future[Any]] = [*stats.values(), *memory.values()]
+    wait(everything if asked is None else [asked, *everything], timeout_seconds)
+    view = (_answer(asked) if asked else None) or DeskView({}, {}, {}, {}, ())
     told = {name: _answer(future) for name, future in stats.items()}
     weighed = {name: _answer(future) for name, future in memory.items()}
     return Status(
         deployment=plan.deployment.name,
         cards=tuple(
-            _card(plan, slot, told.get(name), weighed.get(name), view.in_flight.get(name, 0))
-            for name, slot in slots.items()
+            _card(slot, told.get(slot.name), weighed.get(slot.name), view.in_flight)
+            for slot in slots
         ),
         replicas=tuple(
-            replica for name in slots for replica in _replicas(plan, name, told.get(name))
+            replica for slot in slots for replica in _replicas(slot.order, told.get(slot.name))
         ),
-        models=tuple(
+        models=()
+        if router is None
+        else tuple(
             _model(model.name, router.counts.get(model.name, ModelCounts()), view)
             for model in plan.deployment.models
         ),
@@ -50,13 +53,13 @@ def observe(
 
 
 def _card(
-    plan: DeploymentPlan,
     slot: Slot,
     stats: CardStats | None,
     memory: MemoryReport | None,
-    in_flight: int,
+    in_flight: Mapping[str, int],
 ) -> CardStatus:
-    identity = slot.identity
+    identity, order = slot.identity, slot.order
+    footprints = planned(order)
     return CardStatus(
         slot=slot.name,
         state=slot.state.value,
@@ -64,26 +67,26 @@ def _card(
         npu_id=identity.npu_id if identity else "",
         pid=identity.pid if identity else None,
         restarts=slot.restarts,
-        capacity_bytes=plan.orders(slot.name).capacity_bytes,
-        planned_bytes=plan.memory(slot.name).total,
+        capacity_bytes=order.capacity_bytes,
+        planned_bytes=card_memory(footprints, order.overhead_bytes).total,
         measured_bytes=memory.measured_bytes if memory else None,
-        unshared_bytes=plan.unshared(slot.name).total,
+        unshared_bytes=card_memory(map(unshared, footprints), order.overhead_bytes).total,
         resident_bytes=memory.resident_bytes if memory else None,
         busy_share=stats.busy_share if stats else None,
         uptime_seconds=stats.uptime_seconds if stats else None,
-        in_flight=in_flight,
+        in_flight=in_flight.get(slot.name, 0),
         why=slot.why,
         measured=memory.measured if memory else None,
         warnings=slot.report.warnings if slot.report else (),
     )
 
 
-def _replicas(plan: DeploymentPlan, slot: str, stats: CardStats | None) -> Iterator[ReplicaStatus]:
-    for order in plan.orders(slot).models:
+def _replicas(held: CardOrder, stats: CardStats | None) -> Iterator[ReplicaStatus]:
+    for order in held.models:
         seen = stats.models.get(order.name, ModelStats()) if stats else ModelStats()
         yield ReplicaStatus(
             model=order.name,
-            slot=slot,
+            slot=held.slot,
             planned_bytes=_own_bytes(order.footprint),
             requests=seen.requests,
             rows=seen.rows,

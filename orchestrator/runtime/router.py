@@ -10,7 +10,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,7 @@ from typing import Protocol
 from actors.errors import NotServingError, OrchestratorError, PredictError
 from actors.messages import Array, Arrays, Reply, Request
 from actors.shapes import BatchRule, merge
-from orchestrator.dispatch import Bundle, Desk, DeskView, Failure, Ticket
+from orchestrator.dispatch import Bundle, Desk, DeskView, Failure, Route, Ticket
 from orchestrator.errors import CardLostError, RequestFailedError
 
 _log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ _PATIENCE_TICK = 0.5
 _COPY_BELOW = 64 << 10
 #: Latencies kept per model for the percentiles of the status.
 _LATENCIES = 2048
+_CLOSED = "the driver closed before it was answered"
 
 
 class Card(Protocol):
@@ -124,9 +125,15 @@ class Router:
         future.add_done_callback(partial(self._cancelled, call))
         return future
 
-    def serving(self, slot: str, life: int, card: Card) -> None:
-        """A card's process takes work."""
-        self._inbox.put(partial(self._serve, slot, life, card))
+    def adopt(self, routes: Sequence[Route]) -> None:
+        """The plan has changed: these are the replicas now."""
+        self._inbox.put(lambda: self._fail(self._desk.adopt(routes)))
+
+    def serving(
+        self, slot: str, life: int, card: Card, models: Collection[str] | None = None
+    ) -> None:
+        """A card's process takes work: for these models, or all that the plan has there."""
+        self._inbox.put(partial(self._serve, slot, life, card, models))
 
     def down(self, slot: str, life: int, reason: str) -> None:
         """A card's process is gone."""
@@ -142,14 +149,14 @@ class Router:
         self._inbox.put(lambda: answer.set_result(self._desk.view()))
         return answer
 
-    def close(self, drain_seconds: float) -> bool:
+    def close(self, drain_seconds: float, why: str = _CLOSED) -> bool:
         """Take nothing new, finish what is here, then fail the rest. False when some was failed."""
         self._accepting = False
         if not self._thread.is_alive():
             return True
         self._inbox.put(self._begin_close)
         drained = self._idle.wait(drain_seconds)
-        self._inbox.put(self._end)
+        self._inbox.put(partial(self._end, why))
         self._thread.join()
         return drained
 
@@ -212,9 +219,9 @@ class Router:
         if future.cancelled():
             self._inbox.put(partial(self._forget, call))
 
-    def _serve(self, slot: str, life: int, card: Card) -> None:
+    def _serve(self, slot: str, life: int, card: Card, models: Collection[str] | None) -> None:
         self._cards[slot, life] = card
-        self._desk.serving(slot, life)
+        self._desk.serving(slot, life, models)
 
     def _down(self, slot: str, life: int, reason: str) -> None:
         self._cards.pop((slot, life), None)
@@ -283,18 +290,18 @@ class Router:
     def _begin_close(self) -> None:
         self._closing = True
 
-    def _abort(self, why: str = "the driver closed before it was answered") -> None:
+    def _abort(self, why: str) -> None:
         calls = {id(call): call for call, _ in self._requests.values()}
         for call in calls.values():
             self._forget(call)
             if call.future.set_running_or_notify_cancel():
                 call.future.set_exception(RequestFailedError(call.model, (why,)))
 
-    def _end(self) -> None:
+    def _end(self, why: str) -> None:
         """The last event: requests that slipped in behind it are failed with the rest."""
         while not self._inbox.empty():
             self._inbox.get()()
-        self._abort()
+        self._abort(why)
         self._over = True
 
 

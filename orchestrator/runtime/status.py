@@ -1,7 +1,7 @@
 """What a running deployment looks like now: cards, replicas, bytes, counts, latencies."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from typing import Any
 
@@ -77,6 +77,12 @@ class Status:
     replicas: tuple[ReplicaStatus, ...]
     models: tuple[ModelStatus, ...]
     set_aside: tuple[str, ...] = ()
+    controller_pid: int | None = None
+    """Of a named deployment: the process of its controller."""
+
+    def controlled_by(self, pid: int) -> "Status":
+        """The same of a deployment whose controller is a process of its own."""
+        return replace(self, controller_pid=pid)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: the fields under their own names."""
@@ -87,7 +93,7 @@ class Status:
         return json.dumps(self.to_dict(), indent=1)
 
     def __str__(self) -> str:
-        tables = (self._cards(), self._replicas(), self._models())
+        tables = [self._cards(), self._replicas(), *([self._models()] if self.models else [])]
         notes = [f"model {m.model} is not served: {m.unserved}" for m in self.models if m.unserved]
         notes += [f"card {card.slot}: {card.why}" for card in self.cards if card.why]
         notes += [f"card {card.slot}: {told}" for card in self.cards for told in card.warnings]

@@ -12,10 +12,10 @@ from tests.runtime.deployments import MAX_IN_FLIGHT, Truth, three_models
 
 @pytest.fixture(scope="package")
 def cluster() -> Iterator[Connection]:
-    """One card more than the package's deployment takes."""
+    """Three cards more than the package's deployment takes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
-        connection = connect("local", resources={"NPU": 3}, object_store_bytes=100 << 20)
+        connection = connect("local", resources={"NPU": 5}, object_store_bytes=100 << 20)
         yield connection
         connection.close()
 

@@ -20,13 +20,13 @@ def model(name: str, path: Path, **fields: Any) -> dict[str, Any]:
     return {"name": name, "path": str(path), "sizes": SIZES, "service_time": "1ms", **fields}
 
 
-def deployment(*models: dict[str, Any], count: int = 2) -> Deployment:
+def deployment(*models: dict[str, Any], count: int = 2, name: str = "tiny") -> Deployment:
     cards = {"kind": "emulated", "count": count, "capacity": "64MiB", "allocation": "exact"}
-    return Deployment.model_validate({"name": "tiny", "cards": cards, "models": models})
+    return Deployment.model_validate({"name": name, "cards": cards, "models": models})
 
 
-def planned(*models: dict[str, Any], count: int = 2) -> DeploymentPlan:
-    wanted = deployment(*models, count=count)
+def planned(*models: dict[str, Any], count: int = 2, name: str = "tiny") -> DeploymentPlan:
+    wanted = deployment(*models, count=count, name=name)
     profiles = collect(wanted, ProfileCache())
     return plan_deployment(wanted, profiles, Inventory.declared(wanted.cards))
 

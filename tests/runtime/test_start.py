@@ -54,7 +54,7 @@ def test_more_cards_than_there_are(cluster: Connection) -> None:
     with pytest.raises(CardsUnavailableError) as told:
         inventory_of(Cards(kind="emulated", count=9, capacity=1 << 30), nodes, started=False)
     assert str(told.value).startswith(
-        f"the deployment wants 9 cards and the cluster has {free} free of resource NPU: of 3 in "
+        f"the deployment wants 9 cards and the cluster has {free} free of resource NPU: of 5 in "
     )
 
 

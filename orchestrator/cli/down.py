@@ -1,0 +1,28 @@
+"""``orchestrator down``: end a named deployment."""
+
+from typing import Annotated
+
+import typer
+
+
+def down(
+    name: Annotated[str, typer.Argument(help="The deployment's name.")],
+    address: Annotated[
+        str | None, typer.Option(help="The cluster: auto or host:port; see up.")
+    ] = None,
+    drain: Annotated[
+        float, typer.Option(min=0, help="Seconds for the cards to finish what they have.")
+    ] = 30.0,
+) -> None:
+    """End a deployment that `orchestrator up` started, and all its processes.
+
+    Its cards take nothing new and finish what they have; what drivers still hold fails.
+    """
+    from orchestrator.runtime.named import join, take_down  # Ray, which other verbs do without
+
+    connection = join(address)
+    try:
+        take_down(name, drain)
+    finally:
+        connection.close()
+    typer.echo(f"{name} is down")

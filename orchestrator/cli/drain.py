@@ -1,0 +1,35 @@
+"""``orchestrator drain``: take a card or a node out of a named deployment, and bring it back."""
+
+from typing import Annotated
+
+import typer
+
+
+def drain(
+    where: Annotated[
+        str, typer.Argument(metavar="CARD|NODE", help="A card such as local/0, or a node.")
+    ],
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Start its cards again; also those that were given up.")
+    ] = False,
+    deployment: Annotated[
+        str | None, typer.Option(help="Whose card; may be left out when only one is up.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="The cluster: auto or host:port; see up.")
+    ] = None,
+) -> None:
+    """Let a card, or all cards of a node, finish what they have, and leave them empty.
+
+    Other cards serve on. What the drained ones alone served waits for --undo.
+    """
+    # Ray, which other verbs do without
+    from orchestrator.runtime.named import drain as empty
+    from orchestrator.runtime.named import join, the_only_one
+
+    connection = join(address)
+    try:
+        slots = empty(deployment or the_only_one(), where, undo=undo)
+    finally:
+        connection.close()
+    typer.echo(f"{'starting again' if undo else 'drained'}: {', '.join(slots)}")

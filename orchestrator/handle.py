@@ -1,0 +1,154 @@
+"""``ModelHandle``: what a driver calls a model with."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from actors.errors import InvalidRequestError
+from actors.messages import Array, Arrays
+from actors.shapes import Signature
+
+if TYPE_CHECKING:
+    from orchestrator.facade import Orchestrator
+
+#: ``map`` holds at most so many requests and so many bytes of inputs between its two ends.
+_MAP_WINDOW = 256
+_MAP_BYTES = 128 << 20
+
+
+class ModelHandle:
+    """One model. Safe to use from any thread and any event loop.
+
+    A handle of a named deployment may be sent to other processes, such as Ray tasks and actors:
+    there it connects by itself when it is first used.
+
+    Every call takes a dict of arrays and returns a dict of arrays, rows in the caller's order. A
+    request of more rows than a batch is cut and spread over the cards; a smaller one is joined with
+    others or padded there. Outputs are read-only: large ones are views of Ray's shared memory,
+    which keeps the bytes for as long as the array lives, so copy what you change or keep.
+    """
+
+    def __init__(self, orchestrator: "Orchestrator", name: str) -> None:
+        self._orchestrator = orchestrator
+        self.name = name
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs, outputs and gears."""
+        return self._orchestrator._require().signatures[self.name]
+
+    def submit(
+        self, inputs: Arrays, *, timeout: float | None = None, wait: bool = True
+    ) -> "Future[dict[str, Array]]":
+        """Send a request; the future gives its outputs. Do not change the arrays meanwhile.
+
+        The future fails with RequestFailedError (with the story) when no card could answer, with
+        DeadlineError when ``timeout`` seconds have passed, and may be cancelled. Callbacks on it
+        run on the thread that routes all requests: keep them short.
+
+        When this driver holds ``max_in_flight`` requests of the model already, the call waits for
+        room; with ``wait=False``, or from such a callback, it is refused.
+
+        Raises:
+            InvalidRequestError: a name, dtype, rank or size that the model does not take.
+            OverloadedError: there is no room, and it must not wait.
+            DeadlineError: there was no room within ``timeout``.
+        """
+        return self._orchestrator._require().submit(self.name, inputs, timeout, wait)
+
+    def predict(
+        self, inputs: Arrays, *, timeout: float | None = None, wait: bool = True
+    ) -> dict[str, Array]:
+        """Send a request and wait for its outputs, for ``timeout`` seconds if given.
+
+        Raises:
+            InvalidRequestError: a name, dtype, rank or size that the model does not take.
+            OverloadedError: this driver has too many under way, and it must not wait for room.
+            DeadlineError: it was not answered in time; it says where it was.
+            RequestFailedError: no card could answer; it says what was tried.
+        """
+        future = self.submit(inputs, timeout=timeout, wait=wait)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # Ctrl-C: nobody waits for it any more
+
+    async def predict_async(
+        self, inputs: Arrays, *, timeout: float | None = None, wait: bool = True
+    ) -> dict[str, Array]:
+        """``predict`` for any event loop; cancelling the task cancels the request."""
+        running = self._orchestrator._require()
+        future = await running.submit_async(self.name, inputs, timeout, wait)
+        return await asyncio.wrap_future(future)
+
+    def map(
+        self, batches: Iterable[Arrays], *, window: int = _MAP_WINDOW, timeout: float | None = None
+    ) -> Iterator[dict[str, Array]]:
+        """Answers for a stream of requests, in its order, with many in flight.
+
+        Reads ahead by at most ``window`` requests and 128 MiB of inputs, so that neither a fast
+        source nor a slow consumer fills the memory. Errors come at the request's place;
+        ``timeout`` is that of each request.
+        """
+        flying: deque[tuple[Future[dict[str, Array]], int]] = deque()
+        held = 0
+        try:
+            for inputs in batches:
+                future = self._submit_or_fail(inputs, timeout)
+                nbytes = _nbytes(inputs)
+                flying.append((future, nbytes))
+                held += nbytes
+                while flying and (len(flying) >= window or held > _MAP_BYTES):
+                    future, nbytes = flying.popleft()
+                    held -= nbytes
+                    yield future.result()
+            while flying:
+                yield flying.popleft()[0].result()
+        finally:
+            for future, _ in flying:
+                future.cancel()
+
+    def map_unordered(
+        self, batches: Iterable[Arrays], *, window: int = _MAP_WINDOW, timeout: float | None = None
+    ) -> Iterator[tuple[int, dict[str, Array]]]:
+        """``map``, but each answer as soon as it is there, with its request's place in the stream.
+
+        One slow request holds nobody else up. An error ends the stream when it comes.
+        """
+        flying: dict[Future[dict[str, Array]], tuple[int, int]] = {}
+        ready: SimpleQueue[Future[dict[str, Array]]] = SimpleQueue()
+        held = 0
+        try:
+            for place, inputs in enumerate(batches):
+                future = self._submit_or_fail(inputs, timeout)
+                flying[future] = place, _nbytes(inputs)
+                held += flying[future][1]
+                future.add_done_callback(ready.put)
+                while flying and (len(flying) >= window or held > _MAP_BYTES or not ready.empty()):
+                    done = ready.get()
+                    number, nbytes = flying.pop(done)
+                    held -= nbytes
+                    yield number, done.result()
+            while flying:
+                done = ready.get()
+                yield flying.pop(done)[0], done.result()
+        finally:
+            for future in flying:
+                future.cancel()
+
+    def _submit_or_fail(self, inputs: Arrays, timeout: float | None) -> "Future[dict[str, Array]]":
+        try:
+            return self.submit(inputs, timeout=timeout)
+        except InvalidRequestError as error:
+            failed: Future[dict[str, Array]] = Future()
+            failed.set_exception(error)
+            return failed
+
+
+def _nbytes(inputs: object) -> int:
+    """Bytes of a request that nobody has checked."""
+    arrays = inputs.values() if isinstance(inputs, Mapping) else ()
+    return sum(getattr(array, "nbytes", 0) for array in arrays)

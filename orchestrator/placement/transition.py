@@ -1,0 +1,85 @@
+"""From what the cards of a deployment hold to what its new plan wants, card by card."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from actors.messages import CardOrder
+from orchestrator.placement.deployment import DeploymentPlan
+from orchestrator.placement.diff import Pace, PlanDiff, Step, plan_diff
+from orchestrator.placement.plan import CardPlan
+from orchestrator.placement.problem import PreviousCard
+
+
+def transition(
+    held: Mapping[str, CardOrder], plan: DeploymentPlan, pace: Pace | None = None
+) -> PlanDiff:
+    """The steps, in order, with each model's outage.
+
+    A card is left alone when its process holds what the plan wants there, to the last option. One
+    that holds only models which the deployment has no more is stopped first: nobody misses it.
+    """
+    pace = pace or Pace()
+    known = {model.name for model in plan.problem.models}
+    cards = {card.name for card in plan.problem.cards}
+    wanted = {slot: plan.orders(slot) for slot in plan.slots}
+    before = {
+        slot: [m.name for m in order.models if m.name in known] for slot, order in held.items()
+    }
+    problem = replace(
+        plan.problem,
+        previous_plan=tuple(
+            PreviousCard(slot, tuple(names)) for slot, names in before.items() if slot in cards
+        ),
+    )
+    altered = {slot for slot in held if slot in wanted and not same_work(held[slot], wanted[slot])}
+    found = plan_diff(problem, plan.plan, pace, altered)
+    useless = [slot for slot in held if not before[slot]]
+    last = [slot for slot in held if before[slot] and slot not in cards]
+    return replace(
+        found,
+        stopped=(*found.stopped, *(slot for slot in (*useless, *last) if slot not in wanted)),
+        steps=(
+            *(step for slot in useless for step in _stop(slot, held[slot], pace)),
+            *found.steps,
+            *(step for slot in last for step in _stop(slot, held[slot], pace)),
+        ),
+    )
+
+
+def same_work(one: CardOrder, other: CardOrder) -> bool:
+    """Whether a process that was told the one need not be replaced to do the other.
+
+    Bytes are what plans reckon with; they change nothing in a process that runs.
+    """
+    return _work(one) == _work(other)
+
+
+def order_of(step: Step, plan: DeploymentPlan) -> CardOrder:
+    """What the card of a starting step is told to load, as a stand-in or as planned."""
+    if not step.stone:
+        return plan.orders(step.card)
+    others = tuple(card for card in plan.plan.cards if card.card != step.card)
+    cards = (*others, CardPlan(step.card, step.models))
+    return replace(plan, plan=replace(plan.plan, cards=cards)).orders(step.card)
+
+
+def _work(order: CardOrder) -> CardOrder:
+    return replace(
+        order,
+        capacity_bytes=0,
+        overhead_bytes=0,
+        reserve_bytes=0,
+        memory_wait_seconds=0.0,
+        models=tuple(
+            sorted((replace(m, footprint=None) for m in order.models), key=lambda m: m.name)
+        ),
+    )
+
+
+def _stop(slot: str, held: CardOrder, pace: Pace) -> tuple[Step, ...]:
+    names = tuple(model.name for model in held.models)
+    return (
+        Step("drain", slot, names, pace.drain),
+        Step("stop", slot, names, pace.stop),
+        Step("wait", slot, (), pace.wait),
+    )

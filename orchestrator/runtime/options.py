@@ -1,0 +1,39 @@
+"""How a deployment is run, for whoever runs it. Imports no Ray."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from orchestrator.dispatch import RetryRules, TransportRules
+
+
+@dataclass(frozen=True)
+class RestartRules:
+    """When a dead card process is replaced, in seconds, and when its slot is given up.
+
+    The n-th failure in a row waits ``first_delay * 2**(n-1)``, at most ``max_delay``. A card that
+    served for ``stable`` seconds starts to count anew. ``start`` bounds the wait for a free card.
+    """
+
+    first_delay: float = 0.5
+    max_delay: float = 30.0
+    most_failures: int = 5
+    stable: float = 60.0
+    start: float = 120.0
+
+    def delay(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row."""
+        return float(min(self.first_delay * 2 ** (failures - 1), self.max_delay))
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a deployment is run; see Orchestrator."""
+
+    address: str | None = None
+    object_store_bytes: int | None = None
+    batch: bool = False
+    max_in_flight: int = 1024
+    progress: Callable[[str], None] = lambda line: None
+    retry: RetryRules = field(default_factory=RetryRules)
+    restarts: RestartRules = field(default_factory=RestartRules)
+    transport: TransportRules = field(default_factory=TransportRules)

@@ -1,0 +1,77 @@
+"""The slots of a deployment as its controller keeps them."""
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Protocol
+
+from actors.messages import CardIdentity, CardOrder, LoadReport
+from orchestrator.runtime.fleet import CardProcess
+
+
+class SlotState(str, Enum):
+    """Where a slot stands."""
+
+    STARTING = "starting"
+    """A process was asked for and has not said yet which card it got."""
+    LOADING = "loading"
+    """Bound; it builds its models."""
+    READY = "ready"
+    """It serves."""
+    WAITING = "waiting"
+    """Its process died; the next one is started when the back-off is over."""
+    GIVEN_UP = "given up"
+    """It failed too often in a row."""
+    DRAINING = "draining"
+    """Its process finishes what it has and ends; none follows by itself."""
+    DRAINED = "drained"
+    """It has no process, because somebody wanted that."""
+    STOPPED = "stopped"
+    """The deployment is closed."""
+
+
+@dataclass
+class Slot:
+    """One slot and the process that serves it, if any, with what it was told to load.
+
+    ``life`` tells its processes apart. May be sent to other processes, as ``shown``.
+    """
+
+    name: str
+    node_id: str
+    order: CardOrder
+    state: SlotState = SlotState.WAITING
+    life: int = 0
+    process: CardProcess | None = None
+    identity: CardIdentity | None = None
+    report: LoadReport | None = None
+    failures: int = 0
+    restarts: int = 0
+    ready_at: float = 0.0
+    why: str = ""
+    story: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+
+    @property
+    def serving(self) -> CardProcess | None:
+        """The process that takes requests now."""
+        return self.process if self.state is SlotState.READY else None
+
+    def shown(self) -> "Slot":
+        """As it is now."""
+        return replace(self, story=self.story.copy())
+
+
+class Listener(Protocol):
+    """Who is told which card serves: the router."""
+
+    def serving(self, slot: str, life: int, card: CardProcess) -> None:
+        """A process has its models and takes requests."""
+        ...
+
+    def down(self, slot: str, life: int, reason: str) -> None:
+        """A process is gone; another may follow."""
+        ...
+
+    def give_up(self, slot: str, reason: str) -> None:
+        """No other will follow."""
+        ...

@@ -1,0 +1,141 @@
+"""The way of requests from this process's callers to the cards, whoever keeps the cards alive."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+
+from actors.messages import Array, Arrays, ModelOrder
+from actors.shapes import BatchRule, Signature, check, gear_rows, row_limit, split
+from actors.shapes import bucket as bucket_of
+from orchestrator.dispatch import Desk, Route, TransportRules
+from orchestrator.errors import NotServingError
+from orchestrator.placement import DeploymentPlan
+from orchestrator.runtime.gate import Gate
+from orchestrator.runtime.options import Options
+from orchestrator.runtime.router import Router
+
+#: A replica without planned load still gets this part of what the most loaded one gets.
+_LEAST_SHARE = 0.05
+
+#: Sends a checked request: when its caller came, and its timeout.
+Send = Callable[[float, float | None], "Future[dict[str, Array]]"]
+
+
+class Traffic:
+    """Checks requests, lets them in, and routes them; ``open`` first, then ``know`` the models."""
+
+    plan: DeploymentPlan
+    over = False
+    """Whether there is nothing left that could take requests."""
+    _router: Router
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self.signatures: Mapping[str, Signature] = {}
+        self._rules: Mapping[str, BatchRule] = {}
+        self._gates: Mapping[str, Gate] = {}
+
+    def open(self, plan: DeploymentPlan, on_lost: Callable[[str, int, str], None]) -> None:
+        """Take requests for the models of a plan; ``on_lost`` hears of cards that are gone."""
+        transport = self._options.transport
+        self.plan = plan
+        desk = Desk(routes(plan, planned_models(plan), transport), self._options.retry, transport)
+        self._router = Router(desk, on_lost)
+        self._router.start()
+
+    def know(self, plan: DeploymentPlan, signatures: Mapping[str, Signature]) -> None:
+        """These are the models now, as the cards that loaded them say."""
+        rules = {order.name: order.batching for order in plan.deployment.orders()}
+        most = self._options.max_in_flight
+        gates = {name: self._gates.get(name) or Gate(name, most) for name in rules}
+        known = {name: one for name, one in signatures.items() if name in rules}
+        self.plan, self._rules, self._gates, self.signatures = plan, rules, gates, known
+
+    def submit(
+        self, model: str, inputs: Arrays, timeout: float | None, wait: bool
+    ) -> "Future[dict[str, Array]]":
+        """Check a request, wait for room or not, and send it in the pieces that a batch holds."""
+        send = self._checked(model, inputs)
+        started = time.monotonic()
+        if wait and not self._router.is_this_thread:
+            self._gates[model].enter_or_wait(timeout)
+        else:
+            self._gates[model].enter_or_refuse()
+        return send(started, timeout)
+
+    async def submit_async(
+        self, model: str, inputs: Arrays, timeout: float | None, wait: bool
+    ) -> "Future[dict[str, Array]]":
+        """``submit`` that leaves the event loop free while it waits for room."""
+        send = self._checked(model, inputs)
+        started = time.monotonic()
+        if wait:
+            await self._gates[model].enter_async(timeout)
+        else:
+            self._gates[model].enter_or_refuse()
+        return send(started, timeout)
+
+    def _checked(self, model: str, inputs: Arrays) -> Send:
+        signature, rule = self.signatures.get(model), self._rules.get(model)
+        if signature is None or rule is None:
+            raise NotServingError(f"of model {model}", "not loaded by any card yet")
+        total = check(signature, rule, model, inputs)
+        pieces = split(signature, rule, inputs)
+        rows = _piece_rows(signature, rule, inputs, total)
+
+        def send(started: float, timeout: float | None) -> "Future[dict[str, Array]]":
+            future = self._router.submit(model, rule, pieces, rows, started, timeout)
+            future.add_done_callback(lambda _: self._gates[model].leave())
+            return future
+
+        return send
+
+
+def planned_models(plan: DeploymentPlan) -> Mapping[str, Iterable[str]]:
+    """The models that each slot of the plan is to hold."""
+    return {card.card: card.models for card in plan.plan.cards}
+
+
+def routes(
+    plan: DeploymentPlan, placed: Mapping[str, Iterable[str]], transport: TransportRules
+) -> list[Route]:
+    """A replica for each model of the plan on each slot where it is placed.
+
+    With their planned shares, and what keeps each one busy.
+    """
+    on: dict[str, list[str]] = {}
+    for slot, models in placed.items():
+        for name in models:
+            on.setdefault(name, []).append(slot)
+    return [
+        route
+        for order in plan.deployment.orders()
+        for route in _replicas(plan, order, on.get(order.name, ()), transport)
+    ]
+
+
+def _replicas(
+    plan: DeploymentPlan, order: ModelOrder, slots: Sequence[str], transport: TransportRules
+) -> Iterable[Route]:
+    name = order.name
+    rps = {slot: plan.plan.rps.get((name, slot), 0.0) for slot in slots}
+    most = max(rps.values(), default=0.0)
+    profile = plan.profiles[name]
+    measured = profile.measurement.gears if profile.measurement else ()
+    gears = [one.gear for one in measured] or list(order.gears or ())
+    batch = max((gear_rows(gear, order.batching) for gear in gears), default=1)
+    batch = min(batch, order.batching.max_batch or batch)
+    rows = math.ceil(2 * order.threads * batch / transport.calls)
+    seconds = (profile.service_ms or 1.0) / 1000
+    for slot in slots:
+        share = max(rps[slot] / most, _LEAST_SHARE) if most else 1.0
+        yield Route(name, slot, share, seconds, rows)
+
+
+def _piece_rows(signature: Signature, rule: BatchRule, inputs: Arrays, total: int) -> Sequence[int]:
+    """Rows of each piece that ``split`` makes."""
+    if rule.axis is None:
+        return [1]
+    limit = row_limit(signature, rule, bucket_of(signature, rule, inputs))
+    return [min(limit, total - at) for at in range(0, total, limit)]

@@ -1,0 +1,139 @@
+"""Start a named deployment in a cluster, or change the one that runs to a new plan."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from orchestrator.config import Deployment
+from orchestrator.errors import DeploymentError
+from orchestrator.placement import Change, DeploymentPlan, PlanDiff, transition
+from orchestrator.placement.problem import PreviousCard
+from orchestrator.profiles import ModelProfile
+from orchestrator.runtime.controller_host import View, runs
+from orchestrator.runtime.discover import Node, bind_nodes, find_nodes
+from orchestrator.runtime.named import ControllerClient, join, take_down
+from orchestrator.runtime.options import Options
+from orchestrator.runtime.planning import known_profiles, plan_on
+from orchestrator.runtime.record import Record
+from orchestrator.runtime.running import note_residuals
+from orchestrator.runtime.slots import Slot
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What ``up`` did. ``diff`` is what it changed, or would have; None for a first start."""
+
+    plan: DeploymentPlan
+    diff: PlanDiff | None = None
+    done: bool = True
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A deployment with its profiles, or a plan that was made before."""
+
+    deployment: Deployment
+    profiles: Mapping[str, ModelProfile]
+    made: DeploymentPlan | None
+    options: Options
+
+    def planned(self, nodes: tuple[Node, ...], before: DeploymentPlan | None) -> DeploymentPlan:
+        """The plan for these nodes, changed from the one before as cheaply as may be."""
+        if self.made is not None:
+            return self.made
+        wanted, change = self.deployment, None
+        if before is not None:
+            cards = before.plan.cards
+            change = Change(tuple(PreviousCard(card.card, card.models) for card in cards))
+            if wanted.cards.capacity is None:  # cards in use do not tell what an idle one has
+                section = {"capacity": before.problem.cards[0].capacity_bytes}
+                section_now = wanted.cards.model_copy(update=section)
+                wanted = wanted.model_copy(update={"cards": section_now})
+        return plan_on(nodes, wanted, self.profiles, self.options, change=change)
+
+
+def up(
+    wanted: Deployment | DeploymentPlan,
+    options: Options,
+    agreed: Callable[[PlanDiff], bool] = lambda diff: True,
+) -> Outcome:
+    """Start it, detached, and return when every card serves; or change what runs under its name.
+
+    ``agreed`` is asked before anything that runs is replaced.
+
+    Raises:
+        ClusterError: there is no cluster to join.
+        CardsUnavailableError: it has fewer cards than the deployment names.
+        DeploymentError, PlanRefusedError: it cannot be measured or planned.
+        LoadError, DoesNotFitError, CardLostError: a card cannot load its models. A first start is
+            then taken back; a change stops there.
+    """
+    if isinstance(wanted, DeploymentPlan):
+        request = _Wanted(wanted.deployment, wanted.profiles, wanted, options)
+    else:
+        deployment, profiles = known_profiles(wanted, options.progress)
+        request = _Wanted(deployment, profiles, None, options)
+    options.progress("connecting to Ray")
+    connection = join(options.address)
+    try:
+        before = Record.load(request.deployment.name)
+        return _start(request) if before is None else _change(request, before, agreed)
+    finally:
+        connection.close()
+
+
+def _start(request: _Wanted) -> Outcome:
+    name, resource = request.deployment.name, request.deployment.cards.resource
+    nodes = find_nodes(resource, request.deployment.cards.count or 1)
+    plan = request.planned(nodes, None)
+    if not Record(plan, _bound(plan, nodes)).save(new=True):
+        raise DeploymentError(name, ("somebody else has just started one of this name",))
+    client = ControllerClient(name)
+    try:
+        request.options.progress(f"loading models on {len(plan.slots)} cards")
+        client.ask("settled")
+        note_residuals(plan, client.ask("view").slots)
+    except BaseException:  # Ctrl-C too: what has been started must not stay
+        take_down(name)
+        raise
+    return Outcome(plan)
+
+
+def _change(request: _Wanted, before: Record, agreed: Callable[[PlanDiff], bool]) -> Outcome:
+    client = ControllerClient(before.name)
+    view: View = client.ask("view")
+    running = [slot for slot in view.slots if runs(slot)]
+    nodes = _with_ours(find_nodes(before.plan.deployment.cards.resource, 0), running, before.nodes)
+    plan = request.planned(nodes, before.plan)
+    diff = transition({slot.name: slot.order for slot in running}, plan)
+    if diff.steps and not agreed(diff):
+        return Outcome(plan, diff, done=False)
+    request.options.progress(f"replacing {len(diff.replaced)} cards, one after the other")
+    client.ask("change", plan, _bound(plan, nodes), view.generation + 1)
+    client.ask("settled")
+    return Outcome(plan, diff)
+
+
+def _bound(plan: DeploymentPlan, nodes: tuple[Node, ...]) -> dict[str, str]:
+    """Ray's node for each node of the plan, spare ones included where the plan knows them."""
+    used = Counter(slot.rpartition("/")[0] for slot in plan.slots)
+    bound = bind_nodes(used, nodes, plan.deployment.cards.resource)
+    for node in nodes:
+        if node.id not in bound.values():
+            bound.setdefault(node.name, node.id)
+    return bound
+
+
+def _with_ours(
+    free: Iterable[Node], running: Iterable[Slot], names: Mapping[str, str]
+) -> tuple[Node, ...]:
+    """The nodes with what is free there and what is ours, under the names that we know them by."""
+    ours = Counter(slot.node_id for slot in running)
+    known = {node_id: name for name, node_id in names.items()}
+    cards = {node.id: node.cards for node in free}
+    found = [replace(node, name=known.get(node.id, node.name)) for node in free]
+    found += [Node(known[node_id], node_id, 0) for node_id in ours if node_id not in cards]
+    return tuple(
+        replace(node, cards=cards.get(node.id, 0) + ours[node.id])
+        for node in sorted(found, key=lambda node: (node.name, node.id))
+    )

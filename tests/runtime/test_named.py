@@ -1,0 +1,218 @@
+"""Named deployments on the package's Ray: drivers come and go, and the controller may die."""
+
+import json
+import os
+import pickle
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import ray
+
+from orchestrator import DeploymentError, LoadError, NoSuchDeploymentError, Orchestrator
+from orchestrator.cli import main
+from orchestrator.placement import DeploymentPlan
+from orchestrator.runtime.connect import Connection
+from orchestrator.runtime.named import drain, status_of, take_down
+from orchestrator.runtime.options import Options
+from orchestrator.runtime.record import kept
+from orchestrator.runtime.status import CardStatus, Status
+from orchestrator.runtime.up import up
+from tests.models import write_garbage, write_mlp
+from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
+
+NAME = "reader"
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> DeploymentPlan:
+    """``both`` on two cards, ``slow`` on one of them."""
+    folder = tmp_path_factory.mktemp("named")
+    gears = {"gears": [{"x": [1, WIDTH]}, {"x": [4, WIDTH]}]}
+    both = write_mlp(folder, "both", width=WIDTH, gears=[1, 4])
+    slow = write_mlp(folder, "slow", width=WIDTH, rows=1, seed=1)
+    return planned(
+        model("both", both, shapes=gears, replicas=2),
+        model("slow", slow, emulated={"execute": "300ms"}, cards=["local/1"]),
+        name=NAME,
+    )
+
+
+@pytest.fixture(scope="module")
+def truth(plan: DeploymentPlan) -> Truth:
+    return Truth(Path(plan.deployment.model("both").path))
+
+
+@pytest.fixture(scope="module")
+def named(cluster: Connection, plan: DeploymentPlan) -> Iterator[str]:
+    up(plan, Options())
+    yield NAME
+    if NAME in kept():
+        take_down(NAME)
+
+
+@pytest.fixture(scope="module")
+def driver(named: str) -> Iterator[Orchestrator]:
+    with Orchestrator.connect(named) as joined:
+        yield joined
+
+
+def until(seen: Callable[[Status], bool]) -> Status:
+    while not seen(status := status_of(NAME, 60.0)):
+        pass
+    return status
+
+
+def card(status: Status, slot: str) -> CardStatus:
+    return next(card for card in status.cards if card.slot == slot)
+
+
+def all_ready(status: Status) -> bool:
+    return all(card.state == "ready" for card in status.cards)
+
+
+def test_two_drivers_at_once_share_the_cards(named: str, driver: Orchestrator, truth) -> None:
+    x, z = rows(40), rows(40, seed=1)
+    with Orchestrator.connect(named) as second:
+        mine = [driver.model("both").submit({"x": x[i : i + 1]}) for i in range(40)]
+        theirs = list(second.model("both").map({"x": z[i : i + 1]} for i in range(40)))
+        assert second.plan.deployment.name == NAME
+        assert {card.pid for card in second.status().cards} == {
+            card.pid for card in driver.status().cards
+        }
+    assert np.allclose(np.concatenate([f.result()["y"] for f in mine]), truth(x), atol=1e-5)
+    assert np.allclose(np.concatenate([one["y"] for one in theirs]), truth(z), atol=1e-5)
+    assert driver.model("both").predict({"x": x})["y"].shape == (40, WIDTH)  # the other has left
+
+
+def test_a_handle_works_in_a_ray_task_and_in_an_actor(driver: Orchestrator, truth) -> None:
+    @ray.remote(num_cpus=0)
+    class Reader:
+        def __init__(self, handle) -> None:
+            self.handle = handle
+
+        def read(self, x):
+            got = [self.handle.predict({"x": x})["y"] for _ in range(2)]
+            return os.getpid(), np.concatenate(got)
+
+    x = rows(3)
+    handle = driver.model("both")
+    reader = Reader.remote(handle)
+    pid, got = ray.get(reader.read.remote(x))
+    assert pid != os.getpid()
+    assert np.allclose(got, np.concatenate([truth(x)] * 2), atol=1e-5)
+    task = ray.remote(num_cpus=0)(lambda handle, x: handle.predict({"x": x})["y"])
+    assert np.allclose(ray.get(task.remote(handle, x)), truth(x), atol=1e-5)
+    ray.kill(reader)
+
+
+def test_a_handle_of_this_process_alone_cannot_be_sent(plan: DeploymentPlan) -> None:
+    with pytest.raises(
+        DeploymentError,
+        match=r"^reader: it belongs to this process and ends with it.*`orchestrator up`, and take "
+        r'handles from Orchestrator\.connect\("reader"\)$',
+    ):
+        pickle.dumps(Orchestrator(plan).models)
+
+
+def test_a_killed_controller_comes_back_and_nobody_notices(driver: Orchestrator, truth) -> None:
+    before = until(all_ready)
+    pid = before.controller_pid
+    x = rows(200)
+    slow = driver.model("slow").submit({"x": rows(2)})
+    os.kill(pid, signal.SIGKILL)
+    answers = driver.model("both").map({"x": x[i : i + 1]} for i in range(200))
+    assert np.allclose(np.concatenate([one["y"] for one in answers]), truth(x), atol=1e-5)
+    slow.result()
+    after = until(lambda status: status.controller_pid != pid and all_ready(status))
+    assert [card.pid for card in after.cards] == [card.pid for card in before.cards]
+    assert all(m.retried == m.failed == 0 for m in driver.status().models)
+
+    os.kill(card(after, "local/0").pid, signal.SIGKILL)  # the new one looks after the cards too
+    answers = driver.model("both").map({"x": x[i : i + 1]} for i in range(200))
+    assert np.allclose(np.concatenate([one["y"] for one in answers]), truth(x), atol=1e-5)
+    last = until(lambda s: card(s, "local/0").pid not in (None, card(after, "local/0").pid))
+    assert card(last, "local/1").pid == card(after, "local/1").pid
+
+
+def test_a_drained_card_stays_empty_until_undo(named: str, driver: Orchestrator, truth) -> None:
+    until(all_ready)
+    x = rows(30)
+    futures = [driver.model("both").submit({"x": x[i : i + 1]}) for i in range(30)]
+    assert main(["drain", "local/0"]) == 0
+    assert np.allclose(np.concatenate([f.result()["y"] for f in futures]), truth(x), atol=1e-5)
+    drained = card(status_of(named, 60.0), "local/0")
+    assert (drained.state, drained.pid, drained.why) == ("drained", None, "it was drained")
+    assert np.allclose(driver.model("both").predict({"x": x})["y"], truth(x), atol=1e-5)
+    with pytest.raises(DeploymentError, match="no card or node 'local/7': its cards are local/0, "):
+        drain(named, "local/7")
+    assert main(["drain", "local/0", "--undo"]) == 0
+    until(all_ready)
+
+
+def test_the_status_on_the_command_line(named: str, capsys) -> None:
+    until(all_ready)
+    assert main(["status", named, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["deployment"], len(shown["cards"])) == (NAME, 2)
+    assert main(["status", "raeder"]) == 1
+    assert capsys.readouterr().err == (
+        "error: no deployment 'raeder' runs in this cluster, there are: reader: "
+        "orchestrator up starts one from its file\n"
+    )
+
+
+def test_up_again_replaces_what_differs_and_nothing_else(
+    named: str, driver: Orchestrator, plan: DeploymentPlan, truth, tmp_path: Path, capsys
+) -> None:
+    before = until(all_ready)
+    specs = [spec.model_dump(mode="json", exclude_none=True) for spec in plan.deployment.models]
+    more = write_mlp(tmp_path, "more", width=WIDTH, rows=1, seed=2)
+    changed = planned(*specs, model("more", more, cards=["local/0"]), name=NAME)
+    file = tmp_path / "changed.json"
+    file.write_text(changed.to_json())
+    assert main(["up", str(file)]) == 1
+    told = capsys.readouterr()
+    assert "drain local/0: both" in told.out
+    assert "every model stays served throughout" in told.out
+    assert "error: reader runs and was not changed: --yes does these steps" in told.err
+    assert [c.pid for c in status_of(named, 60.0).cards] == [c.pid for c in before.cards]
+
+    x = rows(60)
+    futures = [driver.model("both").submit({"x": x[i : i + 1]}) for i in range(60)]
+    assert main(["up", str(file), "--yes"]) == 0
+    assert np.allclose(np.concatenate([f.result()["y"] for f in futures]), truth(x), atol=1e-5)
+    after = until(all_ready)
+    assert card(after, "local/1").pid == card(before, "local/1").pid
+    assert card(after, "local/0").pid != card(before, "local/0").pid
+    while "more" not in driver.models:  # the driver hears of it by itself
+        pass
+    wanted = Truth(more)(x[:2])
+    assert np.allclose(driver.model("more").predict({"x": x[:2]})["y"], wanted, atol=1e-5)
+    assert np.allclose(driver.model("both").predict({"x": x})["y"], truth(x), atol=1e-5)
+
+
+def test_down_leaves_nothing(named: str, driver: Orchestrator) -> None:
+    status = until(all_ready)
+    pids = [status.controller_pid, *(card.pid for card in status.cards)]
+    family = [psutil.Process(pid) for pid in pids]
+    assert main(["down", named]) == 0
+    assert psutil.wait_procs(family, timeout=100)[1] == []
+    assert [a for a in ray.util.list_named_actors(all_namespaces=True) if "reader" in str(a)] == []
+    assert kept() == ()
+    with pytest.raises(NoSuchDeploymentError, match="no deployment 'reader' runs in this cluster"):
+        while True:  # the driver hears of it by itself
+            driver.model("both").predict({"x": rows(1)}, timeout=60)
+    with pytest.raises(NoSuchDeploymentError):
+        Orchestrator.connect(named)
+
+
+def test_a_first_start_that_fails_is_taken_back(cluster: Connection, tmp_path: Path) -> None:
+    bad = planned(model("bad", write_garbage(tmp_path, "bad")), count=1, name="broken")
+    with pytest.raises(LoadError, match=r"card local/0: .*bad\.mindir.* did not load"):
+        up(bad, Options())
+    assert kept() == ()
+    assert ray.util.list_named_actors(all_namespaces=True) == []
