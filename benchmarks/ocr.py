@@ -32,10 +32,11 @@ from examples.ocr.models import place_models
 from examples.ocr.pages import render_pages
 from examples.ocr.pipeline import read_pages
 from orchestrator import Orchestrator, load_deployment
-from orchestrator.jobs import IN_FLIGHT, Job
-from orchestrator.report.memory import card_documents
-from orchestrator.runtime.io.images import ImageFolder
-from orchestrator.runtime.io.parquet import ParquetFolder
+from orchestrator.jobs import IN_FLIGHT, Job, cut
+from orchestrator.runtime.accounts import card_documents
+from orchestrator.runtime.io.files import InputFiles
+from orchestrator.runtime.io.output import OutputFolder
+from orchestrator.runtime.io.whole import Images
 from orchestrator.runtime.runner import run_job
 
 DEPLOYMENT = Path(__file__).parents[1] / "examples" / "ocr" / "deployment.yaml"
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
-        pages = ImageFolder(render_pages(Path(scratch) / "pages", options.pages, scans=False))
+        folder = render_pages(Path(scratch) / "pages", options.pages, scans=False)
+        pages = Images(InputFiles(folder))
         result = _compare(pages, Path(scratch), options.rounds)
     Console(soft_wrap=True).print(_table(result))
     if options.json:
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(result["ratio_to_padded_loop"] < TARGET)
 
 
-def _compare(pages: ImageFolder, scratch: Path, rounds: int) -> dict[str, Any]:
+def _compare(pages: Images, scratch: Path, rounds: int) -> dict[str, Any]:
     folder = place_models()
     plain = {
         "padded loop": PlainModels(folder, padded=True),
@@ -104,22 +106,23 @@ def _ratio(plain: Sequence[float], cards: Sequence[float]) -> float:
     return statistics.median(p / c for p, c in zip(plain, cards, strict=True))
 
 
-def _job(pages: ImageFolder, cards: Orchestrator, out: Path) -> None:
-    sink = ParquetFolder(out)
+def _job(pages: Images, cards: Orchestrator, out: Path) -> None:
+    sink = OutputFolder(out)
     with contextlib.closing(sink):
-        sink.prepare(Job.of(pages.names, pages.stamp))
+        sink.prepare(Job.of(pages.pieces(1), pages.stamp, pages.part_size))
         summary = run_job(pages, read_pages, cards.models, sink)
     if summary.read != len(pages.names):
         raise RuntimeError(f"{len(summary.rejects)} pages were set aside: {summary.rejects[0]}")
 
 
-async def _loop(pages: ImageFolder, models: PlainModels) -> None:
-    names = iter(pages.names)
+async def _loop(pages: Images, models: PlainModels) -> None:
+    (everything,) = cut(pages.pieces(1), len(pages.names))
+    loads = pages.read(everything, 1)
 
     async def work() -> None:
-        for name in names:
-            record = await asyncio.to_thread(pages.read, name)
-            await read_pages(record, models)
+        for load in loads:
+            record = await asyncio.to_thread(load)
+            await read_pages(record.columns, models)
 
     await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
 

@@ -22,11 +22,9 @@ from examples.ocr.models import place_models
 from examples.ocr.pages import SCANS, TRUTH, render_pages
 from examples.ocr.pipeline import read_pages
 from orchestrator import Orchestrator, OrchestratorError, load_deployment
-from orchestrator.jobs import Job
 from orchestrator.report.job import measure_shown, run_shown
 from orchestrator.report.memory import memory_table
-from orchestrator.runtime.io.images import ImageFolder
-from orchestrator.runtime.io.parquet import ParquetFolder
+from orchestrator.runtime.batch import JobSpec, PreparedJob
 
 HERE = Path(__file__).parent
 #: Ours alone, hence made anew each time.
@@ -59,13 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _read(pages: Path, out: Path, console: Console) -> int:
-    source, sink = ImageFolder(pages), ParquetFolder(out)
-    sink.prepare(Job.of(source.names, source.stamp))
     deployment = load_deployment(HERE / "deployment.yaml")
+    job = PreparedJob(JobSpec(str(pages), str(out), pipeline=read_pages), deployment)
     measure_shown(deployment, console)
-    with closing(sink), Orchestrator(deployment, address="local", batch=True) as running:
+    with closing(job), Orchestrator(deployment, address="local", batch=True) as running:
         console.print(running.plan.explain(), markup=False)
-        summary = run_shown(running, read_pages, source, sink, console)
+        summary = run_shown(job, running, console)
         plan, status = running.plan, running.status()
     console.print(memory_table(plan, status))
     score = score_found(pages, out)

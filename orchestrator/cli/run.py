@@ -1,4 +1,4 @@
-"""``orchestrator run``: a batch job from a folder to a folder."""
+"""``orchestrator run``: a batch job from files to a folder."""
 
 import contextlib
 import importlib
@@ -13,7 +13,7 @@ from rich.console import Console
 from orchestrator.config import Deployment, load_deployment
 from orchestrator.errors import JobError
 from orchestrator.facade import Orchestrator
-from orchestrator.jobs import IN_FLIGHT, PART_SIZE, Job, Outcome
+from orchestrator.jobs import IN_FLIGHT, RECORD_ID, Outcome
 from orchestrator.placement import DeploymentPlan
 
 if TYPE_CHECKING:
@@ -24,17 +24,47 @@ def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
     deployment: Annotated[
         Path, typer.Argument(help="A deployment.yaml, or a plan that `plan --out` wrote.")
     ],
-    pipeline: Annotated[
+    input: Annotated[
         str,
         typer.Option(
-            help="The function to run on every record, as module:function; "
-            "async def f(batch, models). The working directory is searched first."
+            help="A file, or a folder searched to any depth, or the URL of one: images, Parquet, "
+            "JSON lines, CSV or NumPy files."
         ),
     ],
-    input: Annotated[Path, typer.Option(help="A folder of images, searched to any depth.")],
-    output: Annotated[
-        Path, typer.Option(help="A new or empty folder; becomes one Parquet data set.")
-    ],
+    output: Annotated[str, typer.Option(help="A new or empty folder; becomes one data set.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model to run on every record; its inputs are columns by name."),
+    ] = None,
+    pipeline: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of a model: the function to run on every batch, as module:function; "
+            "async def f(batch, models). The working directory is searched first."
+        ),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="INPUT=COLUMN", help="An input of the model and its column, as often as needed."
+        ),
+    ] = None,
+    id: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="A column to write beside the model's outputs, as often as needed. "
+            f"By default {RECORD_ID}: file and place.",
+        ),
+    ] = None,
+    input_format: Annotated[
+        str | None,
+        typer.Option(
+            help="images, parquet, jsonl, csv, numpy or binary (a record for each file), where "
+            "the files' endings do not say."
+        ),
+    ] = None,
+    output_format: Annotated[str, typer.Option(help="parquet, jsonl or numpy (.npz).")] = "parquet",
     address: Annotated[
         str | None,
         typer.Option(
@@ -42,10 +72,34 @@ def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
             "By default RAY_ADDRESS, else local."
         ),
     ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Records in one call. By default 1 file, or 64 rows or lines."),
+    ] = None,
     in_flight: Annotated[
-        int, typer.Option(min=1, help="Records between input and output at once.")
+        int, typer.Option(min=1, help="Batches between input and output at once.")
     ] = IN_FLIGHT,
-    part_size: Annotated[int, typer.Option(min=1, help="Records in one part file.")] = PART_SIZE,
+    part_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Records behind one part file, by default 8 files or 16384 rows; for JSON lines "
+            "and CSV bytes, by default 4MiB. Row groups of Parquet are never cut."
+        ),
+    ] = None,
+    on_error: Annotated[
+        str,
+        typer.Option(
+            help="skip sets a bad record aside and names it in the rejects file; fail stops the "
+            "job at the first."
+        ),
+    ] = "skip",
+    max_errors: Annotated[
+        str | None,
+        typer.Option(
+            help="Most records to set aside: a count such as 10, or a share such as 1%. "
+            "By default any number."
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -60,33 +114,62 @@ def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
         ),
     ] = False,
 ) -> None:
-    """Run a batch job: every record of the input through the pipeline, once, on the cards.
+    """Run a batch job: every record of the input through a model or a pipeline, once, on the cards.
 
     Records that cannot be read are named in the summary and in a rejects file; the rest is done.
     The first Ctrl-C finishes and saves what is in flight, the second stops at once; after that, or
     after a crash of anything, --resume does what is missing.
     """
     # The other verbs need neither Arrow nor Pillow.
-    from orchestrator.report.job import facts_of, measure_shown, run_shown
-    from orchestrator.runtime.io.images import ImageFolder
-    from orchestrator.runtime.io.parquet import ParquetFolder
+    from orchestrator.report.job import measure_shown, run_shown
+    from orchestrator.runtime.batch import JobSpec, PreparedJob, tolerance_of
+    from orchestrator.runtime.runner import Pace
 
     wanted = load_wanted(deployment)
-    function = load_pipeline(pipeline)
-    source, sink = ImageFolder(input), ParquetFolder(output)
+    spec = JobSpec(
+        input,
+        output,
+        pipeline=None if pipeline is None else load_pipeline(pipeline),
+        model=model,
+        columns=_pairs(column or []),
+        ids=tuple(id or (RECORD_ID,)),
+        input_format=input_format,
+        output_format=output_format,
+        part_size=part_size,
+        pace=Pace(batch_size, in_flight, tolerance_of(on_error, max_errors)),
+        resume=resume,
+        accept_changes=accept_changes,
+    )
     console = Console(stderr=True)
-    facts = facts_of(wanted, pipeline, function)
-    job = Job.of(source.names, source.stamp, part_size, facts)
-    with contextlib.closing(sink):
-        sink.prepare(job, resume=resume, accept_changes=accept_changes)
-        if sink.complete:
-            console.print(f"nothing left to do: {job.total} records are done in {output}")
+    with contextlib.closing(PreparedJob(spec, wanted)) as prepared:
+        if prepared.finished:
+            console.print(f"nothing left to do: the job in {output} is complete", soft_wrap=True)
+            return
+        if prepared.sink.complete:  # all but the summary and the mark
+            run_shown(prepared, None, console)
             return
         measure_shown(wanted, console)
         with Orchestrator(wanted, address=address, batch=True) as running:
-            summary = run_shown(running, function, source, sink, console, in_flight)
+            summary = run_shown(prepared, running, console)
     if summary.outcome is Outcome.INTERRUPTED:
         raise typer.Exit(1)
+
+
+def _pairs(written: list[str]) -> dict[str, str]:
+    """Read ``input=column``.
+
+    Raises:
+        JobError: no ``=``, or an input twice.
+    """
+    pairs: dict[str, str] = {}
+    for text in written:
+        name, equals, column = text.partition("=")
+        if not (name and equals and column):
+            raise JobError(f"--column {text}", "is written as INPUT=COLUMN")
+        if name in pairs:
+            raise JobError(f"--column {text}", f"input {name} has column {pairs[name]} already")
+        pairs[name] = column
+    return pairs
 
 
 def load_wanted(path: Path) -> Deployment | DeploymentPlan:

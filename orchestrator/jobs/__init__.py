@@ -1,7 +1,7 @@
 """Batch jobs as bookkeeping: parts, what is done, what was set aside, the summary. Pure."""
 
-from orchestrator.jobs.job import IN_FLIGHT, PART_SIZE, Job
-from orchestrator.jobs.ledger import Finished, Ledger
+from orchestrator.jobs.job import IN_FLIGHT, Job
+from orchestrator.jobs.ledger import Finished, Ledger, Settled
 from orchestrator.jobs.manifest import (
     PartEntry,
     changes,
@@ -9,27 +9,33 @@ from orchestrator.jobs.manifest import (
     manifest_text,
     read_manifest,
 )
-from orchestrator.jobs.parts import Part, cut
-from orchestrator.jobs.rejects import Reject, Stage
+from orchestrator.jobs.parts import RECORD_ID, Part, Piece, Unit, cut, ranges
+from orchestrator.jobs.rejects import OnError, Reject, Stage, Tolerance
 from orchestrator.jobs.summary import JobSummary, Outcome, Progress, WrittenPart
 
 __all__ = [
     "IN_FLIGHT",
-    "PART_SIZE",
+    "RECORD_ID",
     "Finished",
     "Job",
     "JobSummary",
     "Ledger",
+    "OnError",
     "Outcome",
     "Part",
     "PartEntry",
+    "Piece",
     "Progress",
     "Reject",
+    "Settled",
     "Stage",
+    "Tolerance",
+    "Unit",
     "WrittenPart",
     "changes",
     "cut",
     "header_line",
     "manifest_text",
+    "ranges",
     "read_manifest",
 ]

@@ -4,11 +4,10 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.jobs.parts import Part, cut
+from orchestrator.jobs.parts import Part, Piece, cut
 
-#: What suits pages of text: records between source and sink at once, and records in a part.
+#: Batches between source and sink at once.
 IN_FLIGHT = 8
-PART_SIZE = 8
 
 
 @dataclass(frozen=True)
@@ -21,31 +20,35 @@ class Job:
 
     @staticmethod
     def of(
-        names: Sequence[str],
+        pieces: Sequence[Piece],
         stamp: Callable[[str], str],
-        part_size: int = PART_SIZE,
+        part_size: int,
         facts: Mapping[str, str] | None = None,
     ) -> "Job":
-        """The job over these records; ``stamp`` says of each what changes when its bytes do.
+        """The job over this input; ``stamp`` says of each file what changes when its bytes do.
 
         Raises:
             ValueError: see ``cut``.
         """
-        parts = cut(names, part_size)
+        parts = cut(pieces, part_size)
+        stamps = {piece.file: "" for piece in pieces}
+        stamps = {file: stamp(file) for file in stamps}
         inputs = tuple(
-            _digest("\n".join(f"{name}\0{stamp(name)}" for name in part.records)) for part in parts
+            _digest("\n".join(f"{piece}\0{stamps[piece.file]}" for piece in part.pieces))
+            for part in parts
         )
         known = {
-            "the input": f"{len(names)} records, {_digest(*inputs)}",
+            "the input": f"{len(stamps)} files, {_digest(*inputs)}",
             "the part size": str(part_size),
             **(facts or {}),
         }
         return Job(parts, inputs, known)
 
     @property
-    def total(self) -> int:
-        """Records over all parts."""
-        return sum(len(part.records) for part in self.parts)
+    def total(self) -> int | None:
+        """Records over all parts; None while nobody has counted those of every part."""
+        counts = [part.records for part in self.parts]
+        return None if None in counts else sum(count for count in counts if count is not None)
 
 
 def _digest(*texts: str) -> str:

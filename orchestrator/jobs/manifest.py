@@ -20,8 +20,8 @@ _FORMAT = 1
 class PartEntry:
     """A finished part: its file with size and checksum, and the records that it sets aside.
 
-    ``input`` is the digest of its records, see Job. ``file`` is None when no record gave a row
-    group, because all were set aside.
+    ``input`` is the digest of its records, see Job. ``file`` is None when there was no record in
+    it, or all were set aside.
     """
 
     index: int
@@ -97,7 +97,6 @@ def _check(text: str) -> str:
 
 def _entry(document: Mapping[str, Any]) -> PartEntry:
     rejects = tuple(
-        Reject(reject["record"], Stage(reject["stage"]), reject["reason"])
-        for reject in document["rejects"]
+        Reject(**{**reject, "stage": Stage(reject["stage"])}) for reject in document["rejects"]
     )
     return PartEntry(**{**document, "rejects": rejects})

@@ -1,8 +1,12 @@
-"""Records that a job set aside instead of reading. Pure."""
+"""Records that a job set aside instead of reading, and how many it may. Pure."""
 
 import json
 from dataclasses import asdict, dataclass
 from enum import Enum
+from fractions import Fraction
+
+#: Records after which a share says something although nobody knows the total.
+ENOUGH = 1000
 
 
 class Stage(str, Enum):
@@ -16,12 +20,72 @@ class Stage(str, Enum):
 
 @dataclass(frozen=True)
 class Reject:
-    """One record that was set aside, and why."""
+    """One record that was set aside, and why.
+
+    ``card`` names the cards that failed on it, with commas; empty when it never reached one.
+    """
 
     record: str
     stage: Stage
     reason: str
+    card: str = ""
 
     def line(self) -> str:
-        """One line of the rejects file: JSON with ``record``, ``stage`` and ``reason``."""
+        """One line of the rejects file: JSON with these four fields."""
         return json.dumps(asdict(self), ensure_ascii=False) + "\n"
+
+
+class OnError(str, Enum):
+    """What a record that cannot be read or passed through does to its job."""
+
+    FAIL = "fail"
+    """The first one stops the job; what is done is saved."""
+    SKIP = "skip"
+    """It is set aside and named in the rejects file."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How many records a job may set aside: none, so many, a share of all, or any number."""
+
+    on_error: OnError = OnError.SKIP
+    most: int | None = None
+    share: Fraction | None = None
+
+    @staticmethod
+    def of(on_error: OnError | str, max_errors: str | int | None = None) -> "Tolerance":
+        """Read ``10`` or ``1%``; None sets no limit.
+
+        Raises:
+            ValueError: neither; or a limit although the first error stops the job.
+        """
+        on_error = OnError(on_error)
+        if max_errors is None:
+            return Tolerance(on_error)
+        if on_error is OnError.FAIL:
+            raise ValueError("with fail the first error stops the job: a limit goes with skip")
+        text = str(max_errors).strip()
+        try:
+            if text.endswith("%"):
+                share = Fraction(text[:-1].strip()) / 100
+                if 0 <= share <= 1:
+                    return Tolerance(on_error, share=share)
+            elif int(text) >= 0:
+                return Tolerance(on_error, most=int(text))
+        except (ValueError, ZeroDivisionError):
+            pass
+        raise ValueError(f"expected a count such as 10 or a share such as 1%, got {text!r}")
+
+    def problem(self, rejects: int, settled: int, total: int | None) -> str:
+        """Why a job that set so many aside must stop; empty when it may go on.
+
+        While nobody knows the total, a share is that of the records settled so far, as soon as
+        they are ``ENOUGH`` to tell.
+        """
+        of = total if total is not None else settled if settled >= ENOUGH else None
+        most, among = self.most, ""
+        if self.share is not None and of is not None:
+            most, among = int(self.share * of), f", {float(self.share * 100):g} % of {of}"
+        if most is None or rejects <= most:
+            return ""
+        return f"{rejects} records were set aside, and at most {most} may be{among}"

@@ -26,11 +26,23 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a running job is."""
+    """How far a running job is. ``total`` is None while nobody has counted the records."""
 
-    total: int
+    total: int | None
     read: int
     rejected: int
+    parts: int
+    parts_done: int
+
+    @property
+    def settled(self) -> int:
+        """Records that are read or set aside."""
+        return self.read + self.rejected
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left."""
+        return self.parts_done == self.parts
 
 
 @dataclass(frozen=True)
@@ -48,10 +60,11 @@ class JobSummary:
     """The run summary. ``deployment`` is whatever the caller knows of plan and cards, as JSON.
 
     Counts are those of the job; of its records ``resumed`` were settled by runs before this one.
+    ``total`` is None when the job stopped before all records were counted.
     """
 
     outcome: Outcome
-    total: int
+    total: int | None
     read: int
     rejects: tuple[Reject, ...]
     ignored_files: int

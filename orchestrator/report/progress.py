@@ -47,8 +47,13 @@ def _bar(console: Console) -> Iterator[Callable[[Progress], None]]:
 
         def tell(progress: Progress) -> None:
             rejected = f"{progress.rejected} rejected" if progress.rejected else ""
-            settled = progress.read + progress.rejected
-            bar.update(task, total=progress.total, completed=settled, rejected=rejected)
+            of_parts = f"part {progress.parts_done} of {progress.parts} "
+            bar.update(
+                task,
+                total=progress.total,
+                completed=progress.settled,
+                rejected=rejected if progress.total is not None else of_parts + rejected,
+            )
 
         yield tell
 
@@ -59,13 +64,14 @@ def _lines(console: Console, clock: Callable[[], float]) -> Callable[[Progress],
 
     def tell(progress: Progress) -> None:
         nonlocal last, shown
-        now, settled = clock(), progress.read + progress.rejected
-        if settled == shown or (now - last < EVERY and settled < progress.total):
+        now, settled, total = clock(), progress.settled, progress.total
+        if settled == shown or (now - last < EVERY and not progress.complete):
             return
         last, shown = now, settled
         rejected = f", {progress.rejected} rejected" if progress.rejected else ""
-        console.print(
-            f"{settled} of {progress.total} records{rejected} after {now - started:.0f} s"
-        )
+        of = f" of {total} records" if total is not None else " records"
+        if total is None:
+            rejected += f", {progress.parts_done} of {progress.parts} parts"
+        console.print(f"{settled}{of}{rejected} after {now - started:.0f} s")
 
     return tell

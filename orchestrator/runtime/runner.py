@@ -1,7 +1,7 @@
 """Runs a batch job: records from a source through a pipeline function into a sink.
 
-The pipeline function runs here, on this process's event loop, with many records in flight; the
-models that it calls run on the cards. Memory is bounded by the records in flight and the rows of
+The pipeline function runs here, on this process's event loop, with many batches in flight; the
+models that it calls run on the cards. Memory is bounded by the batches in flight and the rows of
 the few parts that are open.
 """
 
@@ -10,14 +10,14 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-import numpy.typing as npt
 import pyarrow as pa
 
 from orchestrator.errors import (
+    CardError,
     CardsUnavailableError,
     JobError,
     NotServingError,
@@ -27,61 +27,23 @@ from orchestrator.errors import (
 from orchestrator.jobs import (
     IN_FLIGHT,
     Finished,
-    Job,
     JobSummary,
     Ledger,
+    OnError,
     Outcome,
-    PartEntry,
+    Part,
     Progress,
     Reject,
+    Settled,
     Stage,
-    WrittenPart,
+    Tolerance,
 )
-from orchestrator.runtime.io.parquet import to_table
+from orchestrator.runtime.io.columns import Array, Columns, to_table
+from orchestrator.runtime.io.sink import Sink
+from orchestrator.runtime.io.source import Batch, Load, Source
 
-Array = npt.NDArray[Any]
-Columns = dict[str, Array]
 #: ``async def f(batch, models)``: columns of records in, columns of rows out.
 Pipeline = Callable[[Columns, Any], Awaitable[Mapping[str, Array]]]
-
-
-class Source(Protocol):
-    """Where records come from. Names are unique, and the same each time."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """The records."""
-
-    @property
-    def ignored(self) -> int:
-        """Files that lie there and are no records."""
-
-    def read(self, name: str) -> Columns:
-        """One record as columns of length one; raises JobError if that cannot be. Thread-safe."""
-
-
-class Sink(Protocol):
-    """Where parts go. Every method raises JobError when it cannot write."""
-
-    @property
-    def job(self) -> Job:
-        """The job that it was prepared for."""
-
-    @property
-    def done(self) -> Mapping[int, PartEntry]:
-        """The parts that are there, from runs before this one and from this one."""
-
-    def parts(self) -> tuple[WrittenPart, ...]:
-        """The part files that are there, in order, those of unfinished parts included."""
-
-    def write_part(self, finished: Finished[pa.Table]) -> None:
-        """Make a part's file appear, whole."""
-
-    def write_reject(self, reject: Reject) -> None:
-        """Name a record that was set aside, at once."""
-
-    def write_summary(self, text: str, complete: bool) -> None:
-        """Make the run summary appear, whole; when the job is complete, mark it as such."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +59,20 @@ class JobHooks:
     describe: Callable[[], Mapping[str, Any]] = dict
 
 
-_HOOKS = JobHooks()
+@dataclass(frozen=True)
+class Pace:
+    """How a job is run; none of it changes what comes out.
+
+    ``batch_size``: records in one call of the pipeline, None for what suits the source.
+    ``in_flight``: batches between source and sink at once. ``tolerance``: of bad records.
+    """
+
+    batch_size: int | None = None
+    in_flight: int = IN_FLIGHT
+    tolerance: Tolerance = field(default_factory=Tolerance)
+
+
+_HOOKS, _PACE = JobHooks(), Pace()
 
 
 def run_job(
@@ -106,18 +81,21 @@ def run_job(
     models: object,
     sink: Sink,
     hooks: JobHooks = _HOOKS,
-    in_flight: int = IN_FLIGHT,
+    pace: Pace = _PACE,
+    stop: threading.Event | None = None,
 ) -> JobSummary:
     """Run what of the sink's job is not done yet, and write the summary of all of it.
 
-    The first Ctrl-C stops reading; what is in flight is finished and saved, and the summary says
-    ``interrupted``. The second stops at once; part files that are written stay whole.
+    ``stop``, or the first Ctrl-C, stops reading; what is in flight is finished and saved, and the
+    summary says ``interrupted``. The second Ctrl-C stops at once; part files that are written stay
+    whole.
 
     Raises:
-        JobError: the output cannot be written, the pipeline fails on everything, or no card is
-            left. Parts and a summary that names the problem are written first, as far as possible.
+        JobError: the input or output cannot be used any further, more records were bad than may
+            be, the pipeline fails on everything, or no card is left. Parts and a summary that names
+            the problem are written first, as far as possible.
     """
-    job = _Run(source, pipeline, models, sink, hooks, in_flight)
+    job = _Run(source, pipeline, models, sink, hooks, pace, stop or threading.Event())
     started = time.perf_counter()
     problem: BaseException | None = None
     try:
@@ -138,8 +116,35 @@ def run_job(
     raise problem
 
 
+class _Feed:
+    """Gives out the batches of all parts, in order, to whoever asks next."""
+
+    def __init__(self, source: Source, parts: Iterable[Part], rows: int) -> None:
+        self._source, self._parts, self._rows = source, iter(parts), rows
+        self._lock = asyncio.Lock()
+        self._part: Part | None = None
+        self._batches: Iterator[Load] = iter(())
+        self._given = 0
+
+    async def take(self) -> tuple[Part, int, Load | None] | None:
+        """A part, the number of a batch and the batch; without a batch, the number of them all."""
+        async with self._lock:
+            if self._part is None:
+                self._part = next(self._parts, None)
+                if self._part is None:
+                    return None
+                self._batches = self._source.read(self._part, self._rows)
+                self._given = 0
+            part, number = self._part, self._given
+            load = await asyncio.to_thread(next, self._batches, None)
+            if load is None:
+                self._part = None
+            self._given += 1
+            return part, number, load
+
+
 class _Run:
-    """Workers that take records in order, and the ledger that they fill."""
+    """Workers that take batches in order, and the ledger that they fill."""
 
     def __init__(
         self,
@@ -148,16 +153,16 @@ class _Run:
         models: object,
         sink: Sink,
         hooks: JobHooks,
-        in_flight: int,
+        pace: Pace,
+        stop: threading.Event,
     ) -> None:
         self.source, self.pipeline, self.models, self.sink = source, pipeline, models, sink
-        self.in_flight = in_flight
+        self.pace, self.stop = pace, stop
         self.before = tuple(sink.done.values())
-        left = [part for part in sink.job.parts if part.index not in sink.done]
-        self.ledger: Ledger[pa.Table] = Ledger(left)
-        self.stopping = False
+        self.rejects_before = [reject for entry in self.before for reject in entry.rejects]
+        self._left = [part for part in sink.job.parts if part.index not in sink.done]
+        self.ledger: Ledger[pa.Table] = Ledger(self._left, resumed=bool(self.before))
         self._hooks = hooks
-        self._names = (name for part in left for name in part.records)
 
     def summary(
         self, seconds: float, problem: BaseException | None, deployment: Mapping[str, Any]
@@ -168,14 +173,13 @@ class _Run:
         elif problem is not None:
             outcome = Outcome.FAILED
         else:
-            whole = self.ledger.settled == self.ledger.total
-            outcome = Outcome.COMPLETE if whole else Outcome.INTERRUPTED
+            outcome = Outcome.COMPLETE if self.ledger.ended else Outcome.INTERRUPTED
         progress = self.progress()
         return JobSummary(
             outcome=outcome,
-            total=progress.total,
+            total=progress.settled if outcome is Outcome.COMPLETE else progress.total,
             read=progress.read,
-            rejects=(*self.rejects_before(), *self.ledger.rejects),
+            rejects=(*self.rejects_before, *self.ledger.rejects),
             ignored_files=self.source.ignored,
             parts=self.sink.parts(),
             seconds=seconds,
@@ -186,29 +190,31 @@ class _Run:
 
     def progress(self) -> Progress:
         """Of the whole job."""
-        ledger = self.ledger
         return Progress(
             self.sink.job.total,
-            ledger.read + sum(entry.records for entry in self.before),
-            len(ledger.rejects) + len(self.rejects_before()),
+            self.ledger.read + sum(entry.records for entry in self.before),
+            len(self.ledger.rejects) + len(self.rejects_before),
+            len(self.sink.job.parts),
+            len(self.sink.done),
         )
-
-    def rejects_before(self) -> list[Reject]:
-        """What the runs before this one set aside."""
-        return [reject for entry in self.before for reject in entry.rejects]
 
     async def run(self) -> None:
         self._tell()
+        rows = self.pace.batch_size or self.source.batch_size
+        feed = _Feed(self.source, self._left, rows)
         with self._interruptible():
-            workers = [asyncio.ensure_future(self._work()) for _ in range(self.in_flight)]
+            workers = [asyncio.ensure_future(self._work(feed)) for _ in range(self.pace.in_flight)]
             try:
                 await asyncio.gather(*workers)
             finally:
                 for worker in workers:
                     worker.cancel()
                 await asyncio.gather(*workers, return_exceptions=True)
-        if self.stopping:
+        if self.stop.is_set():
             await asyncio.to_thread(self.save_leftovers)
+        if self.ledger.ended:
+            settled = self.progress().settled
+            self._stop_if_intolerable(settled, settled)
 
     def save_leftovers(self) -> None:
         """Write what is read of parts that are not written, finished or not."""
@@ -219,41 +225,77 @@ class _Run:
         self.sink.write_part(finished)
         self.ledger.saved(finished.part)
 
-    async def _work(self) -> None:
-        for name in self._names:
-            if self.stopping:
+    async def _work(self, feed: _Feed) -> None:
+        while not self.stop.is_set():
+            taken = await feed.take()
+            if taken is None:
                 return
-            await self._settle(name)
+            part, number, load = taken
+            if load is None:
+                finished = self.ledger.end(part, number)
+            else:
+                batch = await asyncio.to_thread(load)
+                for reject in batch.rejects:
+                    await self._set_aside(reject)
+                settled = await self._through(batch)
+                rejects = batch.rejects + settled.rejects
+                settled = Settled(settled.records, settled.results, rejects)
+                finished = self.ledger.settle(part, number, settled)
+            self._stop_if_hopeless()
+            if finished is not None:
+                await asyncio.to_thread(self._save, finished)
+            self._tell()
 
-    async def _settle(self, name: str) -> None:
-        outcome = await self._read(name)
-        if isinstance(outcome, Reject):
-            await asyncio.to_thread(self.sink.write_reject, outcome)
-            finished = self.ledger.reject(outcome)
-            self._give_up_if_hopeless()
-        else:
-            finished = self.ledger.done(name, outcome)
-        if finished is not None:
-            await asyncio.to_thread(self._save, finished)
-        self._tell()
+    async def _through(self, batch: Batch) -> Settled[pa.Table]:
+        """A batch through the pipeline; one that fails is halved until the fault is alone."""
+        if not len(batch):
+            return Settled(0, ())
+        outcome = await self._called(batch)
+        if isinstance(outcome, pa.Table):
+            return Settled(len(batch), (outcome,))
+        if len(batch) == 1:
+            await self._set_aside(outcome)
+            return Settled(0, (), (outcome,))
+        first, second = batch.halves()
+        return await self._through(first) + await self._through(second)
 
-    async def _read(self, name: str) -> pa.Table | Reject:
+    async def _called(self, batch: Batch) -> pa.Table | Reject:
+        """What the pipeline makes of a batch, or the reject of its first record."""
+        name = batch.ids[0]
         try:
-            record = await asyncio.to_thread(self.source.read, name)
-        except JobError as error:
-            return Reject(name, Stage.READ, error.problem)
-        try:
-            return to_table(await self.pipeline(record, self.models))
+            return to_table(await self.pipeline(batch.columns, self.models))
         except (CardsUnavailableError, NotServingError):
             raise  # no card is left to serve: the next record would fare no better
         except RequestFailedError as error:
             if why := await asyncio.to_thread(self._hooks.unserved):
                 raise JobError(name, f"no card is left for it: {why}") from error
+            return Reject(name, Stage.PIPELINE, str(error), ", ".join(error.cards))
+        except CardError as error:
+            return Reject(name, Stage.PIPELINE, str(error), getattr(error, "card", ""))
+        except OrchestratorError as error:
             return Reject(name, Stage.PIPELINE, str(error))
         except Exception as error:  # a user's function: whatever it raises costs this record alone
             return Reject(name, Stage.PIPELINE, f"{type(error).__name__}: {error}")
 
-    def _give_up_if_hopeless(self) -> None:
+    async def _set_aside(self, reject: Reject) -> None:
+        if self.pace.tolerance.on_error is OnError.FAIL:
+            raise JobError(
+                reject.record, f"{reject.reason}; --on-error skip sets such records aside"
+            )
+        self.ledger.reject(reject)
+        await asyncio.to_thread(self.sink.write_reject, reject)
+        self._stop_if_hopeless()
+        progress = self.progress()
+        self._stop_if_intolerable(progress.settled, progress.total)
+
+    def _stop_if_intolerable(self, settled: int, total: int | None) -> None:
+        rejects = [*self.rejects_before, *self.ledger.rejects]
+        problem = self.pace.tolerance.problem(len(rejects), settled, total)
+        if problem:
+            last = rejects[-1]
+            raise JobError(last.record, f"{last.reason}; {problem}: see the rejects file")
+
+    def _stop_if_hopeless(self) -> None:
         last = self.ledger.hopeless()
         if last is None:
             return
@@ -269,16 +311,16 @@ class _Run:
 
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Turn the first Ctrl-C into ``stopping``; the second cancels the run."""
+        """Turn the first Ctrl-C into ``stop``; the second cancels the run."""
         if threading.current_thread() is not threading.main_thread():
             yield  # signals are the main thread's affair
             return
         loop, job = asyncio.get_running_loop(), asyncio.current_task()
 
         def interrupt() -> None:
-            if self.stopping and job is not None:
+            if self.stop.is_set() and job is not None:
                 job.cancel()
-            self.stopping = True
+            self.stop.set()
 
         previous = signal.getsignal(signal.SIGINT)
         loop.add_signal_handler(signal.SIGINT, interrupt)

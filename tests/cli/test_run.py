@@ -1,23 +1,21 @@
 """``orchestrator run``: what a user sees when something is wrong, and a whole job on two cards."""
 
-import contextlib
 import json
 import os
 import signal
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from orchestrator import Orchestrator, load_deployment
 from orchestrator.cli import main
-from orchestrator.jobs import Job, Outcome
+from orchestrator.jobs import Outcome
+from orchestrator.runtime.batch import BatchJob, JobSpec, PreparedJob
 from orchestrator.runtime.connect import connect
-from orchestrator.runtime.io.images import ImageFolder
-from orchestrator.runtime.io.parquet import ParquetFolder
-from orchestrator.runtime.runner import run_job
 from tests.models import write_mlp
 
 PIPELINE = "tests.cli.test_run:sums"
@@ -105,9 +103,10 @@ def test_inputs_and_outputs_that_cannot_be_used(capsys, pages, deployment, tmp_p
         options = ("--pipeline", PIPELINE, "--input", source, "--output", sink)
         return refused(capsys, deployment, *options)
 
-    assert told(tmp_path / "none", out) == f"error: {tmp_path}/none: no such folder\n"
-    assert "is a file; the input is a folder of images" in told(deployment, out)
-    assert f"{empty}: there is no image in it" in told(empty, out)
+    assert told(tmp_path / "none", out) == f"error: {tmp_path}/none: no such file or folder\n"
+    assert "nothing in it (1 file) has a known ending (images: .png" in told(deployment, out)
+    assert f"{empty}: nothing in it (0 files)" in told(empty, out)
+    assert f"{pages}/out: lies inside the input {pages}" in told(pages, pages / "out")
     assert not out.exists()
     assert "is a file; the output is a folder" in told(pages, deployment)
     assert "is not empty, and finished work is never written over" in told(pages, pages)
@@ -118,6 +117,59 @@ def test_a_deployment_that_cannot_be_used(capsys, pages, tmp_path):
     assert "none.yaml" in refused(capsys, tmp_path / "none.yaml", *options)
     (tmp_path / "plan.json").write_text("{}")
     assert "not a plan bundle" in refused(capsys, tmp_path / "plan.json", *options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "a job has a model or a pipeline, one of the two"),
+        (["--model", "mlp", "--pipeline", PIPELINE], "a model or a pipeline, one of the two"),
+        (["--model", "mpl"], "sums: there is no model 'mpl', did you mean 'mlp'?"),
+        (["--model", "mlp", "--column", "x"], "--column x: is written as INPUT=COLUMN"),
+        (["--model", "mlp", "--column", "x=z"], "has no column 'z', there are: path, image, reco"),
+        (["--model", "mlp", "--id", "z"], "has no column 'z', there are: path, image, record_id"),
+        (["--pipeline", PIPELINE, "--id", "path"], "--column and --id go with --model"),
+        (["--model", "mlp", "--on-error", "stop"], "bad records: 'stop' is not a valid OnError"),
+        (["--model", "mlp", "--max-errors", "few"], "bad records: expected a count such as 10"),
+        (["--model", "mlp", "--part-size", "1MiB"], "part size 1MiB: a part holds so many records"),
+        (["--model", "mlp", "--output-format", "csv"], "csv: no such output format, there are: p"),
+    ],
+)
+def test_options_that_cannot_be(capsys, pages, deployment, tmp_path, options, message):
+    out = tmp_path / "out"
+    assert message in refused(capsys, deployment, "--input", pages, "--output", out, *options)
+    assert not out.exists()
+
+
+def test_a_model_over_lines_without_a_pipeline(cluster, capsys, deployment, tmp_path):
+    """A bad line and a row of the wrong width, in one of two files."""
+    rows = np.random.default_rng(1).random((300, 8), np.float32)
+    lines = [json.dumps({"key": key, "v": row.tolist()}) for key, row in enumerate(rows)]
+    lines[30], lines[40] = "broken", json.dumps({"key": 40, "v": [1.0] * 7})
+    folder, out = tmp_path / "rows", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text("\n".join(lines[:100]))
+    (folder / "b.jsonl").write_text("\n".join(lines[100:]))
+    options = ["--model", "mlp", "--column", "x=v", "--id", "key", "--id", "record_id"]
+    options += ["--output-format", "jsonl", "--part-size", "10kB"]
+    words = ["run", str(deployment), "--input", str(folder), "--output", str(out), *options]
+    assert main([*words, "--max-errors", "1%"]) == 0
+    assert "298 of 300 records" in capsys.readouterr().err
+    assert main([*words, "--resume"]) == 0
+    assert f"nothing left to do: the job in {out} is complete" in capsys.readouterr().err
+    found = [row for part in sorted(out.glob("part-*")) for row in json_lines(part)]
+    assert [row["key"] for row in found] == [key for key in range(300) if key not in (30, 40)]
+    assert found[0]["record_id"] == "a.jsonl@0"
+    reasons = " ".join(row["reason"] for row in json_lines(out / "_rejects.jsonl"))
+    assert "JSON parse error" in reasons
+    assert "model mlp: shape x (1, 7) fits no gear" in reasons
+    (expected,) = onnxruntime.InferenceSession(tmp_path / "mlp.onnx").run(None, {"x": rows})
+    kept = np.delete(expected, (30, 40), axis=0)
+    np.testing.assert_allclose([row["y"] for row in found], kept, rtol=1e-5)
+
+
+def json_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_a_job_from_the_command_line(cluster, capsys, pages, deployment, tmp_path):
@@ -160,7 +212,9 @@ def test_a_card_killed_in_the_middle_loses_nothing_and_repeats_nothing(pages, de
 
 
 def job(pages: Path, out: Path, running: Orchestrator, pipeline):
-    source, sink = ImageFolder(pages), ParquetFolder(out)
-    with contextlib.closing(sink):
-        sink.prepare(Job.of(source.names, source.stamp))
-        return run_job(source, pipeline, running.models, sink, in_flight=6)
+    prepared = PreparedJob(JobSpec(str(pages), str(out), pipeline), running.plan)
+    job = BatchJob(prepared, running)
+    summary = job.wait()
+    assert (job.done, job.progress.complete) == (True, True)
+    assert job.report() is summary
+    return summary

@@ -6,76 +6,143 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.jobs import JobSummary, Ledger, Outcome, Reject, Stage, WrittenPart, cut
+from orchestrator.jobs import (
+    JobSummary,
+    Ledger,
+    OnError,
+    Outcome,
+    Part,
+    Piece,
+    Reject,
+    Settled,
+    Stage,
+    Tolerance,
+    Unit,
+    WrittenPart,
+    cut,
+    ranges,
+)
 
-NAMES = [f"page-{index}" for index in range(10)]
+FILES = [Piece(f"page-{index}") for index in range(10)]
 
 
-def test_parts_are_runs_of_records_and_the_last_may_be_short():
-    parts = cut(NAMES, 4)
-    assert [len(part.records) for part in parts] == [4, 4, 2]
-    assert [part.file for part in parts][:2] == ["part-00000.parquet", "part-00001.parquet"]
-    assert [name for part in parts for name in part.records] == NAMES
+def test_parts_are_runs_of_pieces_and_the_last_may_be_short():
+    parts = cut(FILES, 4)
+    assert [part.records for part in parts] == [4, 4, 2]
+    assert [part.name for part in parts][:2] == ["part-00000", "part-00001"]
+    assert [piece for part in parts for piece in part.pieces] == FILES
+
+
+@given(st.lists(st.integers(1, 30), max_size=12), st.integers(1, 40))
+def test_parts_hold_at_most_their_size_unless_one_piece_is_larger(sizes, size):
+    pieces = [Piece(f"f{number}", 0, rows, Unit.ROW) for number, rows in enumerate(sizes)]
+    parts = cut(pieces, size)
+    assert [piece for part in parts for piece in part.pieces] == pieces
+    assert all(part.records <= size or len(part.pieces) == 1 for part in parts)
+    firsts = [part.pieces[0].size for part in parts]
+    assert all(part.records + first > size for part, first in zip(parts, firsts[1:], strict=False))
+
+
+@given(st.integers(0, 100), st.integers(1, 120))
+def test_ranges_cover_a_file_once(total, size):
+    pieces = ranges("a.jsonl", total, size, Unit.BYTE)
+    assert [at for piece in pieces for at in range(piece.start, piece.stop)] == list(range(total))
+    assert all(piece.size == size for piece in pieces[:-1])
+
+
+def test_a_record_is_named_by_file_and_place():
+    assert Piece("a/b.png").record(0) == "a/b.png"
+    assert Piece("a.parquet", 5, 9, Unit.ROW).record(7) == "a.parquet#7"
+    lines = Piece("a.jsonl", 0, 4096, Unit.BYTE)
+    assert (lines.record(128), str(lines)) == ("a.jsonl@128", "a.jsonl@0-4096")
+    assert (lines.records, cut([lines], 1)[0].records) == (None, None)
 
 
 @pytest.mark.parametrize(
-    ("names", "size", "message"),
-    [(NAMES, 0, "at least 1 record, not 0"), (["a", "b", "a"], 2, "two records are named 'a'")],
+    ("pieces", "size", "message"),
+    [
+        (FILES, 0, "at least 1 record, not 0"),
+        ([Piece("a"), Piece("b"), Piece("a")], 2, "two records are named 'a'"),
+    ],
 )
-def test_parts_refuse_what_cannot_be_kept_apart(names, size, message):
+def test_parts_refuse_what_cannot_be_kept_apart(pieces, size, message):
     with pytest.raises(ValueError, match=message):
-        cut(names, size)
+        cut(pieces, size)
+
+
+def settled(record: str, broken=()) -> Settled[str]:
+    if record in broken:
+        return Settled(0, (), (Reject(record, Stage.READ, "broken"),))
+    return Settled(1, (f"text of {record}",))
 
 
 @given(
-    st.permutations(NAMES),
+    st.permutations(range(10)),
     st.integers(1, 12),
-    st.sets(st.sampled_from(NAMES)),
+    st.sets(st.sampled_from([piece.file for piece in FILES])),
+    st.booleans(),
 )
-def test_any_order_gives_the_same_parts(order, size, broken):
-    ledger: Ledger[str] = Ledger(cut(NAMES, size))
-    finished = []
-    for name in order:
-        if name in broken:
-            part = ledger.reject(Reject(name, Stage.READ, "broken"))
-        else:
-            part = ledger.done(name, f"text of {name}")
-        finished += [part] if part else []
-    assert ledger.settled == ledger.total == 10
-    assert ledger.leftovers() == sorted(
-        (f for f in finished if f.results), key=lambda f: f.part.index
-    )
-    for one in finished:
+def test_any_order_gives_the_same_parts(order, size, broken, counted_first):
+    parts = cut(FILES, size)
+    places = [(part, at) for part in parts for at in range(len(part.pieces))]
+    ledger: Ledger[str] = Ledger(parts)
+
+    def ends():
+        return [ledger.end(part, len(part.pieces)) for part in parts]
+
+    finished = ends() if counted_first else []
+    for index in order:
+        part, at = places[index]
+        finished.append(ledger.settle(part, at, settled(FILES[index].file, broken)))
+    finished += [] if counted_first else ends()
+    whole = sorted((one for one in finished if one), key=lambda one: one.part.index)
+    assert ledger.ended
+    assert ledger.read == 10 - len(broken)
+    assert ledger.leftovers() == [one for one in whole if one.settled.records]
+    for one in whole:
         ledger.saved(one.part)
     assert ledger.leftovers() == []
-    in_order = sorted(finished, key=lambda f: f.part.index)
-    assert [f.part for f in in_order] == list(cut(NAMES, size))
-    results = [result for f in in_order for result in f.results]
-    assert results == [f"text of {name}" for name in NAMES if name not in broken]
+    assert [one.part for one in whole] == list(parts)
+    names = [piece.file for piece in FILES]
+    results = [result for one in whole for result in one.settled.results]
+    assert results == [f"text of {name}" for name in names if name not in broken]
+    rejects = [reject.record for one in whole for reject in one.settled.rejects]
+    assert rejects == [name for name in names if name in broken]
 
 
-def test_a_record_is_settled_once():
-    ledger: Ledger[int] = Ledger(cut(NAMES, 2))
-    ledger.done("page-0", 1)
-    with pytest.raises(ValueError, match="'page-0' was settled before"):
-        ledger.done("page-0", 1)
-    finished = ledger.done("page-1", 1)
-    ledger.saved(finished.part)
-    with pytest.raises(ValueError, match="'page-1' was settled before"):
-        ledger.reject(Reject("page-1", Stage.READ, ""))
+def test_a_batch_is_settled_once():
+    part, other = cut(FILES, 2)[:2]
+    ledger: Ledger[str] = Ledger((part, other))
+    ledger.settle(part, 0, settled("page-0"))
+    with pytest.raises(ValueError, match="batch 0 of part-00000 was settled before"):
+        ledger.settle(part, 0, settled("page-0"))
+    ledger.settle(part, 1, settled("page-1"))
+    assert ledger.end(part, 2).whole
+    ledger.saved(part)
+    with pytest.raises(ValueError, match="part-00000 was settled before"):
+        ledger.settle(part, 1, settled("page-1"))
+
+
+def test_a_part_without_records_is_finished_when_it_is_read():
+    part = Part(0, (Piece("a.jsonl", 4, 8, Unit.BYTE),))
+    finished = Ledger((part,)).end(part, 0)
+    assert (finished.whole, finished.settled) == (True, Settled(0, ()))
 
 
 def test_a_stopped_job_can_save_what_its_open_parts_have():
-    ledger: Ledger[int] = Ledger(cut(NAMES, 4))
-    ledger.done("page-2", 2)
-    ledger.done("page-0", 0)
-    ledger.reject(Reject("page-5", Stage.READ, "broken"))
+    parts = cut(FILES, 4)
+    ledger: Ledger[str] = Ledger(parts)
+    ledger.settle(parts[0], 2, settled("page-2"))
+    ledger.settle(parts[0], 0, settled("page-0"))
+    ledger.settle(parts[1], 1, settled("page-5", {"page-5"}))
     (left,) = ledger.leftovers()
-    assert (left.part.index, left.results) == (0, (0, 2))
+    assert (left.part.index, left.whole) == (0, False)
+    assert left.settled.results == ("text of page-0", "text of page-2")
 
 
 def test_ten_failures_without_a_success_are_hopeless_and_one_success_ends_that():
-    ledger: Ledger[int] = Ledger(cut([str(i) for i in range(20)], 5))
+    parts = cut(FILES, 4)
+    ledger: Ledger[str] = Ledger(parts, resumed=True)
     for index in range(9):
         ledger.reject(Reject(str(index), Stage.PIPELINE, "TypeError"))
         assert ledger.hopeless() is None
@@ -83,17 +150,47 @@ def test_ten_failures_without_a_success_are_hopeless_and_one_success_ends_that()
     last = ledger.hopeless()
     assert last is not None
     assert last.reason == "the tenth"
-    ledger.done("10", 1)
+    ledger.settle(parts[0], 0, settled("page-0"))
     assert ledger.hopeless() is None
 
 
-def test_unreadable_records_are_hopeless_only_when_there_is_nothing_else():
-    ledger: Ledger[int] = Ledger(cut([str(i) for i in range(12)], 5))
-    for index in range(11):
+@pytest.mark.parametrize("resumed", [False, True])
+def test_unreadable_records_are_hopeless_only_when_there_is_nothing_else(resumed):
+    (part,) = cut(FILES, 10)
+    ledger: Ledger[str] = Ledger((part,), resumed)
+    for index in range(10):
         ledger.reject(Reject(str(index), Stage.READ, "broken"))
         assert ledger.hopeless() is None
-    ledger.reject(Reject("11", Stage.READ, "broken"))
-    assert ledger.hopeless() is not None
+    ledger.settle(part, 0, Settled(0, ()))
+    ledger.end(part, 1)
+    assert (ledger.hopeless() is None) == resumed
+
+
+def test_how_many_bad_records_are_too_many():
+    assert Tolerance().problem(10**9, 10**9, None) == ""
+    ten = Tolerance.of("skip", 10)
+    assert ten.problem(10, 10, None) == ""
+    assert ten.problem(11, 11, None) == "11 records were set aside, and at most 10 may be"
+    share = Tolerance.of(OnError.SKIP, "1.5%")
+    assert share.problem(3, 3, 200) == ""
+    assert share.problem(4, 4, 200) == (
+        "4 records were set aside, and at most 3 may be, 1.5 % of 200"
+    )
+    assert share.problem(999, 999, None) == "", "too few to tell"
+    assert share.problem(16, 1000, None).endswith("at most 15 may be, 1.5 % of 1000")
+
+
+@pytest.mark.parametrize("limit", ["x", "-1", "1.5", "101%", "-1%", "%", "1/0%", ""])
+def test_a_limit_that_is_none(limit):
+    with pytest.raises(ValueError, match="expected a count such as 10 or a share such as 1%"):
+        Tolerance.of("skip", limit)
+
+
+def test_a_limit_goes_with_skip():
+    with pytest.raises(ValueError, match="the first error stops the job: a limit goes with skip"):
+        Tolerance.of("fail", 10)
+    with pytest.raises(ValueError, match="'stop' is not a valid OnError"):
+        Tolerance.of("stop")
 
 
 def test_the_summary_counts_and_names():
@@ -107,11 +204,21 @@ def test_the_summary_counts_and_names():
     assert document["records_per_second"] == 39.5
     assert document["rows"] == 90
     assert len(document["rejects"]) == 100
-    assert document["rejects"][0] == {"record": "p0.png", "stage": "read", "reason": "truncated"}
+    assert document["rejects"][0] == {
+        "record": "p0.png",
+        "stage": "read",
+        "reason": "truncated",
+        "card": "",
+    }
     assert document["plan"] == ["a"]
 
 
 def test_a_reject_is_one_line_of_json():
-    line = Reject("a\nb.png", Stage.PIPELINE, "says é").line()
+    line = Reject("a\nb.png", Stage.PIPELINE, "says é", "local/0").line()
     assert line.count("\n") == 1
-    assert json.loads(line) == {"record": "a\nb.png", "stage": "pipeline", "reason": "says é"}
+    assert json.loads(line) == {
+        "record": "a\nb.png",
+        "stage": "pipeline",
+        "reason": "says é",
+        "card": "local/0",
+    }

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import JobError
 from orchestrator.jobs import Job, Outcome, PartEntry, Reject, Stage, manifest_text, read_manifest
-from orchestrator.runtime.io.images import ImageFolder
-from orchestrator.runtime.io.parquet import ParquetFolder
+from orchestrator.runtime.io.inputs import open_source
+from orchestrator.runtime.io.output import OutputFolder
 from tests.jobs.test_runner import PAGES, pages, run, shades  # noqa: F401 - a fixture
 
-rejects = st.builds(Reject, st.text(max_size=5), st.sampled_from(Stage), st.text(max_size=5))
+text = st.text(max_size=5)
+rejects = st.builds(Reject, text, st.sampled_from(Stage), text, text)
 entries = st.builds(
     PartEntry,
     index=st.integers(0, 9),
@@ -31,6 +32,7 @@ entries = st.builds(
     sha256=st.text("0123456789abcdef", max_size=4),
     rejects=st.lists(rejects, max_size=2).map(tuple),
 )
+RESUME = {"resume": True}
 FACTS = {"the input": "3 records", "model det": "äöü\n"}
 
 
@@ -64,7 +66,8 @@ async def fatal(batch, models):
         os.kill(os.getpid(), signal.SIGKILL)
     return await shades(batch, models)
 
-run(Path(sys.argv[1]), Path(sys.argv[2]), fatal, part_size=3, in_flight=2, resume=True)
+pages, out = map(Path, sys.argv[1:3])
+run(pages, out, fatal, part_size=3, in_flight=2, prepared={"resume": True})
 """
 
 
@@ -76,7 +79,7 @@ def test_killed_again_and_again_the_output_equals_that_of_an_undisturbed_run(pag
         done = subprocess.run([sys.executable, "-c", _KILLED, pages, out, page], check=False)
         assert done.returncode == -signal.SIGKILL
     before = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
-    summary = run(pages, out, part_size=3, in_flight=2, resume=True)
+    summary = run(pages, out, part_size=3, in_flight=2, prepared=RESUME)
     assert (summary.outcome, summary.read, summary.total) == (Outcome.COMPLETE, PAGES - 1, PAGES)
     assert summary.resumed >= 12
     assert [reject.record for reject in summary.rejects] == ["04.png"]
@@ -99,15 +102,15 @@ def test_after_ctrl_c_the_part_that_was_open_is_done_anew(pages, tmp_path):  # n
 
     summary = run(pages, out, interrupting, part_size=5, in_flight=2)
     assert summary.outcome is Outcome.INTERRUPTED
-    summary = run(pages, out, part_size=5, resume=True)
+    summary = run(pages, out, part_size=5, prepared=RESUME)
     assert (summary.outcome, summary.resumed) == (Outcome.COMPLETE, 5)
     run(pages, tmp_path / "undisturbed", part_size=5)
     assert pq.read_table(out).equals(pq.read_table(tmp_path / "undisturbed"))
 
 
-def prepare(folder: Path, out: Path, facts=None, **options) -> ParquetFolder:
-    source, sink = ImageFolder(folder), ParquetFolder(out)
-    sink.prepare(Job.of(source.names, source.stamp, 5, facts), **options)
+def prepare(folder: Path, out: Path, facts=None, **options) -> OutputFolder:
+    source, sink = open_source(folder), OutputFolder(out)
+    sink.prepare(Job.of(source.pieces(5), source.stamp, 5, facts), **options)
     return sink
 
 
@@ -122,9 +125,8 @@ def test_a_complete_job_has_nothing_left_and_is_not_written_over(pages, tmp_path
     run(pages, out, part_size=5)
     sink = prepare(pages, out, resume=True)
     assert sink.complete
+    assert sink.closed
     sink.close()
-    assert refusal(pages, out) == "holds a job that is not complete: --resume goes on with it"
-    run(pages, out, part_size=5, resume=True)
     assert refusal(pages, out) == "holds a job that is complete: name a new folder"
 
 
@@ -134,7 +136,7 @@ def test_a_part_that_was_damaged_or_lost_is_done_anew(pages, tmp_path):  # noqa:
     whole = pq.read_table(out)
     (out / "part-00001.parquet").write_bytes(b"cut")
     (out / "part-00002.parquet").unlink()
-    summary = run(pages, out, part_size=5, resume=True)
+    summary = run(pages, out, part_size=5, prepared=RESUME)
     assert (summary.outcome, summary.resumed) == (Outcome.COMPLETE, 10)
     assert pq.read_table(out).equals(whole)
 

@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from orchestrator.errors import CardsUnavailableError, JobError, RequestFailedError
-from orchestrator.jobs import PART_SIZE, Job, Outcome
-from orchestrator.runtime.io.images import ImageFolder
-from orchestrator.runtime.io.parquet import ParquetFolder
-from orchestrator.runtime.runner import JobHooks, run_job
+from orchestrator.jobs import Job, Outcome, Tolerance
+from orchestrator.runtime.io.inputs import open_source
+from orchestrator.runtime.io.output import OutputFolder
+from orchestrator.runtime.runner import JobHooks, Pace, run_job
 
 PAGES = 20
 
@@ -45,13 +45,13 @@ def pages(tmp_path):
     return folder
 
 
-def run(pages, out, pipeline=shades, models=None, *, part_size=PART_SIZE, in_flight=8, **prepared):
-    source, sink = ImageFolder(pages), ParquetFolder(out)
-    sink.prepare(Job.of(source.names, source.stamp, part_size), **prepared)
-    try:
-        return run_job(source, pipeline, models, sink, in_flight=in_flight)
-    finally:
-        sink.close()
+def run(pages, out, pipeline=shades, *, part_size=None, hooks=None, prepared=None, **pace):
+    source, sink = open_source(pages), OutputFolder(out)
+    part_size = part_size or source.part_size
+    with contextlib.closing(sink):
+        job = Job.of(source.pieces(part_size), source.stamp, part_size)
+        sink.prepare(job, **(prepared or {}))
+        return run_job(source, pipeline, None, sink, hooks or JobHooks(), Pace(**pace))
 
 
 def test_a_job_writes_one_data_set_and_a_summary(pages, tmp_path):
@@ -189,21 +189,18 @@ def test_when_a_model_has_no_card_left_the_job_stops_and_else_the_page_is_set_as
 ):
     async def failing(batch, models):
         if batch["path"][0] == "05.png":
-            raise RequestFailedError("det", ("died on local/0", "died on local/1"))
+            story = ("died on local/0", "died on local/1")
+            raise RequestFailedError("det", story, ("local/0", "local/1"))
         return await shades(batch, models)
 
     summary = run(pages, tmp_path / "one", failing)
     assert summary.rejects[0].reason == (
         "model det: request failed: died on local/0; died on local/1"
     )
-    source, sink = ImageFolder(pages), ParquetFolder(tmp_path / "two")
+    assert summary.rejects[0].card == "local/0, local/1"
     hooks = JobHooks(unserved=lambda: "local/0 given up")
-    with (
-        contextlib.closing(sink),
-        pytest.raises(JobError, match=r"05\.png: no card is left for it: local/0 given up"),
-    ):
-        sink.prepare(Job.of(source.names, source.stamp))
-        run_job(source, failing, None, sink, hooks)
+    with pytest.raises(JobError, match=r"05\.png: no card is left for it: local/0 given up"):
+        run(pages, tmp_path / "two", failing, hooks=hooks)
     assert "00.png" in pq.read_table(tmp_path / "two")["page"].to_pylist()
 
 
@@ -293,3 +290,121 @@ def test_ctrl_c_saves_what_is_read(pages, tmp_path, times):
         assert done.returncode in (-signal.SIGINT, 130)
         assert "07.png" not in read
         assert {f"{i:02d}.png" for i in range(6)} <= read
+
+
+async def doubled(batch, models):
+    """Fails on a whole batch when one row of it is negative or larger than 90."""
+    if (batch["x"] < 0).any():
+        raise ValueError("a negative row")
+    if (batch["x"] > 90).any():
+        raise RequestFailedError("det", ("local/0 died",), ("local/0",))
+    return {"record_id": batch["record_id"], "y": batch["x"] * 2}
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """91 rows of x in lines; 13 is negative, 50 is no JSON."""
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    lines = [f'{{"x": {-1 if row == 13 else row}}}' for row in range(91)]
+    lines[50] = "fifty"
+    (folder / "a.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def test_one_bad_record_costs_one_record_of_its_batch(rows, tmp_path):
+    summary = run(rows, tmp_path / "out", doubled, part_size=400)
+    table = pq.read_table(tmp_path / "out")
+    assert table["y"].to_pylist() == [2 * row for row in range(91) if row not in (13, 50)]
+    assert (summary.total, summary.read, len(summary.parts)) == (91, 89, 3)
+    lines = (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()
+    found = {line["record"]: line for line in map(json.loads, lines)}
+    negative, broken = sorted(found, key=lambda record: int(record.partition("@")[2]))
+    assert found[negative]["reason"] == "ValueError: a negative row"
+    assert found[broken]["reason"].startswith("cannot be read: JSON parse error")
+
+
+def test_a_record_that_kills_cards_is_found_and_named_with_them(rows, tmp_path):
+    with (rows / "a.jsonl").open("a") as file:
+        file.write('\n{"x": 91}\n')
+    run(rows, tmp_path / "out", doubled)
+    lines = (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()
+    assert [json.loads(line)["card"] for line in lines].count("local/0") == 1
+
+
+def test_on_error_fail_stops_at_the_first_and_resumes_where_it_was(rows, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(JobError) as told:
+        run(rows, out, doubled, part_size=90, in_flight=1, tolerance=Tolerance.of("fail"))
+    assert str(told.value) == (
+        "a.jsonl@120: ValueError: a negative row; --on-error skip sets such records aside"
+    )
+    assert json.loads((out / "_summary.json").read_text())["records"] == {
+        "total": None,
+        "read": 10,
+        "rejected": 0,
+        "resumed": 0,
+    }
+    summary = run(rows, out, doubled, part_size=90, prepared={"resume": True})
+    assert (summary.read, summary.resumed, len(summary.rejects)) == (89, 10, 2)
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        (1, "2 records were set aside, and at most 1 may be: see the rejects file"),
+        ("1%", "2 records were set aside, and at most 0 may be, 1 % of 91: see the rejects file"),
+        (2, None),
+        ("3%", None),
+    ],
+)
+def test_a_limit_of_bad_records(rows, tmp_path, limit, message):
+    out, tolerance = tmp_path / "out", Tolerance.of("skip", limit)
+    if message is None:
+        assert run(rows, out, doubled, tolerance=tolerance).outcome is Outcome.COMPLETE
+        return
+    with pytest.raises(JobError) as told:
+        run(rows, out, doubled, tolerance=tolerance)
+    assert str(told.value).endswith(message)
+    assert not (out / "_SUCCESS").exists()
+    summary = run(rows, out, doubled, prepared={"resume": True})
+    assert (summary.outcome, summary.read) == (Outcome.COMPLETE, 89)
+
+
+def test_a_limit_of_records_that_were_counted_binds_at_once(pages, tmp_path):
+    for name in ("00.png", "01.png", "02.png"):
+        (pages / name).write_bytes(b"")
+    with pytest.raises(JobError, match="2 records were set aside, and at most 1 may be, 5 % of 20"):
+        run(pages, tmp_path / "out", in_flight=1, tolerance=Tolerance.of("skip", "5%"))
+
+
+def test_an_input_that_vanishes_stops_the_job_and_loses_nothing(rows, tmp_path):
+    out, path = tmp_path / "out", rows / "a.jsonl"
+    data, known = path.read_bytes(), path.stat()
+
+    async def vanishing(batch, models):
+        path.unlink(missing_ok=True)
+        return await doubled(batch, models)
+
+    with pytest.raises(JobError, match=r"^a\.jsonl: cannot be read: No such file or directory$"):
+        run(rows, out, vanishing, part_size=400, in_flight=1)
+    assert (out / "part-00000.parquet").exists()
+    path.write_bytes(data)
+    os.utime(path, ns=(known.st_atime_ns, known.st_mtime_ns))
+    summary = run(rows, out, doubled, part_size=400, prepared={"resume": True})
+    assert (summary.outcome, summary.read) == (Outcome.COMPLETE, 89)
+    assert summary.resumed > 0
+
+
+def test_a_job_that_ended_before_its_mark_needs_no_pipeline(rows, tmp_path):
+    out = tmp_path / "out"
+    run(rows, out, doubled)
+    (out / "_SUCCESS").unlink()
+    (out / "_summary.json").unlink()
+
+    async def never(batch, models):
+        raise AssertionError
+
+    summary = run(rows, out, never, prepared={"resume": True})
+    assert (summary.outcome, summary.resumed) == (Outcome.COMPLETE, 91)
+    assert (out / "_SUCCESS").exists()

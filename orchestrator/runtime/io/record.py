@@ -18,6 +18,9 @@ from orchestrator.errors import JobError
 from orchestrator.jobs import Job, PartEntry, changes, header_line, manifest_text, read_manifest
 
 MANIFEST, SUCCESS, LOCK = "_manifest.jsonl", "_SUCCESS", "_lock"
+SUMMARY, REJECTS = "_summary.json", "_rejects.jsonl"
+#: What a job keeps beside its parts, and no other job takes for input.
+OURS = frozenset({MANIFEST, SUCCESS, LOCK, SUMMARY, REJECTS})
 _CHUNK = 1 << 20
 
 
@@ -63,7 +66,8 @@ class JobRecord:
             for index, entry in sorted(entries.items())
             if inputs.get(index) == entry.input and self._is_whole(entry)
         }
-        (self.folder / SUCCESS).unlink(missing_ok=True)
+        if len(kept) < len(job.parts):
+            (self.folder / SUCCESS).unlink(missing_ok=True)
         self._replace(manifest_text(job.facts, kept.values()))
         return kept
 

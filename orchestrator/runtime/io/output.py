@@ -1,26 +1,26 @@
-"""A folder that becomes one Parquet data set, part by part.
+"""A folder that becomes one data set, part by part.
 
 Part files lie in the folder itself and everything else has a name that starts with an underscore,
-so that any Parquet reader takes the folder as it is. A file appears whole or not at all: it is
-written under a hidden name, flushed to disk and renamed.
+so that any reader of such files takes the folder as it is. A file appears whole or not at all: it
+is written under a hidden name, flushed to disk and renamed.
 """
 
 import contextlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from orchestrator.errors import JobError
 from orchestrator.jobs import Finished, Job, PartEntry, Reject, WrittenPart
+from orchestrator.runtime.io.formats import Format, format_of
 from orchestrator.runtime.io.record import (
+    REJECTS,
+    SUMMARY,
     JobRecord,
     checksum,
     finished_job,
@@ -29,16 +29,21 @@ from orchestrator.runtime.io.record import (
     part_files,
 )
 
-SUMMARY, REJECTS = "_summary.json", "_rejects.jsonl"
 
-Array = npt.NDArray[Any]
+class OutputFolder:
+    """The output of a job, as Parquet unless told otherwise. Nothing is touched before ``prepare``.
 
+    Raises:
+        JobError: it is a URL, or there is no such format.
+    """
 
-class ParquetFolder:
-    """The output of a job. Nothing is touched before ``prepare``."""
-
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, format: str = "parquet") -> None:
+        if "://" in str(folder):
+            raise JobError(
+                str(folder), "is a URL; the output is a folder of this machine, or mounted there"
+            )
         self.folder = Path(folder)
+        self.format: Format = format_of(format)
         self.job: Job
         self.done: dict[int, PartEntry] = {}
         self._record = JobRecord(self.folder)
@@ -85,6 +90,11 @@ class ParquetFolder:
         """Whether every part of the job is there."""
         return len(self.done) == len(self.job.parts)
 
+    @property
+    def closed(self) -> bool:
+        """Whether the mark is there that a job sets at its very end."""
+        return finished_job(self.folder)
+
     def close(self) -> None:
         """Let another run have the folder."""
         self._record.close()
@@ -104,8 +114,8 @@ class ParquetFolder:
         Raises:
             JobError: its columns differ from those of the parts before, or the write failed.
         """
-        index, name = finished.part.index, finished.part.file
-        written = self._write_file(finished) if finished.results else None
+        index, settled = finished.part.index, finished.settled
+        written = self._write_file(finished) if settled.results else None
         if not finished.whole:  # not listed: the next run does it anew
             if written is not None:
                 self._leftovers[index] = written
@@ -113,25 +123,28 @@ class ParquetFolder:
         entry = PartEntry(
             index,
             self.job.inputs[index],
-            None if written is None else name,
-            len(finished.results),
+            None if written is None else written.file,
+            settled.records,
             0 if written is None else written.rows,
             0 if written is None else written.bytes,
-            "" if written is None else checksum(self.folder / name),
-            finished.rejects,
+            "" if written is None else checksum(self.folder / written.file),
+            settled.rejects,
         )
         with self._explained("cannot be written to (the manifest)"):
             self._record.add(entry)
         self.done[index] = entry
 
     def _write_file(self, finished: Finished[pa.Table]) -> WrittenPart:
+        name = finished.part.name + self.format.suffix
         with self._columns:
-            table = self._joined(finished)
-        name = finished.part.file
+            table = self._joined(name, finished.settled.results)
         with self._explained(f"cannot be written to ({name})"), self._whole_file(name) as file:
-            pq.write_table(table, file)
+            try:
+                self.format.write(table, file)
+            except ValueError as error:
+                raise JobError(str(self.folder), f"{name} cannot be made: {error}") from error
         size = (self.folder / name).stat().st_size
-        return WrittenPart(name, len(finished.results), table.num_rows, size)
+        return WrittenPart(name, finished.settled.records, table.num_rows, size)
 
     def _why_not_empty(self) -> str:
         if finished_job(self.folder):
@@ -153,7 +166,7 @@ class ParquetFolder:
         if rejects:
             (self.folder / REJECTS).write_text("".join(rejects), encoding="utf-8")
         if known:
-            self._schema = pq.read_schema(self.folder / min(known))
+            self._schema = self.format.schema(self.folder / min(known))
 
     def write_reject(self, reject: Reject) -> None:
         """Add a line to the rejects file.
@@ -182,13 +195,13 @@ class ParquetFolder:
             with self._explained("cannot be written to (the end mark)"):
                 self._record.finish()
 
-    def _joined(self, finished: Finished[pa.Table]) -> pa.Table:
+    def _joined(self, name: str, tables: Sequence[pa.Table]) -> pa.Table:
         try:
-            table = pa.concat_tables(finished.results, promote_options="default")
+            table = pa.concat_tables(tables, promote_options="default")
             table = table if self._schema is None else table.cast(self._schema)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
             raise JobError(
-                str(self.folder), f"{finished.part.file} has other columns than before: {error}"
+                str(self.folder), f"{name} has other columns than before: {error}"
             ) from error
         self._schema = table.schema
         return table
@@ -214,32 +227,3 @@ class ParquetFolder:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-
-
-def to_table(columns: Mapping[str, Array]) -> pa.Table:
-    """Columns of equal length as a table; further axes become lists of fixed size.
-
-    Raises:
-        ValueError: not a mapping of names to arrays with one row count, or values of a kind that
-            Parquet has no type for.
-    """
-    if not isinstance(columns, Mapping) or not columns:
-        raise ValueError(f"a pipeline returns a dict of arrays, not {type(columns).__name__}")
-    arrays = {str(name): np.asarray(values) for name, values in columns.items()}
-    rows = {name: len(array) if array.ndim else -1 for name, array in arrays.items()}
-    if len(set(rows.values())) > 1 or -1 in rows.values():
-        raise ValueError(f"columns of a pipeline's result differ in rows: {rows}")
-    try:
-        return pa.table({name: _column(array) for name, array in arrays.items()})
-    except pa.ArrowException as error:
-        raise ValueError(f"no Parquet column for this: {error}") from error
-
-
-def _column(array: Array) -> pa.Array:
-    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    if array.dtype == object:
-        return pa.array(list(array))
-    column = pa.array(array.reshape(-1))
-    for size in reversed(array.shape[1:]):
-        column = pa.FixedSizeListArray.from_arrays(column, size)
-    return column

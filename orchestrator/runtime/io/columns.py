@@ -1,0 +1,99 @@
+"""Columns as NumPy arrays, which pipelines see, and as Arrow tables, which files hold."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Array = npt.NDArray[Any]
+Columns = dict[str, Array]
+
+
+def to_table(columns: Mapping[str, Array]) -> pa.Table:
+    """Columns of equal length as a table; further axes become lists of fixed size.
+
+    Raises:
+        ValueError: not a mapping of names to arrays with one row count, or values of a kind that
+            Parquet has no type for.
+    """
+    if not isinstance(columns, Mapping) or not columns:
+        raise ValueError(f"a pipeline returns a dict of arrays, not {type(columns).__name__}")
+    arrays = {str(name): np.asarray(values) for name, values in columns.items()}
+    rows = {name: len(array) if array.ndim else -1 for name, array in arrays.items()}
+    if len(set(rows.values())) > 1 or -1 in rows.values():
+        raise ValueError(f"columns of a pipeline's result differ in rows: {rows}")
+    try:
+        return pa.table({name: _column(array) for name, array in arrays.items()})
+    except pa.ArrowException as error:
+        raise ValueError(f"no Parquet column for this: {error}") from error
+
+
+def _column(array: Array) -> pa.Array:
+    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    if array.dtype == object:
+        return pa.array([_nested(value) for value in array])
+    column = pa.array(array.reshape(-1))
+    for size in reversed(array.shape[1:]):
+        column = pa.FixedSizeListArray.from_arrays(column, size)
+    return column
+
+
+def _nested(value: object) -> object:
+    """Arrow takes arrays of one axis as lists, and no others."""
+    if isinstance(value, np.ndarray) and value.ndim > 1:
+        return [_nested(inner) for inner in value]
+    return value
+
+
+def to_columns(table: pa.Table) -> Columns:
+    """The inverse of ``to_table``: lists that are equally long become further axes.
+
+    What has no place in such an array comes as an array of objects: text, bytes, lists that differ
+    in length, and columns with missing values (None), except that a missing float is NaN.
+    """
+    return {name: _array(_whole(table.column(name))) for name in table.column_names}
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    whole = column.combine_chunks()
+    return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
+
+
+def _array(column: pa.Array) -> Array:
+    kind = column.type
+    if isinstance(column, pa.ExtensionArray):
+        return _array(column.storage)
+    if pa.types.is_dictionary(kind):
+        return _array(column.dictionary_decode())
+    if _is_list(kind):
+        return _stacked(column)
+    if column.null_count and not pa.types.is_floating(kind):
+        return _objects(column.to_pylist())
+    plain: Array = column.to_numpy(zero_copy_only=False)
+    return plain if plain.flags.writeable else plain.copy()
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def _stacked(column: pa.Array) -> Array:
+    if column.null_count:
+        return _objects(column.to_pylist())
+    lengths = pc.unique(pc.list_value_length(column)).to_pylist()
+    if len(lengths) != 1:
+        return _objects([_array(column.slice(row, 1).flatten()) for row in range(len(column))])
+    inner = _array(column.flatten())
+    return inner.reshape(len(column), lengths[0], *inner.shape[1:])
+
+
+def _objects(values: list[Any]) -> Array:
+    array = np.empty(len(values), dtype=object)
+    for row, value in enumerate(values):  # in one go NumPy would look inside
+        array[row] = value
+    return array

@@ -1,0 +1,128 @@
+"""The files of a job's input: a file, or all below a folder, on this machine or behind a URL.
+
+Paths and URLs go through pyarrow's file systems (local, ``s3://``, ``gs://``, ``hdfs://``), and
+through fsspec for every other scheme, so that an object store is read as a local folder is.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+from pyarrow import fs
+
+from orchestrator.errors import JobError
+from orchestrator.runtime.io.record import OURS
+
+
+class InputFiles:
+    """Files by their paths below ``where`` with ``/``, sorted; hidden ones are skipped.
+
+    So are the records that a job keeps beside its output, which may be another job's input.
+
+    Raises:
+        JobError: nothing is there, it cannot be listed, or its file system is not known here.
+    """
+
+    def __init__(self, where: str | Path) -> None:
+        self.where = str(where)
+        self._system, self._root = _file_system(self.where)
+        with self._told(self.where, "cannot be listed"):
+            known = self._system.get_file_info(self._root)
+        if known.type is fs.FileType.NotFound:
+            raise JobError(self.where, "no such file or folder")
+        self.is_file = known.type is fs.FileType.File
+        if self.is_file:
+            self._root = self._root.rpartition("/")[0]
+            found = {known.base_name: known}
+        else:
+            found = self._below()
+        self._known = {name: found[name] for name in sorted(found)}
+        self.names: tuple[str, ...] = tuple(self._known)
+
+    def size(self, name: str) -> int:
+        """Bytes of a file when it was listed."""
+        return int(self._known[name].size)
+
+    def stamp(self, name: str) -> str:
+        """Size and time of change: what differs when the file was written anew."""
+        known = self._known[name]
+        return f"{known.size} {known.mtime_ns}"
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """A file to read and seek in; OSError within, and at opening, comes out as JobError.
+
+        Raises:
+            JobError: it is not there any more, has another size, or cannot be read.
+        """
+        with (
+            self._told(name, "cannot be read"),
+            self._system.open_input_file(f"{self._root}/{name}") as file,
+        ):
+            if file.size() != self.size(name):
+                raise JobError(
+                    name,
+                    f"has {file.size()} bytes and had {self.size(name)} when the job began: "
+                    "it changes while it is read",
+                )
+            yield file
+
+    def only(self, suffixes: Sequence[str]) -> tuple[str, ...]:
+        """The files with these endings; a file that was named itself, whatever its ending is."""
+        if self.is_file:
+            return self.names
+        return tuple(name for name in self.names if name.lower().endswith(tuple(suffixes)))
+
+    def _below(self) -> dict[str, fs.FileInfo]:
+        selector = fs.FileSelector(self._root, recursive=True)
+        with self._told(self.where, "cannot be listed"):
+            infos = self._system.get_file_info(selector)
+        found = {}
+        for info in infos:
+            name = info.path[len(self._root) :].lstrip("/")
+            hidden = any(step.startswith(".") for step in name.split("/"))
+            if info.type is not fs.FileType.Directory and not hidden and name not in OURS:
+                found[name] = info
+        return found
+
+    @contextlib.contextmanager
+    def _told(self, where: str, problem: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            raise JobError(where, f"{problem}: {_reason(error)}") from error
+
+
+def _file_system(where: str) -> tuple[fs.FileSystem, str]:
+    scheme, is_url, _ = where.partition("://")
+    if not is_url:
+        return fs.LocalFileSystem(), str(Path(where).absolute())
+    try:
+        system, path = fs.FileSystem.from_uri(where)
+    except pa.ArrowInvalid:  # not one of pyarrow's own
+        return _by_fsspec(where, scheme)
+    except (OSError, pa.ArrowException) as error:
+        raise JobError(where, f"cannot be reached: {_reason(error)}") from error
+    return system, path.rstrip("/")
+
+
+def _by_fsspec(where: str, scheme: str) -> tuple[fs.FileSystem, str]:
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise JobError(
+            where, f"{scheme}:// is read through fsspec: pip install fsspec, and what it needs"
+        ) from error
+    try:
+        system, path = url_to_fs(where)
+    except (ImportError, ValueError, OSError) as error:
+        raise JobError(where, f"cannot be reached: {error}") from error
+    return fs.PyFileSystem(fs.FSSpecHandler(system)), str(path).rstrip("/")
+
+
+def _reason(error: Exception) -> str:
+    """The system's words where there are any: pyarrow repeats the path around them."""
+    text = str(error).strip().splitlines()[0]
+    return text.partition("Detail: ")[2].partition("] ")[2] or text

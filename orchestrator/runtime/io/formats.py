@@ -1,0 +1,136 @@
+"""How a part is written: Parquet, JSON lines or NumPy."""
+
+import datetime
+import decimal
+import json
+import math
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.errors import JobError
+from orchestrator.runtime.io.columns import Array, to_columns
+
+#: Rows that become text at once.
+_ROWS = 1024
+
+
+class Format(Protocol):
+    """A kind of file that holds a table. Equal tables give equal bytes."""
+
+    @property
+    def suffix(self) -> str:
+        """The ending of its files."""
+
+    def write(self, table: pa.Table, file: IO[bytes]) -> None:
+        """Write a table; raises ValueError when the format cannot hold it."""
+
+    def schema(self, path: Path) -> pa.Schema | None:
+        """The columns of a file that was written before; None where it does not keep them."""
+
+
+class Parquet:
+    """Any columns, with their types."""
+
+    suffix = ".parquet"
+
+    def write(self, table: pa.Table, file: IO[bytes]) -> None:
+        """One row group or more."""
+        pq.write_table(table, file)
+
+    def schema(self, path: Path) -> pa.Schema | None:
+        """From the footer."""
+        return pq.read_schema(path)
+
+
+class JsonText:
+    """A line of JSON for each row; NaN and infinities, which JSON does not have, become null."""
+
+    suffix = ".jsonl"
+
+    def write(self, table: pa.Table, file: IO[bytes]) -> None:
+        """All rows; raises ValueError for bytes."""
+        for batch in table.to_batches(max_chunksize=_ROWS):
+            file.write("".join(_line(row) for row in batch.to_pylist()).encode())
+
+    def schema(self, path: Path) -> pa.Schema | None:
+        """JSON does not keep types."""
+        return None
+
+
+class NumpyArchive:
+    """An .npz file with one array for each column: numbers and text."""
+
+    suffix = ".npz"
+
+    def write(self, table: pa.Table, file: IO[bytes]) -> None:
+        """All columns; raises ValueError for lists that differ in length, and missing values."""
+        arrays = {name: _numbers(name, array) for name, array in to_columns(table).items()}
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                # As numpy.savez does, but with any name and without the time of day.
+                member = zipfile.ZipInfo(f"{name}.npy")
+                with archive.open(member, "w", force_zip64=True) as to:
+                    np.lib.format.write_array(to, array, allow_pickle=False)
+
+    def schema(self, path: Path) -> pa.Schema | None:
+        """Text is as wide as each file's longest, so that types tell nothing."""
+        return None
+
+
+FORMATS: Mapping[str, Format] = {
+    "parquet": Parquet(),
+    "jsonl": JsonText(),
+    "numpy": NumpyArchive(),
+}
+
+
+def format_of(name: str) -> Format:
+    """The format of that name.
+
+    Raises:
+        JobError: there is none.
+    """
+    if name not in FORMATS:
+        raise JobError(name, f"no such output format, there are: {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    try:
+        text = json.dumps(row, ensure_ascii=False, allow_nan=False, default=_text)
+    except ValueError:
+        text = json.dumps(_finite(row), ensure_ascii=False, default=_text)
+    return text + "\n"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal):
+        return str(value)
+    raise ValueError(f"JSON has no {type(value).__name__}; Parquet has")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _numbers(name: str, array: Array) -> Array:
+    if array.dtype != object:
+        return array
+    if all(isinstance(value, str) for value in array.flat):
+        return array.astype(np.str_)
+    raise ValueError(
+        f"column {name} is not only numbers or text of one shape, as a NumPy file needs; "
+        "Parquet takes it"
+    )

@@ -1,0 +1,210 @@
+"""Files of rows that know how many they have: Parquet and NumPy."""
+
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.errors import JobError
+from orchestrator.jobs import Part, Piece, Unit, ranges
+from orchestrator.runtime.io.columns import Array, to_table
+from orchestrator.runtime.io.files import InputFiles
+from orchestrator.runtime.io.source import Load, Rows, batches_of, nothing_in
+
+#: Files whose heads are read at once: behind a URL each takes a round trip.
+_HEADS = 16
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a file says of itself: columns by name with their types, and rows of each block."""
+
+    columns: tuple[tuple[str, str], ...]
+    blocks: tuple[int, ...]
+
+
+class RowFiles:
+    """Files whose rows have numbers, all with the same columns. Heads are read at once.
+
+    Raises:
+        JobError: there is none, one is not whole, columns differ, or there is no row.
+    """
+
+    what: str
+    suffixes: tuple[str, ...]
+    part_size = 16384
+    batch_size = 64
+    unit = Unit.ROW
+
+    def __init__(self, files: InputFiles) -> None:
+        self._files = files
+        names = files.only(self.suffixes)
+        self.ignored = len(files.names) - len(names)
+        if not names:
+            raise nothing_in(files.where, self.what, self.ignored, self.suffixes)
+        with ThreadPoolExecutor(_HEADS) as pool:
+            self._heads = dict(zip(names, pool.map(self._opened_head, names), strict=True))
+        first = self._heads[names[0]]
+        for name, head in self._heads.items():
+            if head.columns != first.columns:
+                raise JobError(name, f"has other columns than {names[0]}: {_other(head, first)}")
+        if not any(sum(head.blocks) for head in self._heads.values()):
+            raise JobError(files.where, "holds no rows")
+        self.columns = tuple(name for name, _ in first.columns)
+
+    def pieces(self, size: int) -> list[Piece]:
+        """The blocks of every file."""
+        found = []
+        for name, head in self._heads.items():
+            at = 0
+            for rows in head.blocks:
+                found += [Piece(name, at, at + rows, self.unit)] if rows else []
+                at += rows
+        return found
+
+    def stamp(self, file: str) -> str:
+        """Size and time of change."""
+        return self._files.stamp(file)
+
+    def read(self, part: Part, rows: int) -> Iterator[Load]:
+        """Batches over rows and files."""
+        return batches_of(self._rows(part, rows), rows)
+
+    def _rows(self, part: Part, rows: int) -> Iterator[Rows]:
+        for piece in part.pieces:
+            at = piece.start
+            with self._files.open(piece.file) as file:
+                for table in self.tables(piece, file, rows):
+                    yield Rows(table, piece, at)
+                    at += table.num_rows
+            if at != piece.stop:
+                raise JobError(str(piece), f"gave {at - piece.start} rows of {piece.size}")
+
+    def _opened_head(self, name: str) -> Head:
+        with self._files.open(name) as file:
+            return self.head(name, file)
+
+    def head(self, name: str, file: IO[bytes]) -> Head:
+        """Read what the file says of itself."""
+        raise NotImplementedError
+
+    def tables(self, piece: Piece, file: IO[bytes], rows: int) -> Iterator[pa.Table]:
+        """The rows of a piece, a few at a time."""
+        raise NotImplementedError
+
+
+def _other(head: Head, first: Head) -> str:
+    mine, theirs = dict(head.columns), dict(first.columns)
+    for name in [*mine, *theirs]:
+        if mine.get(name) != theirs.get(name):
+            return f"{name} is {mine.get(name, 'missing')}, not {theirs.get(name, 'there')}"
+    return "their order"
+
+
+class ParquetRows(RowFiles):
+    """Parquet: a block is a row group, which is read a batch at a time."""
+
+    what = "Parquet file"
+    suffixes = (".parquet", ".pq")
+
+    def head(self, name: str, file: IO[bytes]) -> Head:
+        """Schema and row groups, from the footer."""
+        try:
+            known = pq.ParquetFile(file)
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise JobError(name, f"is no whole Parquet file: {reason}") from error
+        groups = (known.metadata.row_group(at) for at in range(known.num_row_groups))
+        columns = tuple((field.name, str(field.type)) for field in known.schema_arrow)
+        return Head(columns, tuple(group.num_rows for group in groups))
+
+    def tables(self, piece: Piece, file: IO[bytes], rows: int) -> Iterator[pa.Table]:
+        """The rows of one row group."""
+        known = pq.ParquetFile(file)
+        at = group = 0
+        while at < piece.start:
+            at += known.metadata.row_group(group).num_rows
+            group += 1
+        while known.metadata.row_group(group).num_rows == 0:
+            group += 1
+        for batch in known.iter_batches(rows, row_groups=[group], use_threads=False):
+            yield pa.Table.from_batches([batch])
+
+
+class NumpyRows(RowFiles):
+    """NumPy: rows on axis 0 of the column ``data`` (.npy), or of each array of an .npz file.
+
+    An .npy file is read a batch at a time and cut anywhere; an .npz file is read as a whole.
+    """
+
+    what = "NumPy file"
+    suffixes = (".npy", ".npz")
+
+    def pieces(self, size: int) -> list[Piece]:
+        """Rows of .npy files in pieces of ``size``; .npz files whole."""
+        found = []
+        for piece in super().pieces(size):
+            whole = piece.file.lower().endswith(".npz")
+            found += [piece] if whole else ranges(piece.file, piece.stop, size, self.unit)
+        return found
+
+    def head(self, name: str, file: IO[bytes]) -> Head:
+        """Names, types and row counts, from the headers of the arrays."""
+        try:
+            arrays = {key: _header(member)[:2] for key, member in _members(name, file)}
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise JobError(name, f"is no whole NumPy file: {error}") from error
+        rows = {key: shape[0] if shape else -1 for key, (shape, _) in arrays.items()}
+        if len(set(rows.values())) != 1 or -1 in rows.values():
+            raise JobError(name, f"its arrays have no common count of rows: {rows}")
+        columns = ((key, f"{dtype}{list(shape[1:])}") for key, (shape, dtype) in arrays.items())
+        return Head(tuple(columns), (next(iter(rows.values())),))
+
+    def tables(self, piece: Piece, file: IO[bytes], rows: int) -> Iterator[pa.Table]:
+        """The rows of a piece."""
+        if piece.file.lower().endswith(".npz"):
+            with np.load(file, allow_pickle=False) as arrays:
+                yield to_table({key: arrays[key] for key in arrays.files})
+            return
+        shape, dtype, begin = _header(file)
+        row = np.dtype((dtype, shape[1:])).itemsize
+        file.seek(begin + piece.start * row)
+        for at in range(piece.start, piece.stop, rows):
+            count = min(rows, piece.stop - at)
+            values: Array = np.frombuffer(file.read(count * row), dtype)
+            yield to_table({"data": values.reshape(-1, *shape[1:])})
+
+
+def _members(name: str, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+    if not name.lower().endswith(".npz"):
+        yield "data", file
+        return
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.namelist():
+            with archive.open(member) as array:
+                yield member.removesuffix(".npy"), array
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], "np.dtype[Any]", int]:
+    """Shape, dtype, and where the values begin.
+
+    Raises:
+        ValueError: it is no array, or one that cannot be read in stretches.
+    """
+    version = np.lib.format.read_magic(file)
+    read = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject or dtype.names:
+        raise ValueError(f"holds {dtype}, and not numbers or text")
+    if fortran and len(shape) > 1:
+        raise ValueError("is in Fortran order: save it in C order")
+    return shape, dtype, file.tell()

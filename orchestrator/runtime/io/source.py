@@ -1,0 +1,141 @@
+"""What a source of records is, and the batches that it gives."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from orchestrator.errors import JobError
+from orchestrator.jobs import RECORD_ID, Part, Piece, Reject, Stage, Unit
+from orchestrator.runtime.io.columns import Columns, to_columns
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Records on their way: their ids, and columns with one row for each.
+
+    ``rejects`` are records of this batch that could not be read, and have no row.
+    """
+
+    ids: tuple[str, ...]
+    columns: Columns
+    rejects: tuple[Reject, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def halves(self) -> tuple["Batch", "Batch"]:
+        """The same records as two batches."""
+        at = len(self) // 2
+        return self._rows(slice(None, at)), self._rows(slice(at, None))
+
+    def _rows(self, rows: slice) -> "Batch":
+        return Batch(self.ids[rows], {name: array[rows] for name, array in self.columns.items()})
+
+
+#: Decodes a batch; called once, on any thread. Raises JobError when the whole input is at fault.
+Load = Callable[[], Batch]
+
+
+class Source(Protocol):
+    """Where records come from.
+
+    Pieces, ids and columns are the same each time as long as the input is. A record that cannot be
+    read is a reject of its batch; a file that cannot be read is a JobError, because how many
+    records it would have cost is not known.
+    """
+
+    @property
+    def ignored(self) -> int:
+        """Files that lie there and are no records."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of its batches, without the record's id."""
+
+    @property
+    def part_size(self) -> int:
+        """What suits a part: records, or bytes of lines."""
+
+    @property
+    def batch_size(self) -> int:
+        """Records that suit a batch."""
+
+    @property
+    def unit(self) -> Unit:
+        """What its pieces count."""
+
+    def pieces(self, size: int) -> list[Piece]:
+        """All of the input, in order; where a file may be cut anywhere, in pieces of ``size``."""
+
+    def stamp(self, file: str) -> str:
+        """What changes when the bytes of a file do."""
+
+    def read(self, part: Part, rows: int) -> Iterator[Load]:
+        """Batches of at most ``rows`` records, in order. One thread at a time may step it."""
+
+
+def columns_with_ids(table: pa.Table, ids: Sequence[str]) -> Columns:
+    """A table's columns, and the ids of its rows beside them."""
+    columns = to_columns(table)
+    columns.setdefault(RECORD_ID, np.array(ids, dtype=object))
+    return columns
+
+
+def unreadable(record: str, error: JobError) -> Reject:
+    """The reject of a record that could not be read."""
+    return Reject(record, Stage.READ, error.problem)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one piece, on their way into batches; ``ids`` are made when a batch is."""
+
+    table: pa.Table
+    piece: Piece
+    start: int
+
+    @property
+    def ids(self) -> list[str]:
+        """One for each row."""
+        return [self.piece.record(self.start + row) for row in range(self.table.num_rows)]
+
+    def cut(self, rows: int) -> tuple["Rows", "Rows"]:
+        """The first rows, and the rest."""
+        rest = Rows(self.table.slice(rows), self.piece, self.start + rows)
+        return Rows(self.table.slice(0, rows), self.piece, self.start), rest
+
+
+def batches_of(stream: Iterator[Rows], rows: int) -> Iterator[Load]:
+    """Rows of any pieces as batches of exactly ``rows``; the last may be smaller."""
+    held: list[Rows] = []
+    room = rows
+    for some in stream:
+        while some.table.num_rows >= room:
+            first, some = some.cut(room)  # noqa: PLW2901 - what is left of it
+            yield _load([*held, first])
+            held, room = [], rows
+        if some.table.num_rows:
+            held.append(some)
+            room -= some.table.num_rows
+    if held:
+        yield _load(held)
+
+
+def _load(pieces: list[Rows]) -> Load:
+    def load() -> Batch:
+        ids = tuple(name for some in pieces for name in some.ids)
+        table = pa.concat_tables([some.table for some in pieces])
+        return Batch(ids, columns_with_ids(table, ids))
+
+    return load
+
+
+def nothing_in(where: str | Path, what: str, ignored: int, endings: Sequence[str]) -> JobError:
+    """The refusal of an input without a file of its kind."""
+    beside = f" ({ignored} other files)" if ignored else ""
+    ends = f"; {what}s end in {', '.join(endings)}" if endings else ""
+    return JobError(str(where), f"there is no {what} in it{beside}{ends}")

@@ -1,0 +1,175 @@
+"""Columns of records through one model: the pipeline of a job that has no pipeline of its own."""
+
+import asyncio
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from actors.shapes import OPEN, Signature, TensorSpec
+from orchestrator.errors import JobError
+from orchestrator.runtime.io.columns import Array, Columns
+
+
+class Model(Protocol):
+    """What is asked of a model's handle."""
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs."""
+
+    async def predict_async(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Answer a request."""
+
+
+class ThroughModel:
+    """A pipeline function: the columns that ``sources`` names in, ids and the model's outputs out.
+
+    ``sources`` gives the column of each input that is not a column of the same name; ``ids`` are
+    the columns that come out as they are; ``axis`` is the model's batch axis, None if it has none.
+    """
+
+    def __init__(
+        self, name: str, sources: Mapping[str, str], ids: Sequence[str], axis: int | None
+    ) -> None:
+        self.name, self._sources, self._ids, self._axis = name, dict(sources), tuple(ids), axis
+
+    def check(self, signature: Signature, columns: Sequence[str]) -> None:
+        """Refuse a model and an input that do not go together, before anything is read.
+
+        Raises:
+            JobError: an input has no column, or an output is named as an id is.
+        """
+        where, inputs = f"model {self.name}", [spec.name for spec in signature.inputs]
+        for name in self._sources:
+            if name not in inputs:
+                raise JobError(where, f"has no input {name!r}{_near(name, inputs)}")
+        for name in inputs:
+            column = self._sources.get(name, name)
+            if column not in columns:
+                told = ", ".join(columns)
+                raise JobError(
+                    where,
+                    f"no column {column!r} for its input {name}, there are: {told}; "
+                    f"--column {name}=COLUMN names one",
+                )
+        for spec in signature.outputs:
+            if spec.name in self._ids:
+                raise JobError(
+                    where, f"its output {spec.name} is named as an id column is: --id another"
+                )
+
+    async def __call__(self, batch: Columns, models: Any) -> dict[str, Array]:  # noqa: ANN401
+        """Answer a batch. Rows of unequal shape go as requests of their own.
+
+        Raises:
+            InvalidRequestError: values that the model does not take.
+            ValueError: values that cannot become its inputs.
+        """
+        model: Model = models[self.name]
+        inputs = {
+            spec.name: _as_input(batch[self._sources.get(spec.name, spec.name)], spec, self._axis)
+            for spec in model.signature.inputs
+        }
+        if self._axis is None or any(array.dtype == object for array in inputs.values()):
+            outputs = await self._one_by_one(model, inputs)
+        else:
+            outputs = await self._together(model, inputs, self._axis)
+        loose = {spec.name for spec in model.signature.outputs if self._is_open(spec)}
+        return {
+            **{name: batch[name] for name in self._ids},
+            **{
+                name: _objects(list(out)) if name in loose else out for name, out in outputs.items()
+            },
+        }
+
+    def _is_open(self, spec: TensorSpec) -> bool:
+        """Whether the rows of an output may differ in shape: then they are lists, always."""
+        row = spec.shape if self._axis is None else np.delete(spec.shape, self._axis)
+        return OPEN in row
+
+    async def _together(self, model: Model, inputs: Columns, axis: int) -> Columns:
+        placed = {name: np.moveaxis(array, 0, axis) for name, array in inputs.items()}
+        answer = await model.predict_async(placed)
+        return {name: np.moveaxis(array, axis, 0) for name, array in answer.items()}
+
+    async def _one_by_one(self, model: Model, inputs: Columns) -> Columns:
+        dtypes = {spec.name: spec.dtype for spec in model.signature.inputs}
+
+        def request(row: int) -> Columns:
+            found = {}
+            for name, array in inputs.items():
+                value = np.asarray(array[row]).astype(dtypes[name])
+                found[name] = value if self._axis is None else np.expand_dims(value, self._axis)
+            return found
+
+        rows = range(len(next(iter(inputs.values()))))
+        answers = await asyncio.gather(*(model.predict_async(request(row)) for row in rows))
+        return {
+            name: _column([self._row(answer[name]) for answer in answers]) for name in answers[0]
+        }
+
+    def _row(self, answer: Array) -> Array:
+        return answer if self._axis is None else np.take(answer, 0, self._axis)
+
+
+def _as_input(column: Array, spec: TensorSpec, axis: int | None) -> Array:
+    """A column as the model takes it, its rows on axis 0; of objects where shapes differ."""
+    if column.dtype == object:
+        rows = [_exact(np.asarray(value), spec) for value in column]
+        if len({row.shape for row in rows}) > 1:
+            return _column(rows)
+        column = np.stack(rows)
+    column = _exact(column, spec)
+    row = spec.shape if axis is None else tuple(np.delete(spec.shape, axis))
+    # Files often hold images as flat lists; a shape that is known says how they were.
+    flat = OPEN not in row and column.shape[1:] != row
+    if flat and column[0].size == int(np.prod(row)):
+        return column.reshape(len(column), *row)
+    return column
+
+
+def _exact(values: Array, spec: TensorSpec) -> Array:
+    """Numbers in the model's type, refusing those that it cannot hold.
+
+    Raises:
+        ValueError: no numbers, missing ones, fractions or too large ones for a type of integers.
+    """
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"input {spec.name} takes {spec.dtype}, and this is {_told(values)}")
+    wanted = np.dtype(spec.dtype)
+    if values.dtype == wanted:
+        return values
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = values.astype(wanted)
+    if wanted.kind == "f":
+        held = bool(np.array_equal(np.isfinite(cast), np.isfinite(values)))
+    else:
+        held = np.array_equal(cast, values)
+    if not held:
+        raise ValueError(f"input {spec.name} takes {spec.dtype}, which cannot hold all values")
+    return cast
+
+
+def _told(values: Array) -> str:
+    if values.dtype != object:
+        return str(values.dtype)
+    kinds = sorted({type(value).__name__ for value in values.flat})
+    return "missing" if kinds == ["NoneType"] else ", ".join(kinds)
+
+
+def _column(rows: list[Array]) -> Array:
+    return np.stack(rows) if len({row.shape for row in rows}) == 1 else _objects(rows)
+
+
+def _objects(rows: list[Array]) -> Array:
+    column = np.empty(len(rows), dtype=object)
+    for at, row in enumerate(rows):
+        column[at] = row
+    return column
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    return f", did you mean {near[0]!r}?" if near else f", there are: {', '.join(names)}"

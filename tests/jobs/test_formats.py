@@ -1,0 +1,80 @@
+"""What a job writes: the same rows in each format, equal bytes each time, and what cannot be."""
+
+import contextlib
+import io
+import json
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from orchestrator.errors import JobError
+from orchestrator.jobs import Finished, Job, Piece, Settled
+from orchestrator.runtime.io.columns import to_table
+from orchestrator.runtime.io.formats import FORMATS, format_of
+from orchestrator.runtime.io.inputs import open_source
+from orchestrator.runtime.io.output import OutputFolder
+
+COLUMNS = {
+    "file": np.arange(3),
+    "box": np.arange(12, dtype=np.float32).reshape(3, 2, 2),
+    "text": np.array(["a", '"é\n', ""]),
+}
+
+
+def written(columns, format):
+    file = io.BytesIO()
+    table = columns if isinstance(columns, pa.Table) else to_table(columns)
+    FORMATS[format].write(table, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_is_written_is_read_back_by_a_source(tmp_path, format):
+    data = written(COLUMNS, format)
+    assert data == written(COLUMNS, format)
+    (tmp_path / f"part-00000{FORMATS[format].suffix}").write_bytes(data)
+    source = open_source(tmp_path)
+    job = Job.of(source.pieces(1 << 20), source.stamp, 1 << 20)
+    (load,) = source.read(job.parts[0], 10)
+    found = load().columns
+    for name, expected in COLUMNS.items():
+        np.testing.assert_array_equal(found[name], expected)
+
+
+def test_a_line_of_json_has_no_nan_and_times_as_text():
+    table = pa.table({"x": [[1.5, float("nan")], [float("inf")]], "day": [date(2020, 1, 2)] * 2})
+    assert [json.loads(line) for line in written(table, "jsonl").splitlines()] == [
+        {"x": [1.5, None], "day": "2020-01-02"},
+        {"x": [None], "day": "2020-01-02"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("format", "values", "message"),
+    [
+        ("jsonl", [b"bytes"], "JSON has no bytes; Parquet has"),
+        ("numpy", [[1], [2, 3]], "column x is not only numbers or text of one shape"),
+        ("numpy", ["a", None], "column x is not only numbers or text of one shape"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_said_and_leaves_no_file(tmp_path, format, values, message):
+    sink = OutputFolder(tmp_path / "out", format)
+    job = Job.of([Piece("a")], lambda file: "", 1)
+    table = pa.table({"x": values})
+    with contextlib.closing(sink):
+        sink.prepare(job)
+        with pytest.raises(
+            JobError, match=rf"part-00000\{sink.format.suffix} cannot be made: "
+        ) as told:
+            sink.write_part(Finished(job.parts[0], Settled(1, (table,))))
+    assert message in str(told.value)
+    assert {path.name for path in sink.folder.iterdir()} == {"_lock", "_manifest.jsonl"}
+
+
+def test_outputs_that_are_none(tmp_path):
+    with pytest.raises(JobError, match="s3://bucket/out: is a URL; the output is a folder of this"):
+        OutputFolder("s3://bucket/out")
+    with pytest.raises(JobError, match="csv: no such output format, there are: parquet, jsonl, nu"):
+        format_of("csv")
