@@ -97,7 +97,9 @@ def _mapped(path: Path, read: Callable[[Message], T]) -> T:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             return read(Message(data))
-        except (ValueError, IndexError, UnicodeDecodeError) as error:
+        except IndexError:
+            raise NotAMindIRError(f"{path} is not a MindIR model: it ends too early") from None
+        except ValueError as error:  # UnicodeDecodeError is one
             raise NotAMindIRError(f"{path} is not a MindIR model: {error}") from None
 
 

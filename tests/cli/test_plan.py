@@ -201,6 +201,8 @@ def test_kinds_that_cannot_be_measured_here_say_what_to_do(capsys, written, tmp_
         "orchestrator profile --out FILE on a node with an idle card and plan with --profiles "
         "FILE, give sizes (and service_time with a demand) in the deployment, or plan with "
         "--no-probe\n"
+        f"pair: what a.mindir was compiled to take is not available: {tmp_path}/a.mindir is not a "
+        "MindIR model: it ends too early\n"
     )
 
 

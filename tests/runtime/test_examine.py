@@ -8,5 +8,5 @@ from orchestrator.runtime.examine import examine_nodes
 
 def test_each_node_is_looked_at_from_a_task_on_it(cluster: Connection) -> None:
     ((report, offered),) = examine_nodes("auto", "NPU")
-    assert (report.host, offered) == (socket.gethostname(), 3.0)
+    assert (report.host, offered) == (socket.gethostname(), 5.0)
     assert [finding.subject for finding in report.findings][:2] == ["Python", "ray"]
