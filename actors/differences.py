@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -98,14 +99,7 @@ def measure_on_card(
     Raises:
         LoadError: the model does not load or run, or the card's memory cannot be read.
     """
-
-    def free() -> int:
-        found = gauge.read()
-        if found is None:
-            told = "nobody tells this card's free memory (pyACL, npu-smi): give sizes"
-            raise LoadError("probe", order.name, order.path, told)
-        return found.free
-
+    free = partial(_free, gauge, order)
     device = free()
     together = replace(order, threads=3)
     apart = replace(order, name=f"{order.name} apart", path=_respelt(order.path))
@@ -117,7 +111,7 @@ def measure_on_card(
         after.append(free())
     target = kept[-1]
     largest = max(target.signature.gears, key=_elements)
-    lowest = min(_lowest(lambda: run_gear(target, largest), free), free())
+    lowest = min(_lowest(partial(run_gear, target, largest), free), free())
     for _ in range(runs):
         run_gear(target, largest)
     grown = free()
@@ -146,6 +140,66 @@ def measure_on_card(
         overhead_bytes=parts.overhead,
         drift_bytes=parts.drift,
     )
+
+
+def measure_ge(
+    order: ModelOrder,
+    card: LiteCard,
+    gauge: Gauge,
+    rule: AllocationRule,
+    library: str,
+    weights: int,
+) -> Measurement:
+    """Measure a GE model on a card that this process has to itself, in a session of its own.
+
+    Two objects of it: the second takes its io alone, and the first the session's memory as well.
+    How that divides into ``weights`` (bytes of the file) and workspace makes no sum any different.
+
+    Raises:
+        LoadError: the model does not load or run, or the card's memory cannot be read.
+    """
+    free = partial(_free, gauge, order)
+    before = free()
+    card.declare([replace(order, threads=2)])
+    kept: list[ModelObject] = []
+    lowest: list[int] = []
+    for _ in range(2):
+        kept.append(card.build(order))
+        lowest.append(_lowest_of_runs(kept[-1], free))
+    target = kept[-1]
+    measured = [(gear, *timed(target, gear)) for gear in target.signature.gears]
+    tensors = tuple(map(max, zip(*(found for _, found, _ in measured), strict=True)))
+    each = lowest[0] - lowest[1]
+    session = before - lowest[0] - each
+    held = min(rule.alloc(weights), session)
+    return Measurement(
+        weight_bytes=_unrounded(held, rule),
+        object_bytes=max(each - sum(map(rule.alloc, tensors)), 0),
+        streams=0,
+        dynamic=target.signature.dynamic,
+        inputs=target.signature.inputs,
+        outputs=target.signature.outputs,
+        gears=tuple(
+            GearMeasurement(gear, _unrounded(session - held, rule), nbytes, milliseconds)
+            for gear, nbytes, milliseconds in measured
+        ),
+        library=library,
+    )
+
+
+def measure_session(orders: Sequence[ModelOrder], card: LiteCard, gauge: Gauge) -> int:
+    """The most that GE models take together, with all their threads, in one session: final bytes.
+
+    They run one at a time, as the session's graphs must, each at all of its gears.
+
+    Raises:
+        LoadError: they do not load or run together, or the card's memory cannot be read.
+    """
+    free = partial(_free, gauge, orders[0])
+    before = free()
+    card.declare(orders)
+    targets = [card.build(order) for order in orders for _ in range(order.threads)]
+    return before - min(_lowest_of_runs(target, free) for target in targets)
 
 
 def measure_on_host(
@@ -212,6 +266,20 @@ def made_up(signature: Signature, gear: Gear) -> list[Array]:
         else np.zeros(shape, spec.dtype)
         for spec, (_, shape) in zip(signature.inputs, gear.inputs, strict=True)
     ]
+
+
+def _free(gauge: Gauge, order: ModelOrder) -> int:
+    found = gauge.read()
+    if found is None:
+        told = "nobody tells this card's free memory (pyACL, npu-smi): give sizes"
+        raise LoadError("probe", order.name, order.path, told)
+    return found.free
+
+
+def _lowest_of_runs(target: ModelObject, free: Callable[[], int]) -> int:
+    """The least that was free while every gear ran once, or afterwards."""
+    runs = [_lowest(partial(run_gear, target, gear), free) for gear in target.signature.gears]
+    return min(*runs, free())
 
 
 def _lowest(work: Callable[[], object], free: Callable[[], int]) -> int:

@@ -59,6 +59,8 @@ class Footprint:
     ``io`` and ``object_bytes`` are per thread. A dynamic model never shares its workspace.
     ``widens_workspace``: a static model that is sized though it has a workspace of its own. If
     others share the card's workspace, that one is as large as this model's all the same.
+    ``session_bytes``: the measured peak of all models of its GE session together, in final bytes
+    (0: not measured). Those of them that are on one card never take more.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Footprint:
     share_weights: bool = True
     share_workspace: bool = True
     widens_workspace: bool = False
+    session_bytes: int = 0
 
     @property
     def shares(self) -> bool:
@@ -102,6 +105,11 @@ class Footprint:
     def object_total(self) -> int:
         """What the Model objects themselves cost beyond their tensors, over all threads."""
         return self.object_bytes * self.threads
+
+    @property
+    def own(self) -> int:
+        """Everything but the shared workspace."""
+        return self.weight_total + self.private_workspace + self.io_total + self.object_total
 
 
 def footprint(
@@ -134,7 +142,9 @@ def footprint(
 class CardMemory:
     """The bytes of one card by part. ``workspace`` is the shared one, ``private`` all others.
 
-    ``sized`` is no bytes but how large the shared workspace is as soon as a model uses it.
+    ``sized`` is no bytes but how large the shared workspace is as soon as a model uses it;
+    ``session`` is what the parts have for the models of a measured GE session, ``session_peak``
+    what those take at most.
     """
 
     overhead: int = 0
@@ -145,11 +155,19 @@ class CardMemory:
     objects: int = 0
     streams: int = 0
     sized: int = field(default=0, compare=False, repr=False)
+    session: int = field(default=0, compare=False, repr=False)
+    session_peak: int = field(default=0, compare=False, repr=False)
+
+    @property
+    def saved(self) -> int:
+        """What the GE session takes less than its models would alone, as was measured."""
+        return max(self.session - self.session_peak, 0)
 
     @property
     def total(self) -> int:
         """Bytes used; streams are counted apart."""
-        return self.overhead + self.weights + self.workspace + self.private + self.io + self.objects
+        parts = self.weights + self.workspace + self.private + self.io + self.objects
+        return self.overhead + parts - self.saved
 
     def plus(self, model: Footprint) -> "CardMemory":
         """The card with one more model: everything adds up, the shared workspace takes the max."""
@@ -164,6 +182,8 @@ class CardMemory:
             objects=self.objects + model.object_total,
             streams=self.streams + model.streams * model.threads,
             sized=sized,
+            session=self.session + (model.own if model.session_bytes else 0),
+            session_peak=max(self.session_peak, model.session_bytes),
         )
 
     def parts(self) -> str:
@@ -176,7 +196,8 @@ class CardMemory:
             "io": self.io,
             "objects": self.objects,
         }
-        return " + ".join(f"{part} {nbytes:,}" for part, nbytes in named.items() if nbytes)
+        told = " + ".join(f"{part} {nbytes:,}" for part, nbytes in named.items() if nbytes)
+        return f"{told} - saved in the GE session {self.saved:,}" if self.saved else told
 
 
 def card_memory(
@@ -199,7 +220,7 @@ def apart(model: Footprint) -> Footprint:
 
 def unshared(model: Footprint) -> Footprint:
     """The same model with weights and workspace of its own for every thread."""
-    return replace(model, share_weights=False, share_workspace=False)
+    return replace(model, share_weights=False, share_workspace=False, session_bytes=0)
 
 
 def require_fit(card: str, used: CardMemory, capacity: int, reserve: int = 0) -> None:

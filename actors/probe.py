@@ -18,7 +18,14 @@ from types import ModuleType
 from actors import device, npusmi
 from actors.accounts import resident_bytes
 from actors.compiled import CompiledError, compiled_sizes
-from actors.differences import CALLS, made_up, measure_on_card, measure_on_host
+from actors.differences import (
+    CALLS,
+    made_up,
+    measure_ge,
+    measure_on_card,
+    measure_on_host,
+    measure_session,
+)
 from actors.errors import LoadError, OrchestratorError, PredictError
 from actors.gauge import open_gauge
 from actors.leaving import leave
@@ -35,13 +42,19 @@ ROOM = 1 << 50
 
 @dataclass(frozen=True)
 class Job:
-    """What the throw-away process is told."""
+    """What the throw-away process is told: one model, or the models of one GE session."""
 
-    order: ModelOrder
+    orders: tuple[ModelOrder, ...]
     kind: CardKind
     rule: AllocationRule
     device_id: int
     npu_id: str
+    session: bool = False
+
+    @property
+    def order(self) -> ModelOrder:
+        """The one model."""
+        return self.orders[0]
 
 
 def measure(
@@ -64,21 +77,44 @@ def measure(
             else uses the card, or nobody tells its free memory.
         LibraryError: the library of this card kind is not installed.
     """
-    if order.provider == "ge" and kind == "ascend":
-        told = "models of provider ge are not measured one by one: give its sizes"
-        raise LoadError(SLOT, order.name, order.path, told)
-    with tempfile.TemporaryDirectory(prefix="ascend-probe-") as folder:
-        job, answer = Path(folder, "job"), Path(folder, "answer")
-        job.write_bytes(pickle.dumps(Job(order, kind, rule, device_id, npu_id)))
-        sees = {device.VISIBLE: npu_id} if npu_id else {}
-        problem = _run([str(job), str(answer)], timeout_seconds, sees)
-        if problem or not answer.exists():
-            raise LoadError(SLOT, order.name, order.path, problem or "measuring left no answer")
-        found = pickle.loads(answer.read_bytes())
-    if isinstance(found, OrchestratorError):
-        raise found
+    found = _asked(Job((order,), kind, rule, device_id, npu_id), timeout_seconds)
     if not isinstance(found, Measurement):
         raise TypeError(f"a probe answered {type(found)}")
+    return found
+
+
+def measure_together(
+    orders: Sequence[ModelOrder],
+    *,
+    kind: CardKind,
+    rule: AllocationRule = ASCEND,
+    device_id: int = 0,
+    npu_id: str = "",
+    timeout_seconds: float = 900.0,
+) -> int:
+    """The peak of models of provider ge in one session, in final bytes; as ``measure`` otherwise.
+
+    Raises:
+        LoadError, LibraryError: as ``measure``; or the models cannot be one session.
+    """
+    found = _asked(Job(tuple(orders), kind, rule, device_id, npu_id, True), timeout_seconds)
+    if not isinstance(found, int):
+        raise TypeError(f"a probe answered {type(found)}")
+    return found
+
+
+def _asked(job: Job, timeout_seconds: float) -> object:
+    with tempfile.TemporaryDirectory(prefix="ascend-probe-") as folder:
+        told, answer = Path(folder, "job"), Path(folder, "answer")
+        told.write_bytes(pickle.dumps(job))
+        sees = {device.VISIBLE: job.npu_id} if job.npu_id else {}
+        problem = _run([str(told), str(answer)], timeout_seconds, sees)
+        if problem or not answer.exists():
+            order = job.order
+            raise LoadError(SLOT, order.name, order.path, problem or "measuring left no answer")
+        found: object = pickle.loads(answer.read_bytes())
+    if isinstance(found, OrchestratorError):
+        raise found
     return found
 
 
@@ -107,20 +143,31 @@ def main(job_path: str, answer_path: str) -> None:
     """The throw-away process: a Measurement or an error of ours goes into the answer."""
     job: Job = pickle.loads(Path(job_path).read_bytes())
     try:
-        answer: Measurement | OrchestratorError = _measure(job)
+        answer: Measurement | int | OrchestratorError = _measure(job)
     except OrchestratorError as error:
         answer = error
     Path(answer_path).write_bytes(pickle.dumps(answer))
     leave()
 
 
-def _measure(job: Job) -> Measurement:
-    if job.kind == "emulated":
+def _measure(job: Job) -> Measurement | int:
+    if job.kind == "emulated" and not job.session:
         return _measure_emulated(job)
     try:
-        return _measure_genuine(job)
+        return _measure_session(job) if job.session else _measure_genuine(job)
     except PredictError as error:
         raise LoadError(SLOT, job.order.name, job.order.path, str(error)) from error
+
+
+def _measure_session(job: Job) -> int:
+    """The same on every kind: by what the card has left."""
+    if job.kind == "ascend":
+        device.require(job.device_id)
+        _idle_bytes(job)
+    emulated = EmulatedCard(ROOM, rule=job.rule)
+    library = load_library(job.kind, device_id=job.device_id, emulated=emulated, uses_ge=True)
+    gauge = open_gauge(job.kind, library, job.device_id, job.npu_id)
+    return measure_session(job.orders, LiteCard(library, job.kind, SLOT, job.device_id), gauge)
 
 
 def _measure_genuine(job: Job) -> Measurement:
@@ -129,12 +176,16 @@ def _measure_genuine(job: Job) -> Measurement:
     if job.kind == "ascend":
         device.require(job.device_id)
         nothing = _idle_bytes(job)
-    library = load_library(job.kind, device_id=job.device_id)
+    is_ge = job.order.provider == "ge"
+    library = load_library(job.kind, device_id=job.device_id, uses_ge=is_ge)
     card = LiteCard(library, job.kind, SLOT, job.device_id)
     name = library_name(library)
     if job.kind == "cpu":
         return measure_on_host(job.order, card, resident_bytes, name)
     gauge = open_gauge(job.kind, library, job.device_id, job.npu_id)
+    if is_ge:
+        weights = Path(job.order.path).stat().st_size
+        return measure_ge(job.order, card, gauge, job.rule, name, weights)
     found = measure_on_card(job.order, card, gauge, job.rule, name, nothing)
     return _at_least_compiled(job, found)
 

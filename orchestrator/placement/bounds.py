@@ -75,7 +75,8 @@ class Items:
     def __init__(self, world: World) -> None:
         self.world = world
         groups = world.groups
-        self.always = np.array([group.always for group in groups], np.int64)
+        lone = sum(group.in_session for group in groups) <= 1
+        self.always = np.array([g.always if lone else g.least for g in groups], np.int64)
         self.level = np.array([group.workspace for group in groups], np.int64)
         self.low = np.array([group.low for group in groups], np.int64)
         self.high = np.array([_high(group) for group in groups], np.int64)

@@ -256,6 +256,7 @@ def _model(
         spread_nodes=deployment.placement.spread.get(spec.name, 1),
         cards=spec.cards or None,
         widens_workspace=used.widens_workspace,
+        session_bytes=profile.session_bytes,
     )
 
 

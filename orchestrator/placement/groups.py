@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from actors.memory import card_memory
 from orchestrator.inventory import Card
 from orchestrator.placement.problem import Model, Problem
 
@@ -34,14 +35,20 @@ class Group:
 
     @cached_property
     def always(self) -> int:
-        """Bytes that every card with the group pays, the shared workspace apart."""
-        return sum(
-            model.footprint.weight_total
-            + model.footprint.private_workspace
-            + model.footprint.io_total
-            + model.footprint.object_total
-            for model in self.models
-        )
+        """Bytes that every card with the group pays at most, the shared workspace apart."""
+        used = card_memory(model.footprint for model in self.models)
+        return used.total - used.workspace
+
+    @cached_property
+    def least(self) -> int:
+        """The same at least: a GE session that is there already may take no more for a member."""
+        alone = [m.footprint for m in self.models if not m.footprint.session_bytes]
+        return sum(footprint.own for footprint in alone)
+
+    @property
+    def in_session(self) -> bool:
+        """Whether a member is of a measured GE session."""
+        return any(model.footprint.session_bytes for model in self.models)
 
     @cached_property
     def workspace(self) -> int:

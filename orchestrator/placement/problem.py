@@ -24,7 +24,8 @@ class Model:
     used, ``batch_ms`` those of one whole such batch (absent: ``service_ms``, one item a batch).
     ``overlap`` is the gain in throughput on a card that shares no workspace. ``max_delay_ms``: on a
     sharing card no other member's batch may take longer. ``widens_workspace``: though it does not
-    share the card's workspace, that is no smaller than its own if others use it.
+    share the card's workspace, that is no smaller than its own if others use it. ``session_bytes``:
+    the models with it are of one GE session and take no more than that on a card, as was measured.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Model:
     allowed_types: tuple[str, ...] | None = None
     cards: tuple[str, ...] | None = None
     widens_workspace: bool = False
+    session_bytes: int = 0
 
     @cached_property
     def footprint(self) -> Footprint:
@@ -65,6 +67,7 @@ class Model:
             share_weights=self.share_weights,
             share_workspace=self.share_workspace,
             widens_workspace=self.widens_workspace,
+            session_bytes=self.session_bytes,
         )
 
     @property
@@ -218,6 +221,7 @@ MODEL: Mapping[str, Kind] = {
     "allowed_types": strict.optional(NAMES),
     "cards": strict.optional(NAMES),
     "widens_workspace": FLAG,
+    "session_bytes": _SIZE,
 }
 MODEL_REQUIRED = ("name", "weight_bytes", "workspace_bytes", "io_bytes")
 CARD: Mapping[str, Kind] = {

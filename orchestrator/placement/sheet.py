@@ -27,8 +27,9 @@ class Sheet:
     ``work`` in units, ``apart`` the work on a card that shares nothing; ``patience`` (the shortest
     max_delay) and ``batch`` (the longest, at speed 1) in ms; ``allowed`` cards, and cards on which
     members keep each other waiting (``torn``), None for all and none; ``homes``, the cards of the
-    previous plan; ``widened``: some ``level`` is more than a card without a shared workspace takes.
-    Of cards: bytes of ``room`` for models, ``speed`` in units, ``rate`` as given, ``node``.
+    previous plan; ``widened``: on some cards less than ``always`` and ``level`` is taken: no shared
+    workspace, or groups of one GE session. Of cards: bytes of ``room`` for models, ``speed`` in
+    units, ``rate`` as given, ``node``.
     """
 
     world: World
@@ -111,7 +112,8 @@ def sheet(world: World) -> Sheet:
         and all(mask is None for mask in allowed)
         and all(card.streams is None for card in cards)
         and all(group.spread <= 1 for group in groups),
-        widened=in_use and any(group.sized > group.workspace for group in groups),
+        widened=(in_use and any(group.sized > group.workspace for group in groups))
+        or sum(group.in_session for group in groups) > 1,
     )
 
 

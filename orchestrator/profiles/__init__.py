@@ -2,7 +2,13 @@
 
 from orchestrator.profiles.cache import ProfileCache, profile_key
 from orchestrator.profiles.file import ProfileFile, profiles_text
-from orchestrator.profiles.profile import ModelProfile, collect, measured_sizes, missing
+from orchestrator.profiles.profile import (
+    ModelProfile,
+    collect,
+    measured_sizes,
+    missing,
+    session_members,
+)
 from orchestrator.profiles.residuals import Residuals
 
 __all__ = [
@@ -15,4 +21,5 @@ __all__ = [
     "missing",
     "profile_key",
     "profiles_text",
+    "session_members",
 ]

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache as once
 from importlib import metadata
@@ -41,15 +41,46 @@ class ProfileCache:
     ) -> None:
         """Keep a measurement; readers see the old file or the new one, never half of it."""
         path = self._path(order, kind, card_type)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        record = {"key": profile_key(order, kind, card_type), "measurement": asdict(measurement)}
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            json.dump(record, file, indent=1)
-        Path(file.name).replace(path)
+        key = profile_key(order, kind, card_type)
+        _write(path, {"key": key, "measurement": asdict(measurement)})
+
+    def session(
+        self, members: Sequence[ModelOrder], kind: CardKind, card_type: str | None
+    ) -> int | None:
+        """The measured peak of a GE session of exactly these models and threads, in final bytes.
+
+        Raises:
+            DeploymentError: a model's file is missing.
+        """
+        try:
+            return int(json.loads(self._session_path(members, kind, card_type).read_text())["peak"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def put_session(
+        self, members: Sequence[ModelOrder], kind: CardKind, card_type: str | None, peak: int
+    ) -> None:
+        """Keep a session's peak."""
+        path = self._session_path(members, kind, card_type)
+        _write(path, {"models": [order.name for order in members], "peak": peak})
+
+    def _session_path(
+        self, members: Sequence[ModelOrder], kind: CardKind, card_type: str | None
+    ) -> Path:
+        keys = [[profile_key(order, kind, card_type), order.threads] for order in members]
+        text = json.dumps(sorted(keys, key=str), sort_keys=True)
+        return self.folder / f"session-{_digest(text.encode())[:20]}.json"
 
     def _path(self, order: ModelOrder, kind: CardKind, card_type: str | None) -> Path:
         digest = _digest(json.dumps(profile_key(order, kind, card_type), sort_keys=True).encode())
         return self.folder / f"{order.name}-{digest[:20]}.json"
+
+
+def _write(path: Path, record: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        json.dump(record, file, indent=1)
+    Path(file.name).replace(path)
 
 
 def profile_key(order: ModelOrder, kind: CardKind, card_type: str | None) -> dict[str, Any]:

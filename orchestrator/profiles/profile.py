@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from actors.memory import Sizes
@@ -25,6 +25,7 @@ class ModelProfile:
     """Sizes before rounding, and milliseconds of the batch that will be used (None: unknown).
 
     ``origin`` is that of the least certain part; ``declared`` names what the deployment gave.
+    ``session_bytes``: what all models of its GE session take together, 0 where nobody measured it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ModelProfile:
     batch_ms: float | None = None
     declared: tuple[str, ...] = ()
     measurement: Measurement | None = None
+    session_bytes: int = 0
 
     @property
     def label(self) -> str:
@@ -65,6 +67,7 @@ class ModelProfile:
             batch_ms=data["batch_ms"],
             declared=tuple(data["declared"]),
             measurement=None if measured is None else measurement_from(measured),
+            session_bytes=data.get("session_bytes", 0),
         )
 
 
@@ -99,7 +102,19 @@ def collect(
         here = spec.sizes is None or model_path(order, kind).is_file()
         measurement = cache.get(order, kind, card_type) if here else None
         profiles[spec.name] = profile(spec, order, deployment.cards, measurement, estimate=estimate)
+    session = session_members(deployment)
+    peak = cache.session(session, kind, card_type) if session else None
+    for order in session:
+        profiles[order.name] = replace(profiles[order.name], session_bytes=peak or 0)
     return profiles
+
+
+def session_members(deployment: Deployment) -> tuple[ModelOrder, ...]:
+    """The models of a GE session that can be measured as one; none where sizes are declared."""
+    if deployment.cards.kind == "cpu":
+        return ()
+    ge = [(s, o) for s, o in _models(deployment) if o.provider == "ge" and o.share_weights]
+    return () if any(spec.sizes is not None for spec, _ in ge) else tuple(o for _, o in ge)
 
 
 def profile(

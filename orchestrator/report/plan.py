@@ -106,9 +106,10 @@ def _sizes(tally: Tally) -> Mapping[str, int]:
     if not tally.models:
         return {"weights": 0, "workspace": 0, "io": 0, "other": 0, "free": tally.card.usable_bytes}
     used = tally.memory
+    saved = min(used.saved, used.weights)  # in a GE session, mostly of weights held once
     return {
-        "weights": used.weights,
-        "workspace": used.workspace + used.private,
+        "weights": used.weights - saved,
+        "workspace": used.workspace + used.private - (used.saved - saved),
         "io": used.io,
         "other": used.overhead + used.objects,
         "free": tally.card.usable_bytes - used.total,

@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 
 from actors import device, npusmi, probe, verdicts
 from actors.compiled import CompiledError, compiled_measurement
+from actors.errors import LoadError
 from actors.messages import ModelOrder
 from orchestrator.check.hardware import hardware_findings
 from orchestrator.check.models import ModelFile, read_model
 from orchestrator.config import Cards, Deployment
 from orchestrator.errors import DeploymentError
 from orchestrator.inventory import Inventory
-from orchestrator.profiles import ProfileCache, Residuals, missing
+from orchestrator.profiles import ProfileCache, Residuals, missing, session_members
 from orchestrator.profiles.cache import model_path
 
 
@@ -49,7 +50,8 @@ def measure(
 ) -> None:
     """Probe these models of the deployment, whatever is known of them, and put it in the cache.
 
-    On kind ascend an idle card of this machine is used, in processes of the probe's own.
+    On kind ascend an idle card of this machine is used, in processes of the probe's own. Models of
+    provider ge are also measured together, as the one session that they are on a card.
 
     Raises:
         DeploymentError: a model's file is missing, or this machine has no idle card to measure on.
@@ -62,6 +64,17 @@ def measure(
             progress(f"measuring {order.name} ({position} of {len(wanted)})")
         found = probe.measure(order, kind=kind, rule=deployment.rule, npu_id=npu_id)
         cache.put(order, kind, card_type, found)
+    session = session_members(deployment)
+    if session and any(order in wanted for order in session):
+        if progress:
+            progress(f"measuring {', '.join(order.name for order in session)} as one GE session")
+        try:
+            peak = probe.measure_together(session, kind=kind, rule=deployment.rule, npu_id=npu_id)
+        except LoadError as error:
+            if progress:
+                progress(f"they are charged one by one: {error}")
+        else:
+            cache.put_session(session, kind, card_type, peak)
 
 
 def _read_compiled(

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from actors import emulator
 from actors.accounts import resident_bytes
-from actors.differences import Steps, measure_on_card, measure_on_host, parts_of
+from actors.differences import Steps, measure_ge, measure_on_card, measure_on_host, parts_of
 from actors.errors import LoadError
 from actors.gauge import Gauge, open_gauge
 from actors.lite import EmulatedCard, LiteCard, load_library
 from actors.memory import ASCEND
 from actors.messages import ModelOrder
-from tests.card.conftest import GiB, gears_of
+from tests.card.conftest import GiB, changed, gears_of
 
 SIZES = st.integers(0, 1 << 33)
 
@@ -86,6 +86,20 @@ def test_what_is_measured_on_an_emulated_card_is_what_its_ledger_charges(
     assert (found.object_bytes, found.drift_bytes, found.overhead_bytes) == (0, 0, 1 << 20)
     assert [gear.gear for gear in found.gears] == list(order.gears or gears_of((2, 3, 16, 16)))
     assert all(gear.execute_ms > 0 for gear in found.gears)
+
+
+def test_a_model_of_provider_ge_is_measured_in_a_session_of_its_own(mlp: ModelOrder) -> None:
+    library = load_library("emulated", emulated=EmulatedCard(GiB))
+    gauge = open_gauge("emulated", library, 0)
+    card = LiteCard(library, "emulated", "probe", 0)
+    known = emulator.calibration(mlp.path, "", mlp.config)
+    order = changed(mlp, provider="ge", share_workspace=False)
+    found = measure_ge(order, card, gauge, ASCEND, "emulated", known.weight_bytes)
+    gauge.close()
+    assert ASCEND.alloc(found.weight_bytes) == ASCEND.alloc(known.weight_bytes)
+    assert ASCEND.alloc(found.workspace_bytes) == ASCEND.alloc(known.workspace_bytes)
+    assert found.tensor_bytes == known.tensor_bytes
+    assert found.object_bytes == 0
 
 
 def test_a_card_whose_memory_nobody_tells_is_not_measured(conv: ModelOrder) -> None:

@@ -14,6 +14,11 @@ from actors.card import CardActor
 from actors.errors import LoadError
 from actors.messages import ModelOrder
 from actors.parameters import parameter_digests
+from orchestrator.config import parse_deployment
+from orchestrator.inventory import Inventory
+from orchestrator.placement import DeploymentPlan, plan_deployment
+from orchestrator.profiles import ProfileCache, collect
+from orchestrator.runtime.measure import measure
 from tests import models
 from tests.card.conftest import Load, answer, card_order, changed, expected, rows
 
@@ -55,6 +60,43 @@ def test_threads_and_equal_networks_hold_one_copy_and_run_one_at_a_time(
             outputs = list(pool.map(lambda x, n=name: answer(card, n, x=x)["y"], inputs))
             for x, y in zip(inputs, outputs, strict=True):
                 np.testing.assert_allclose(y, expected(mlp, x=x)["y"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_session_is_charged_as_its_measured_peak_to_the_byte(
+    mlp: ModelOrder, tmp_path: Path
+) -> None:
+    """Measured in a process of its own, planned with, and found again in the card's ledger."""
+    source = Path(mlp.path).with_suffix(".onnx")
+    for name in ("one", "twin"):
+        shutil.copy(source, tmp_path / f"{name}.onnx")
+    shared = {"provider": "ge", "threads": 2, "shapes": {"gears": [{"x": [1, 64]}, {"x": [4, 64]}]}}
+    data = {
+        "name": "pair",
+        "cards": {"kind": "emulated", "count": 1, "capacity": "64MiB"},
+        "models": [{"name": n, "path": f"{n}.mindir", **shared} for n in ("one", "twin")],
+    }
+    deployment = parse_deployment(data, folder=str(tmp_path))
+    cache = ProfileCache(tmp_path / "cache")
+    one, twin = deployment.orders()
+    told: list[str] = []
+    measure(deployment, [one], cache, told.append)
+    assert told == ["measuring one (1 of 1)", "measuring one, twin as one GE session"]
+    found = cache.get(one, "emulated", None)
+    assert found is not None
+    cache.put(twin, "emulated", None, found)  # the same file
+    plan = plan_deployment(
+        deployment, collect(deployment, cache), Inventory.declared(deployment.cards)
+    )
+    card = CardActor()
+    report = card.load(plan.orders("local/0"))
+    card.stop()
+    assert report.memory.measured is not None
+    planned = plan.memory("local/0")
+    assert report.memory.planned.total == report.memory.measured.total == planned.total
+    assert planned.saved > found.weight_bytes, "one copy of the constants, and one memory for all"
+    assert "saved in the GE session" in planned.parts()
+    again = DeploymentPlan.from_json(plan.to_json())
+    assert again.memory("local/0").total == planned.total
 
 
 def test_equal_parameter_names_with_other_bytes_are_refused(

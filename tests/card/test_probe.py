@@ -41,8 +41,6 @@ def test_failures_come_back_as_one_clear_error(tmp_path: Path, mlp: ModelOrder) 
     assert "not an ONNX model" in str(caught.value)
     with pytest.raises(LoadError, match=r"measuring took longer than 0\.001 s"):
         measure(mlp, kind="emulated", timeout_seconds=0.001)
-    with pytest.raises(LoadError, match="models of provider ge are not measured one by one"):
-        measure(replace(mlp, provider="ge"), kind="ascend")
 
 
 def test_a_dynamic_model_is_measured_from_a_script_without_a_main_guard(

@@ -151,6 +151,19 @@ def test_card_is_the_formula(held, overhead, share):
     assert used.streams == sum(m.threads * m.streams for m in held)
 
 
+@given(st.lists(models, min_size=1, max_size=6), st.integers(0, 3 * MIB))
+def test_a_measured_session_takes_its_peak_at_most(held, peak):
+    members = [replace(m, session_bytes=peak) for m in held if not m.shares]
+    others = [m for m in held if m.shares]
+    apart, together = card_memory([*members, *others]), card_memory([*others, *members])
+    alone = sum(m.own for m in members)
+    assert apart.total == together.total
+    saved = max(alone - peak, 0) if peak else 0
+    assert (
+        apart.total == card_memory([*held]).total - saved == card_memory(held).total - apart.saved
+    )
+
+
 @given(st.lists(models, max_size=6), st.randoms())
 def test_order_is_moot_and_sharing_never_costs(held, random):
     mixed = list(held)
