@@ -1,16 +1,18 @@
 """Plans against their bounds and against others' greedy placement, on problems made from seeds.
 
-``python -m benchmarks.placement [--cell zipf/tight/300/same ...] [--seeds 5] [--seconds 30]
-[--json FILE] [--plot FILE]``. A cell is MIX/GOAL/MODELS/CARDS: a mix of cv, llm, diffusion, zipf;
-``memory`` or ``load`` (fewest cards, without demand or with it), ``tight`` or ``loose`` (largest
-alpha); 12 to 10,000 models; cards ``same`` or ``mixed``. ``all`` stands for every choice of a part,
-and for the models for 12, 50, 100, 300 and 1000. Every plan is judged by a checker that shares no
-code with the planner. Seconds are those of one core.
+``python -m benchmarks.placement [--full | --cell zipf/tight/300/same ...] [--seeds 2]
+[--seconds 30] [--json FILE] [--plot FILE]``. A cell is MIX/GOAL/MODELS/CARDS: a mix of cv, llm,
+diffusion, zipf; ``memory`` or ``load`` (fewest cards, without demand or with it), ``tight`` or
+``loose`` (largest alpha); 12 to 10,000 models; cards ``same`` or ``mixed``. ``all`` stands for each
+choice of a part, and for the models for 12, 50, 300 and 1000. ``--full`` measures them all, and
+10,000 models, with five seeds: hours. Every plan is judged by a checker that shares no code with
+the planner, and made in a process of its own. Seconds are those of one core.
 """
 
 import argparse
 import itertools
 import json
+import multiprocessing
 import resource
 import sys
 import time
@@ -21,18 +23,35 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.placement.baselines import alpaserve, first_fit, muxserve, value_of
+from benchmarks.placement.growth import growth_plot, growth_table
 from benchmarks.placement.instances import GOALS, MIXES, Cell, make
-from benchmarks.placement.tables import cell_table, growth_plot, instance_table
-from orchestrator.placement import Problem, solve
+from benchmarks.placement.tables import cell_table, instance_table
+from orchestrator.errors import PlanRefusedError
+from orchestrator.placement import Plan, Problem, solve
 from tests.placement.checker import check
 
 BASELINES = {"first fit": first_fit, "AlpaServe": alpaserve, "MuxServe": muxserve}
-DEFAULT_CELLS = ("all/all/12/same", "all/all/50/same", "all/all/100/all")
+#: A few minutes of one core.
+SOME = (
+    "all/all/12/same",
+    "all/load/50/same",
+    "llm/memory/50/same",
+    "all/loose/300/same",
+    "diffusion/load/300/same",
+    "zipf/load/300/same",
+    "zipf/memory/1000/same",
+)
+FULL = (
+    "all/all/all/all",
+    "all/memory/10000/same",
+    "all/load/10000/same",
+    "all/loose/10000/same",
+)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One plan. ``peak_mib``: the process's largest size so far; ``broken``: rules it breaks."""
+    """One plan. ``peak_mib``: the largest size of its process; ``broken``: rules it breaks."""
 
     cell: str
     seed: int
@@ -60,21 +79,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Plan and print tables; 1 if a plan breaks a rule or a baseline beats one."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cell", action="append", help="MIX/GOAL/MODELS/CARDS, `all` for each")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--full", action="store_true", help="every cell, five seeds: hours")
+    parser.add_argument("--seeds", type=int, help="problems of each cell: 1, or 5 with --full")
     parser.add_argument("--seconds", type=float, default=30.0, help="most of a core for a plan")
     parser.add_argument("--budget", type=int, help="steps of one plan, instead of the default")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--plot", type=Path, help="write how time grows with models, as SVG")
+    parser.add_argument("--json", type=Path, help="write every run as JSON")
+    parser.add_argument("--plot", type=Path, help="write how time and memory grow, as SVG")
     options = parser.parse_args(arguments)
-    cells = [cell for text in options.cell or DEFAULT_CELLS for cell in expand(text)]
-    runs = []
-    for cell, seed in itertools.product(cells, range(options.seeds)):
-        runs.append(run(cell, seed, options.seconds, options.budget))
+    texts = options.cell or (FULL if options.full else SOME)
+    cells = list(dict.fromkeys(cell for text in texts for cell in expand(text)))
+    seeds = options.seeds or (5 if options.full else 1)
+    runs: list[Run] = []
+    for cell, seed in itertools.product(cells, range(seeds)):
+        runs.append(apart(cell, seed, options.seconds, options.budget))
         print(f"{runs[-1].cell} seed {seed}: {runs[-1].gap:.2%}", file=sys.stderr)
+        if options.json:
+            options.json.write_text(json.dumps([asdict(one) for one in runs], indent=1) + "\n")
     console = Console(width=160)
-    console.print(instance_table(runs), cell_table(runs))
-    if options.json:
-        options.json.write_text(json.dumps([asdict(one) for one in runs], indent=1) + "\n")
+    console.print(instance_table(runs), cell_table(runs), growth_table(runs))
     if options.plot:
         options.plot.write_text(growth_plot(runs), encoding="utf-8")
     return int(any(one.broken or one.beaten for one in runs))
@@ -85,7 +107,7 @@ def expand(text: str) -> Iterator[Cell]:
     parts = text.split("/")
     if len(parts) != 4:
         raise SystemExit(f"not MIX/GOAL/MODELS/CARDS: {text}")
-    every = (tuple(MIXES), GOALS, ("12", "50", "100", "300", "1000"), ("same", "mixed"))
+    every = (tuple(MIXES), GOALS, ("12", "50", "300", "1000"), ("same", "mixed"))
     choices = [all_ if part == "all" else (part,) for part, all_ in zip(parts, every, strict=True)]
     for chosen in itertools.product(*choices):
         try:
@@ -94,29 +116,42 @@ def expand(text: str) -> Iterator[Cell]:
             raise SystemExit(str(error)) from None
 
 
+def apart(cell: Cell, seed: int, seconds: float, budget: int | None) -> Run:
+    """``run`` in a process of its own, whose size is then that of this plan."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(run, (cell, seed, seconds, budget))
+
+
 def run(cell: Cell, seed: int, seconds: float, budget: int | None) -> Run:
     """Plan one problem, judge the plan, and plan it as the others would."""
     data = make(cell, seed)
     problem = Problem.from_dict(data)
     start = time.process_time()
     steps = {} if budget is None else {"budget": budget}
-    plan = solve(problem, **steps, interrupted=lambda: time.process_time() - start > seconds)
+    plan: Plan | None = None
+    try:
+        plan = solve(problem, **steps, interrupted=lambda: time.process_time() - start > seconds)
+    except PlanRefusedError as error:
+        broken: tuple[str, ...] = (error.reason,)
     took = time.process_time() - start
-    found = plan.to_dict()
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    found = plan.to_dict() if plan else {}
+    if plan:
+        broken = tuple(check(data, found))
     return Run(
         cell=str(cell),
         seed=seed,
         models=len(problem.models),
         cards=len(problem.cards),
-        value=found["value"],
-        bound=found["bound"],
-        gap=found["gap"],
-        bound_name=found["bound_name"],
-        stop_reason=found["stop_reason"],
+        value=found.get("value", float("nan")),
+        bound=found.get("bound", float("nan")),
+        gap=found.get("gap", float("inf")),
+        bound_name=found.get("bound_name", ""),
+        stop_reason=found.get("stop_reason", "refused"),
         seconds=took,
-        peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        peak_mib=size,
         baselines={name: value_of(data, greedy) for name, greedy in BASELINES.items()},
-        broken=tuple(check(data, found)),
+        broken=broken,
     )
 
 

@@ -10,10 +10,11 @@ from typing import Any
 from actors.memory import CardMemory, footprint
 from actors.messages import CardOrder, ModelOrder
 from orchestrator.config import Deployment, ModelSpec, parse_deployment
-from orchestrator.errors import DeploymentError
+from orchestrator.errors import DeploymentError, PlanRefusedError
 from orchestrator.inventory import Inventory
 from orchestrator.placement.board import Tally
 from orchestrator.placement.explain import explain, unshared_memory
+from orchestrator.placement.gears import with_conversions
 from orchestrator.placement.moves import Change
 from orchestrator.placement.plan import Plan
 from orchestrator.placement.problem import Model, Problem, load_json
@@ -173,7 +174,17 @@ def plan_deployment(
     change = change or Change()
     problem = change.of(problem_of(deployment, profiles, inventory, batch=batch))
     origins = tuple((spec.name, _origin(spec, profiles[spec.name])) for spec in deployment.models)
-    found = solve(problem, budget=budget, moves=change.moves, interrupted=change.interrupted)
+    try:
+        found = solve(problem, budget=budget, moves=change.moves, interrupted=change.interrupted)
+    except PlanRefusedError as error:
+        specs = {spec.name: spec for spec in deployment.models}
+        orders = {order.name: order for order in deployment.orders()}
+        raise with_conversions(
+            error,
+            problem,
+            profiles,
+            lambda one: _model(specs[one.name], orders[one.name], one, deployment),
+        ) from None
     plan = replace(found, origins=origins)
     return DeploymentPlan(deployment, dict(profiles), problem, plan)
 

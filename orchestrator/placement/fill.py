@@ -35,6 +35,7 @@ EVEN: tuple[Variant, ...] = tuple(
 )
 SOFT: tuple[Variant, ...] = (
     Variant("workspace", "tightest"),
+    Variant("size", "tightest"),
     Variant("fluid", "even"),
     Variant("choice", "tightest"),
 )
@@ -43,7 +44,8 @@ SOFT: tuple[Variant, ...] = (
 def fill(sheet: Sheet, variant: Variant, limit: Numbers, *, soft: bool = False) -> Layout | None:
     """Place every group, cards busy up to ``limit`` units; None when some group finds no card.
 
-    ``soft``: the limit says into how many replicas a load is split, and cards may become busier.
+    ``soft``: the limit says into how many replicas a load is split, and where no card has time
+    left for one, the least busy becomes busier than that.
     Cards with a limit below 0 stay empty.
     """
     layout = Layout(sheet)
@@ -69,7 +71,13 @@ def _spread(layout: Layout, group: int, fit: Fit, limit: Numbers) -> bool:
             layout.add(group, some, work)
             return True
         load = -(-work // left)
-        layout.add(group, _best(layout, group, cards, fit, load, limit), load)
+        timely = cards[(layout.busy[cards] + load <= limit[cards]) | (load == 0)]
+        card = (
+            _best(layout, group, timely, fit, load, limit)
+            if len(timely)
+            else _best(layout, group, cards, "emptiest", load, limit)
+        )
+        layout.add(group, card, load)
         work -= load
     return True
 

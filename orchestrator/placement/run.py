@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -20,7 +21,11 @@ from orchestrator.placement.sheet import Numbers, Sheet
 #: A gap of at most this is none.
 NO_GAP = 1e-4
 #: Shares of the bound on alpha at which the constructors try to place the whole demand.
-_TARGETS = (1.0, 0.97, 0.93, 0.87, 0.8, 0.7, 0.5, 0.25)
+_SHARES = (0.25, 0.5, 0.7, 0.8, 0.87, 0.93, 0.97, 1.0)
+#: Shares at which they then place it all, some cards busier than they may be.
+_SOFT_SHARES = (1.0, 0.92, 0.84, 0.76, 0.68)
+#: So many variants that cannot even place the least share show that memory is tight.
+_FAILURES = 2
 #: Groups times cards above which only the fastest ways to start are tried.
 _MANY = 1 << 20
 #: Steps that a mixed-integer program counts for; what has fewer left goes without.
@@ -167,7 +172,8 @@ class Run:
         """Place as much demand as each variant can, then exchange from the best of these."""
         starts: list[Layout] = []
         for found in self._starts():
-            starts.append(found)
+            if all(found.on != start.on for start in starts):
+                starts.append(found)
             if found.peak() * self.bound.value <= 1 + NO_GAP:
                 return self._candidate(found)
         starts.sort(key=lambda layout: layout.peak())
@@ -176,43 +182,63 @@ class Run:
             return self._first()
         if best.peak() * self.bound.value <= 1 + NO_GAP:
             return self._candidate(best)
-        return self._candidate(self._improved([best, *starts[:4]][:4]))
+        return self._candidate(self._improved([best, *(one for one in starts if one is not best)]))
 
     def _starts(self) -> Iterator[Layout]:
         """Placements that serve some share of the bound, and some by memory, whatever the load."""
         limit = np.minimum(self.sheet.speed / max(self.bound.value, 1e-9), _ENDLESS)
         large = self.sheet.groups * self.sheet.cards > _MANY
+        failures = 0
         for variant in _TO_MANY:
-            if large and variant != EVEN[0]:
-                continue
-            for target in _TARGETS:
-                if not self.steps.spend():
-                    return
-                found = self._made(variant, (limit / target).astype(np.int64))
-                if found is not None:
-                    yield found
-                    break
-        for variant in SOFT:
+            if (large and variant != EVEN[0]) or failures == _FAILURES:
+                break
+            found = self._largest_share(variant, limit)
+            failures += found is None
+            if found is not None:
+                yield found
+        for variant, share in product(SOFT, _SOFT_SHARES):
             if large or not self.steps.spend():
                 return
-            found = fill(self.sheet, variant, limit.astype(np.int64), soft=True)
+            most = (limit / share).astype(np.int64)
+            found = fill(self.sheet, variant, most, soft=True)
             if found is not None:
                 yield found
 
+    def _largest_share(self, variant: Variant | Taste, limit: Numbers) -> Layout | None:
+        """The variant's placement at the largest share of the bound that it can place.
+
+        All first; then the least, without which no more is tried; then by bisection.
+        """
+        best: Layout | None = None
+        low, high = 0, len(_SHARES) - 1
+        middle = high
+        while low <= high and self.steps.spend():
+            found = self._made(variant, (limit / _SHARES[middle]).astype(np.int64))
+            if found is None and middle == 0:
+                break
+            best = found or best
+            low, high = (middle + 1, high) if found else (low, middle - 1)
+            middle = 0 if best is None else (low + high + 1) // 2
+        return best
+
     def _improved(self, starts: Sequence[Layout]) -> Layout:
-        """Exchange from each start for some steps, then from the best for all that are left."""
+        """Exchange from every start for some steps, from the better half for more, and so on.
+
+        What a start lacks shows only when its loads are even: a copy or a workspace too few.
+        """
         target = (1 + NO_GAP / 2) / max(self.bound.value, 1e-12)
-        best = starts[0]
-        each = min(self.enough(), self.steps.left // (2 * len(starts)))
-        for index, start in enumerate(starts):
-            part = self.steps.part(each)
-            found = balance(start, target, part, self.seed + index)
-            self.steps.give_back(part)
-            best = found if index == 0 or found.peak() < best.peak() else best
-            if best.peak() <= target:
-                return best
+        left, steps = list(starts), max(20, self.enough() // 80)
+        while len(left) > 1:
+            for index, start in enumerate(left):
+                part = self.steps.part(min(steps, self.steps.left // 2))
+                left[index] = balance(start, target, part, self.seed + index)
+                self.steps.give_back(part)
+                if left[index].peak() <= target:
+                    return left[index]
+            left.sort(key=lambda layout: layout.peak())
+            left, steps = left[: len(left) // 2], steps * 3
         part = self.steps.part(self.enough() * 4)
-        best = balance(best, target, part, self.seed + len(starts))
+        best = balance(left[0], target, part, self.seed + len(starts))
         self.steps.give_back(part)
         return best
 

@@ -7,11 +7,13 @@ import pytest
 
 from actors import accounts
 from actors.memory import ASCEND, card_memory
+from actors.messages import Gear, GearMeasurement, Measurement
 from orchestrator.config import parse_deployment
 from orchestrator.errors import DeploymentError, PlanRefusedError
 from orchestrator.inventory import Inventory
 from orchestrator.placement import DeploymentPlan, plan_deployment, problem_of, solve
 from orchestrator.profiles import ProfileCache, collect
+from orchestrator.profiles.profile import measured_sizes
 
 MIB = 1 << 20
 
@@ -205,3 +207,19 @@ def test_a_card_runs_models_of_ge_or_of_acl():
     assert (order.mix_ge_and_acl, order.memory_wait_seconds) == (True, 5.0)
     assert order.memory_return_seconds == 50.0
     assert not next(m for m in order.models if m.provider == "ge").share_workspace
+
+
+def test_a_refusal_names_the_gears_that_would_fit():
+    gears = tuple(
+        GearMeasurement(Gear((("x", (size, 8)),)), size * 20 * MIB, (size * MIB,), execute_ms=1.0)
+        for size in (1, 4, 8)
+    )
+    measured = Measurement(5 * MIB, 0, 0, False, (), (), gears, "2.7")
+    made = deployment()
+    profiles = collect(made, ProfileCache(), estimate=True)
+    profiles["det"] = replace(profiles["det"], sizes=measured_sizes(measured), measurement=measured)
+    with pytest.raises(PlanRefusedError) as caught:
+        plan_deployment(made, profiles, Inventory.declared(made.cards))
+    assert caught.value.reason.startswith("det fits on no card")
+    assert caught.value.changes[-1].startswith("reconvert det with gears [1],[4] of x:[-1,8] (")
+    assert caught.value.changes[-1].endswith(" MiB a card; unverified)")

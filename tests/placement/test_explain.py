@@ -43,7 +43,7 @@ rec/0 -> local/2  37.0 MiB  weights 11.0 MiB + workspace 20.0 MiB (the shared on
   local/3  not taken: fits, but would be one card more
 card local/1: 104.0 MiB of 120.0 MiB, 16.0 MiB free; without any sharing 65.0 MiB more
 card local/2: 37.0 MiB of 50.0 MiB, 13.0 MiB free; without any sharing 31.0 MiB more
-no plan uses fewer cards than 1 (load): gap 100.00%, all variants tried"""
+no plan uses fewer cards than 2 (exact): gap 0.00%, bound reached"""
     )
 
 

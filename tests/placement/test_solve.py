@@ -39,7 +39,7 @@ def test_every_plan_passes_the_independent_checker(data):
     assert Problem.from_dict(read_problem.to_dict()) == read_problem
 
 
-@SLOW
+@settings(SLOW, max_examples=12)
 @given(problems(), st.randoms(use_true_random=False))
 def test_order_of_the_input_is_moot(data, rng):
     mixed = copy.deepcopy(data)
@@ -48,7 +48,7 @@ def test_order_of_the_input_is_moot(data, rng):
     assert search(read(mixed), STEPS) == search(read(data), STEPS)
 
 
-@SLOW
+@settings(SLOW, max_examples=10)
 @given(problems(objectives=["max_alpha"]))
 def test_another_card_makes_alpha_no_worse_than_the_gap(data):
     plan = search(read(data), STEPS)
