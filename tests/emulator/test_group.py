@@ -94,6 +94,18 @@ def test_one_workspace_per_device_whatever_the_number_of_groups(zoo: Zoo):
     del kept
 
 
+def test_sizing_widens_the_workspace_even_for_a_group_that_shares_weights_alone(zoo: Zoo):
+    share(zoo.conv, flag="SHARE_WEIGHT")
+    share(zoo.small, flag="SHARE_WORKSPACE")
+    apart = build(zoo.conv)
+    assert lite.memory(0).workspace == 0, "nobody uses it yet"
+    kept = [apart, build(zoo.small)]
+    conv, small = (lite.calibration(path).workspace_bytes for path in (zoo.conv, zoo.small))
+    alloc = lite.registry.LIBRARY.devices[0].rule.alloc
+    assert lite.memory(0).workspace == lite.memory(0).private == alloc(conv) > alloc(small)
+    del kept
+
+
 def test_two_devices_have_a_workspace_each(zoo: Zoo):
     share(zoo.conv)
     share(zoo.conv, device_id=1)
