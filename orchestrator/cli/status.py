@@ -2,7 +2,8 @@
 
 import json
 import time
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.live import Live
@@ -10,12 +11,17 @@ from rich.text import Text
 
 from orchestrator.report.console import results_console
 
+if TYPE_CHECKING:
+    from orchestrator.runtime.status import Status
+
 _EVERY_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0
 
 
 def status(
-    name: Annotated[str, typer.Argument(help="The deployment's name.")],
+    name: Annotated[
+        str | None, typer.Argument(help="The deployment's; may be left out when only one is up.")
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")
     ] = False,
@@ -27,21 +33,25 @@ def status(
     ] = None,
 ) -> None:
     """Show cards, replicas, bytes planned and measured, and counts since each card started."""
-    from orchestrator.runtime.named import join, status_of  # Ray, which other verbs do without
+    # Ray, which other verbs do without
+    from orchestrator.runtime.named import join, status_of, the_only_one
 
     connection = join(address)
     try:
-        if not watch:
-            seen = status_of(name, _ANSWER_SECONDS)
-            typer.echo(seen.to_json() if as_json else str(seen))
-            return
-        with Live(console=results_console(), auto_refresh=False) as live:
-            while True:
-                seen = status_of(name, _ANSWER_SECONDS)
-                if as_json:
-                    typer.echo(json.dumps(seen.to_dict()))
-                else:
-                    live.update(Text(str(seen)), refresh=True)
-                time.sleep(_EVERY_SECONDS)
+        one = name or the_only_one()
+        _show(lambda: status_of(one, _ANSWER_SECONDS), watch=watch, as_json=as_json)
     finally:
         connection.close()
+
+
+def _show(look: Callable[[], "Status"], *, watch: bool, as_json: bool) -> None:
+    if not watch:
+        typer.echo(look().to_json() if as_json else str(look()))
+        return
+    with Live(console=results_console(), auto_refresh=False, redirect_stdout=False) as live:
+        while True:
+            if as_json:
+                typer.echo(json.dumps(look().to_dict()))
+            else:
+                live.update(Text(str(look())), refresh=True)
+            time.sleep(_EVERY_SECONDS)

@@ -9,10 +9,11 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 
+from actors.messages import CardOrder
 from orchestrator.dispatch import TransportRules
 from orchestrator.errors import DeploymentError, NoSuchDeploymentError
 from orchestrator.placement import DeploymentPlan, order_of, same_work, transition
@@ -47,6 +48,7 @@ class View:
     plan: DeploymentPlan
     generation: int
     served: bool
+    drained: frozenset[str]
     slots: tuple[Slot, ...]
     pid: int
 
@@ -66,17 +68,19 @@ class ControllerHost:
         self._lock = threading.Lock()
         self._version = (secrets.token_hex(4), 0)
         self._waiting: list[Future[None]] = []
-        fleet = _fleet(record)
-        found = _found(fleet, record.drained)
-        changing = any(
+        self._fleet = _fleet(record)
+        found = _found(self._fleet, record.drained)
+        differs = any(
             slot not in record.plan.slots or not same_work(held.order, record.plan.orders(slot))
             for slot, held in found.items()
         )
-        slots = found if changing else {**_planned(record), **found}
-        self._controller = Controller(slots.values(), fleet)
-        started = self._controller.start(self, patient=record.served)
-        started.add_done_callback(self._has_served)
-        self._work = self._begin_change() if changing else started
+        slots = found if differs else {**_planned(record), **found}
+        self._controller = Controller(slots.values(), self._fleet)
+        patient = record.served and not record.changing
+        self._work = self._controller.start(self, patient=patient)
+        if differs:
+            self._work = self._begin_change()
+        self._work.add_done_callback(self._has_settled)
 
     def serving(self, slot: str, life: int, card: object) -> None:
         """See Listener."""
@@ -144,10 +148,16 @@ class ControllerHost:
                 raise DeploymentError(before.name, (text,))
             drained = before.drained & set(plan.slots)
             self._record = replace(
-                before, plan=plan, nodes=nodes, generation=generation, drained=drained
+                before,
+                plan=plan,
+                nodes=nodes,
+                generation=generation,
+                drained=drained,
+                changing=True,
             )
             self._record.save()
             self._work = self._begin_change()
+        self._work.add_done_callback(self._has_settled)
 
     async def drain(self, slots: tuple[str, ...]) -> None:
         """End these slots' processes when they have finished; none follows, crash or not."""
@@ -173,7 +183,15 @@ class ControllerHost:
         with self._lock:
             version, record = self._version, self._record
         slots = tuple(slot.shown() for slot in list(self._controller.slots.values()))
-        return View(version, record.plan, record.generation, record.served, slots, os.getpid())
+        return View(
+            version,
+            record.plan,
+            record.generation,
+            record.served,
+            record.drained,
+            slots,
+            os.getpid(),
+        )
 
     def _post(self) -> None:
         """Let everybody who follows look again."""
@@ -184,11 +202,13 @@ class ControllerHost:
             if news.set_running_or_notify_cancel():
                 news.set_result(None)
 
-    def _has_served(self, started: "Future[None]") -> None:
-        if not started.cancelled() and started.exception() is None and not self._record.served:
+    def _has_settled(self, work: "Future[None]") -> None:
+        """All cards serve what they should: from now on whatever fails is tried again."""
+        if not work.cancelled() and work.exception() is None:
             with self._lock:
-                self._record = replace(self._record, served=True)
-                self._record.save()
+                if self._record.changing or not self._record.served:
+                    self._record = replace(self._record, served=True, changing=False)
+                    self._record.save()
 
     def _keep_drained(self, drained: Collection[str]) -> None:
         with self._lock:
@@ -212,15 +232,14 @@ class ControllerHost:
     def _carry_out(self) -> None:
         """From what the cards hold to what the plan wants, step by step."""
         record, controller = self._record, self._controller
+        self._fleet.data_threads = _data_threads(record)
         self._post()
-        held = {slot.name: slot.order for slot in controller.slots.values() if runs(slot)}
+        held = orders_held(controller.slots.values(), record.drained)
         for step in transition(held, record.plan).steps:
-            if step.action == "drain":
+            if step.action in ("drain", "start"):  # a start finds nothing to end after its drain
                 controller.retire(step.card, _DRAIN_SECONDS).result()
-            elif step.action == "start":
-                order = order_of(step, record.plan)
-                state = SlotState.DRAINED if step.card in record.drained else SlotState.WAITING
-                slot = Slot(step.card, record.node_id(step.card), order, state)
+            if step.action == "start":
+                slot = _empty_slot(record, step.card, order_of(step, record.plan))
                 controller.install(slot).result()
         for name, slot in list(controller.slots.items()):
             if name in record.plan.slots:
@@ -230,21 +249,26 @@ class ControllerHost:
         self._post()
 
 
-def runs(slot: Slot) -> bool:
-    """Whether a slot holds its models, or would if its card let it."""
-    return slot.state not in (SlotState.DRAINED, SlotState.STOPPED)
+def orders_held(slots: Iterable[Slot], drained: Collection[str]) -> dict[str, CardOrder]:
+    """What the cards hold, or would if they were not drained or just being replaced."""
+    nothing = {SlotState.GIVEN_UP, SlotState.STOPPED, SlotState.DRAINED}
+    return {
+        slot.name: slot.order for slot in slots if slot.state not in nothing or slot.name in drained
+    }
 
 
 def _fleet(record: Record) -> Fleet:
     cards = record.plan.deployment.cards
-    calls = TransportRules().calls
-    least = calls * max(len(card.models) for card in record.plan.plan.cards)
-    wanted = calls * len(record.plan.deployment.models) * _DRIVERS
-    threads = max(least, min(wanted, _MOST_THREADS))
     # The clock makes lives differ from those of every controller before.
     first_life = int(time.time() * 1000)
     home = namespace_of(record.name)
-    return Fleet(cards.resource, cards.kind, threads, home, first_life)
+    return Fleet(cards.resource, cards.kind, _data_threads(record), home, first_life)
+
+
+def _data_threads(record: Record) -> int:
+    models = max(len(card.models) for card in record.plan.plan.cards)
+    least = TransportRules().calls * models
+    return max(least, min(least * _DRIVERS, _MOST_THREADS))
 
 
 def _found(fleet: Fleet, drained: Collection[str]) -> dict[str, Slot]:
@@ -274,12 +298,11 @@ def _found(fleet: Fleet, drained: Collection[str]) -> dict[str, Slot]:
 
 
 def _planned(record: Record) -> dict[str, Slot]:
-    return {
-        name: Slot(
-            name,
-            record.node_id(name),
-            record.plan.orders(name),
-            SlotState.DRAINED if name in record.drained else SlotState.WAITING,
-        )
-        for name in record.plan.slots
-    }
+    return {name: _empty_slot(record, name, record.plan.orders(name)) for name in record.plan.slots}
+
+
+def _empty_slot(record: Record, name: str, order: CardOrder) -> Slot:
+    slot = Slot(name, record.node_id(name), order)
+    if name in record.drained:
+        slot.state, slot.why = SlotState.DRAINED, "it was drained"
+    return slot

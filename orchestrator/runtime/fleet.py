@@ -123,7 +123,7 @@ class Fleet:
     ) -> None:
         self.resource = resource
         self._kind = kind
-        self._data_threads = data_threads
+        self.data_threads = data_threads
         self._home = home
         self._lives = itertools.count(first_life)
 
@@ -141,7 +141,7 @@ class Fleet:
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
             concurrency_groups={
                 "control": _CONTROL_THREADS,
-                "data": self._data_threads,
+                "data": self.data_threads,
                 "life": 1,
             },
             **(detached if self._home else {}),

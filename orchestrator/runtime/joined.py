@@ -14,6 +14,7 @@ from threading import Event, Thread
 from actors.messages import Arrays
 from orchestrator.errors import ClusterError, NoSuchDeploymentError, NotServingError
 from orchestrator.runtime.controller_host import View
+from orchestrator.runtime.gate import Gate
 from orchestrator.runtime.named import ControllerClient, join
 from orchestrator.runtime.observe import observe
 from orchestrator.runtime.options import Options
@@ -38,7 +39,7 @@ class Joined(Traffic):
         self._client = ControllerClient(name)
         self._undo = contextlib.ExitStack()
         self._told: dict[str, tuple[int, SlotState]] = {}
-        self._known = Event()
+        self._models_known = Event()
         self._left: Future[None] = Future()
         self._drain_seconds = 0.0
         self._view: View
@@ -81,13 +82,13 @@ class Joined(Traffic):
         seen = observe(view.plan, view.slots, self._router, timeout_seconds)
         return seen.controlled_by(view.pid)
 
-    def _checked(self, model: str, inputs: Arrays) -> Send:
+    def _checked(self, model: str, inputs: Arrays) -> tuple[Gate, Send]:
         if self.over:
             raise NoSuchDeploymentError(self._name)
         return super()._checked(model, inputs)
 
     def _wait_for_models(self) -> None:
-        if not self._known.wait(self._options.retry.patience):
+        if not self._models_known.wait(self._options.retry.patience):
             raise NotServingError(f"of deployment {self._name}", "starting again")
 
     def _stop_router(self) -> None:
@@ -109,7 +110,10 @@ class Joined(Traffic):
                 wait((self._left,), _RETRY_SECONDS)
             elif asked.result() is not None:
                 seen = asked.result().version
-                self._apply(asked.result())
+                try:
+                    self._apply(asked.result())
+                except Exception:  # a mistake of ours: the next view may be right
+                    _log.exception("a view of deployment %s could not be followed", self._name)
 
     def _apply(self, view: View) -> None:
         """Tell the router what has changed since the view before."""
@@ -127,7 +131,7 @@ class Joined(Traffic):
         for name in self._told.keys() - {slot.name for slot in view.slots}:
             self._router.down(name, self._told.pop(name)[0], "it is no longer in the deployment")
         if self._all_known(view):
-            self._known.set()
+            self._models_known.set()
 
     def _tell(self, slot: Slot) -> None:
         now = slot.life, slot.state

@@ -26,9 +26,9 @@ _CONTROLLER = "controller"
 #: Ray's own resource of the head node: what dies with it takes the whole cluster along anyway.
 _HEAD = "node:__internal_head__"
 _RETRY_SECONDS = 0.2
-#: Ray restarts a controller that was killed within seconds.
-_PATIENCE_SECONDS = 60.0
-_GONE_SECONDS = 30.0
+#: Ray restarts a controller that was killed within seconds, on a machine that is not busy.
+_PATIENCE_SECONDS = 120.0
+_GONE_SECONDS = 60.0
 
 
 def join(address: str | None) -> Connection:
@@ -76,16 +76,17 @@ class ControllerClient:
         return answer
 
     def ask(self, method: str, *arguments: object, seconds: float | None = None) -> Any:  # noqa: ANN401
-        """Call until there is an answer: for what may be done twice. ``seconds`` bounds that.
+        """Call until there is an answer: for what may be done twice.
 
-        A controller that cannot be reached is waited for, for at most a minute.
+        A controller that is being restarted is waited for, and so is its answer: for ``seconds``
+        each, or for two minutes and for ever.
 
         Raises:
             NoSuchDeploymentError: there is no such deployment.
             ClusterError: its controller does not answer.
             OrchestratorError: what the controller raised.
         """
-        unreachable = time.monotonic() + _PATIENCE_SECONDS
+        unreachable = time.monotonic() + (seconds or _PATIENCE_SECONDS)
         while True:
             try:
                 return self.call(method, *arguments).result(seconds)

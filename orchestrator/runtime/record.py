@@ -22,13 +22,15 @@ class Record:
     """A deployment's plan, which node of Ray each of its nodes is, and what was done to it.
 
     ``generation`` counts plans, from 1. ``served``: all cards of its first plan have served once.
-    ``drained`` are slots that must not be started.
+    ``changing``: the cards do not hold all of the plan yet. ``drained`` are slots that must not be
+    started.
     """
 
     plan: DeploymentPlan
     nodes: Mapping[str, str]
     generation: int = 1
     served: bool = False
+    changing: bool = False
     drained: frozenset[str] = frozenset()
 
     @property
@@ -47,6 +49,7 @@ class Record:
             "nodes": dict(self.nodes),
             "generation": self.generation,
             "served": self.served,
+            "changing": self.changing,
             "drained": sorted(self.drained),
         }
         was_there = internal_kv._internal_kv_put(
@@ -66,6 +69,7 @@ class Record:
             nodes=data["nodes"],
             generation=data["generation"],
             served=data["served"],
+            changing=data["changing"],
             drained=frozenset(data["drained"]),
         )
 

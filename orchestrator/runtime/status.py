@@ -98,6 +98,8 @@ class Status:
         notes += [f"card {card.slot}: {card.why}" for card in self.cards if card.why]
         notes += [f"card {card.slot}: {told}" for card in self.cards for told in card.warnings]
         notes += list(self.set_aside)
+        if self.controller_pid is not None:
+            notes.append(f"controller: pid {self.controller_pid}")
         out = StringIO()
         console = Console(file=out, width=120, color_system=None)
         for table in tables:

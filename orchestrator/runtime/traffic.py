@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 from actors.messages import Array, Arrays, ModelOrder
 from actors.shapes import BatchRule, Signature, check, gear_rows, row_limit, split
@@ -22,6 +23,15 @@ _LEAST_SHARE = 0.05
 Send = Callable[[float, float | None], "Future[dict[str, Array]]"]
 
 
+@dataclass(frozen=True)
+class _Known:
+    """A model that can be called."""
+
+    signature: Signature
+    rule: BatchRule
+    gate: Gate
+
+
 class Traffic:
     """Checks requests, lets them in, and routes them; ``open`` first, then ``know`` the models."""
 
@@ -33,8 +43,7 @@ class Traffic:
     def __init__(self, options: Options) -> None:
         self._options = options
         self.signatures: Mapping[str, Signature] = {}
-        self._rules: Mapping[str, BatchRule] = {}
-        self._gates: Mapping[str, Gate] = {}
+        self._known: Mapping[str, _Known] = {}
 
     def open(self, plan: DeploymentPlan, on_lost: Callable[[str, int, str], None]) -> None:
         """Take requests for the models of a plan; ``on_lost`` hears of cards that are gone."""
@@ -46,50 +55,56 @@ class Traffic:
 
     def know(self, plan: DeploymentPlan, signatures: Mapping[str, Signature]) -> None:
         """These are the models now, as the cards that loaded them say."""
-        rules = {order.name: order.batching for order in plan.deployment.orders()}
         most = self._options.max_in_flight
-        gates = {name: self._gates.get(name) or Gate(name, most) for name in rules}
+        rules = {order.name: order.batching for order in plan.deployment.orders()}
         known = {name: one for name, one in signatures.items() if name in rules}
-        self.plan, self._rules, self._gates, self.signatures = plan, rules, gates, known
+        gates = {name: one.gate for name, one in self._known.items()}
+        self.plan = plan
+        self._known = {
+            name: _Known(signature, rules[name], gates.get(name) or Gate(name, most))
+            for name, signature in known.items()
+        }
+        self.signatures = known
 
     def submit(
         self, model: str, inputs: Arrays, timeout: float | None, wait: bool
     ) -> "Future[dict[str, Array]]":
         """Check a request, wait for room or not, and send it in the pieces that a batch holds."""
-        send = self._checked(model, inputs)
+        gate, send = self._checked(model, inputs)
         started = time.monotonic()
         if wait and not self._router.is_this_thread:
-            self._gates[model].enter_or_wait(timeout)
+            gate.enter_or_wait(timeout)
         else:
-            self._gates[model].enter_or_refuse()
+            gate.enter_or_refuse()
         return send(started, timeout)
 
     async def submit_async(
         self, model: str, inputs: Arrays, timeout: float | None, wait: bool
     ) -> "Future[dict[str, Array]]":
         """``submit`` that leaves the event loop free while it waits for room."""
-        send = self._checked(model, inputs)
+        gate, send = self._checked(model, inputs)
         started = time.monotonic()
         if wait:
-            await self._gates[model].enter_async(timeout)
+            await gate.enter_async(timeout)
         else:
-            self._gates[model].enter_or_refuse()
+            gate.enter_or_refuse()
         return send(started, timeout)
 
-    def _checked(self, model: str, inputs: Arrays) -> Send:
-        signature, rule = self.signatures.get(model), self._rules.get(model)
-        if signature is None or rule is None:
-            raise NotServingError(f"of model {model}", "not loaded by any card yet")
+    def _checked(self, model: str, inputs: Arrays) -> tuple[Gate, Send]:
+        known = self._known.get(model)
+        if known is None:
+            raise NotServingError(f"of model {model}", "not loaded by any card")
+        signature, rule, gate = known.signature, known.rule, known.gate
         total = check(signature, rule, model, inputs)
         pieces = split(signature, rule, inputs)
         rows = _piece_rows(signature, rule, inputs, total)
 
         def send(started: float, timeout: float | None) -> "Future[dict[str, Array]]":
             future = self._router.submit(model, rule, pieces, rows, started, timeout)
-            future.add_done_callback(lambda _: self._gates[model].leave())
+            future.add_done_callback(lambda _: gate.leave())
             return future
 
-        return send
+        return gate, send
 
 
 def planned_models(plan: DeploymentPlan) -> Mapping[str, Iterable[str]]:

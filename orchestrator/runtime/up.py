@@ -9,7 +9,7 @@ from orchestrator.errors import DeploymentError
 from orchestrator.placement import Change, DeploymentPlan, PlanDiff, transition
 from orchestrator.placement.problem import PreviousCard
 from orchestrator.profiles import ModelProfile
-from orchestrator.runtime.controller_host import View, runs
+from orchestrator.runtime.controller_host import View, orders_held
 from orchestrator.runtime.discover import Node, bind_nodes, find_nodes
 from orchestrator.runtime.named import ControllerClient, join, take_down
 from orchestrator.runtime.options import Options
@@ -100,12 +100,18 @@ def _start(request: _Wanted) -> Outcome:
 
 
 def _change(request: _Wanted, before: Record, agreed: Callable[[PlanDiff], bool]) -> Outcome:
+    cards = before.plan.deployment.cards
+    if (cards.kind, cards.resource) != (
+        request.deployment.cards.kind,
+        request.deployment.cards.resource,
+    ):
+        text = f"it runs on cards of kind {cards.kind}, resource {cards.resource}: for others take "
+        raise DeploymentError(before.name, (text + "it down first",))
     client = ControllerClient(before.name)
     view: View = client.ask("view")
-    running = [slot for slot in view.slots if runs(slot)]
-    nodes = _with_ours(find_nodes(before.plan.deployment.cards.resource, 0), running, before.nodes)
+    nodes = _with_ours(find_nodes(cards.resource, 0), view.slots, before.nodes)
     plan = request.planned(nodes, before.plan)
-    diff = transition({slot.name: slot.order for slot in running}, plan)
+    diff = transition(orders_held(view.slots, view.drained), plan)
     if diff.steps and not agreed(diff):
         return Outcome(plan, diff, done=False)
     request.options.progress(f"replacing {len(diff.replaced)} cards, one after the other")
@@ -125,10 +131,10 @@ def _bound(plan: DeploymentPlan, nodes: tuple[Node, ...]) -> dict[str, str]:
 
 
 def _with_ours(
-    free: Iterable[Node], running: Iterable[Slot], names: Mapping[str, str]
+    free: Iterable[Node], slots: Iterable[Slot], names: Mapping[str, str]
 ) -> tuple[Node, ...]:
     """The nodes with what is free there and what is ours, under the names that we know them by."""
-    ours = Counter(slot.node_id for slot in running)
+    ours = Counter(slot.node_id for slot in slots if slot.process is not None)
     known = {node_id: name for name, node_id in names.items()}
     cards = {node.id: node.cards for node in free}
     found = [replace(node, name=known.get(node.id, node.name)) for node in free]

@@ -6,6 +6,7 @@ import pickle
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import psutil
@@ -61,7 +62,7 @@ def driver(named: str) -> Iterator[Orchestrator]:
 
 
 def until(seen: Callable[[Status], bool]) -> Status:
-    while not seen(status := status_of(NAME, 60.0)):
+    while not seen(status := status_of(NAME, 250.0)):
         pass
     return status
 
@@ -144,7 +145,7 @@ def test_a_drained_card_stays_empty_until_undo(named: str, driver: Orchestrator,
     futures = [driver.model("both").submit({"x": x[i : i + 1]}) for i in range(30)]
     assert main(["drain", "local/0"]) == 0
     assert np.allclose(np.concatenate([f.result()["y"] for f in futures]), truth(x), atol=1e-5)
-    drained = card(status_of(named, 60.0), "local/0")
+    drained = card(status_of(named, 250.0), "local/0")
     assert (drained.state, drained.pid, drained.why) == ("drained", None, "it was drained")
     assert np.allclose(driver.model("both").predict({"x": x})["y"], truth(x), atol=1e-5)
     with pytest.raises(DeploymentError, match="no card or node 'local/7': its cards are local/0, "):
@@ -165,34 +166,47 @@ def test_the_status_on_the_command_line(named: str, capsys) -> None:
     )
 
 
-def test_up_again_replaces_what_differs_and_nothing_else(
+def test_up_again_replaces_what_differs_though_the_controller_dies_meanwhile(
     named: str, driver: Orchestrator, plan: DeploymentPlan, truth, tmp_path: Path, capsys
 ) -> None:
     before = until(all_ready)
     specs = [spec.model_dump(mode="json", exclude_none=True) for spec in plan.deployment.models]
     more = write_mlp(tmp_path, "more", width=WIDTH, rows=1, seed=2)
-    changed = planned(*specs, model("more", more, cards=["local/0"]), name=NAME)
+    changed = planned(*specs, model("more", more, cards=["local/1"]), name=NAME)
     file = tmp_path / "changed.json"
     file.write_text(changed.to_json())
     assert main(["up", str(file)]) == 1
     told = capsys.readouterr()
-    assert "drain local/0: both" in told.out
-    assert "every model stays served throughout" in told.out
+    assert "1. drain local/1: both, slow" in told.out
+    assert "slow cannot be served for about" in told.out
     assert "error: reader runs and was not changed: --yes does these steps" in told.err
-    assert [c.pid for c in status_of(named, 60.0).cards] == [c.pid for c in before.cards]
+    assert [c.pid for c in status_of(named, 250.0).cards] == [c.pid for c in before.cards]
 
     x = rows(60)
-    futures = [driver.model("both").submit({"x": x[i : i + 1]}) for i in range(60)]
+    both = [driver.model("both").submit({"x": x[i : i + 1]}) for i in range(60)]
+    slow = [driver.model("slow").submit({"x": x[i : i + 1]}) for i in range(6)]
+    killed = Thread(target=kill_the_controller_while_local_1_changes)
+    killed.start()
     assert main(["up", str(file), "--yes"]) == 0
-    assert np.allclose(np.concatenate([f.result()["y"] for f in futures]), truth(x), atol=1e-5)
-    after = until(all_ready)
-    assert card(after, "local/1").pid == card(before, "local/1").pid
-    assert card(after, "local/0").pid != card(before, "local/0").pid
+    killed.join()
+    assert np.allclose(np.concatenate([f.result()["y"] for f in both]), truth(x), atol=1e-5)
+    assert [f.result()["y"].shape for f in slow] == [(1, WIDTH)] * 6
+    after = status_of(named, 250.0)
+    assert all_ready(after)
+    assert after.controller_pid != before.controller_pid
+    assert card(after, "local/0").pid == card(before, "local/0").pid
+    assert card(after, "local/1").pid != card(before, "local/1").pid
     while "more" not in driver.models:  # the driver hears of it by itself
         pass
     wanted = Truth(more)(x[:2])
     assert np.allclose(driver.model("more").predict({"x": x[:2]})["y"], wanted, atol=1e-5)
-    assert np.allclose(driver.model("both").predict({"x": x})["y"], truth(x), atol=1e-5)
+    with Orchestrator.connect(named) as other:
+        assert np.allclose(other.model("both").predict({"x": x})["y"], truth(x), atol=1e-5)
+
+
+def kill_the_controller_while_local_1_changes() -> None:
+    status = until(lambda status: card(status, "local/1").state != "ready")
+    os.kill(status.controller_pid, signal.SIGKILL)
 
 
 def test_down_leaves_nothing(named: str, driver: Orchestrator) -> None:
