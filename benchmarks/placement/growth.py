@@ -78,7 +78,7 @@ def growth_plot(runs: Sequence[Any]) -> str:
 
 def _panel(flat: _Axis, vertical: _Axis, runs: Sequence[Any]) -> list[str]:
     """One scatter of runs with its axes and the names of the mixes."""
-    inner, tall = _WIDTH - _LEFT - 12, _HEIGHT - 2 * _EDGE
+    inner, tall = _WIDTH - _LEFT - 30, _HEIGHT - 2 * _EDGE
     bottom = _HEIGHT - _EDGE
     parts = [
         f'<path d="M{_LEFT} {_EDGE}V{bottom}H{_LEFT + inner}" fill="none" stroke="black"/>',

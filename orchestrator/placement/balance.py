@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.placement.exchange import MOST_SWAPS, PAIRED, Market, Swap, apply, spare
+from orchestrator.placement.exchange import MOST_SWAPS, Market, Swap, apply, spare
 from orchestrator.placement.layout import Layout
 from orchestrator.placement.sheet import Numbers
 
@@ -14,8 +14,6 @@ from orchestrator.placement.sheet import Numbers
 _PATIENCE = 80
 #: The largest rise of a swap that is accepted, in eighth powers of the busiest card, at the start.
 _RISE = 0.6
-#: A swap of single groups is made without a look at pairs when it gains more than this.
-_GAIN = 0.02
 
 
 @dataclass
@@ -135,31 +133,21 @@ class _Search:
         return self._apply(Swap(card, other, (group,), (), part, -1.0))
 
     def _exchange(self, card: int) -> bool:
-        """The card's best swap: of single groups with any card if that gains, else with some."""
-        rise = _RISE * (1 - self.step / (self.steps + 1))
-        paired = len(self.layout.on[card]) <= PAIRED
-        if paired:
-            every = [int(c) for c in np.flatnonzero(self.open) if c != card]
-            if self._best(card, every, -_GAIN, paired=False):
-                return True
-        if self._best(card, self._others(card), rise, paired=paired):
-            return True
-        self.until[list(self.layout.on[card])] = self.step
-        return False
-
-    def _best(self, card: int, others: list[int], rise: float, *, paired: bool) -> bool:
-        """Make the best swap whose change is below ``rise``, if there is one."""
+        """The card's best swap with some of the others."""
         scale = max(float(self.layout.busy[card]) / float(self.layout.sheet.speed[card]), 1e-9)
+        barred = self.until > self.step
+        rise = _RISE * (1 - self.step / (self.steps + 1))
+        others = self._others(card)
         if not others:
             return False
-        barred = self.until > self.step
-        for swap in self.market.swaps(card, others, scale, barred, paired=paired):
+        for swap in self.market.swaps(card, others, scale, barred):
             if swap.delta >= rise or not (swap.go or swap.come):
                 break
             if self._apply(swap):
                 tenure = 2 + self.rng.randrange(2 + len(self.layout.on[card]))
                 self.until[[*swap.go, *swap.come]] = self.step + tenure
                 return True
+        self.until[list(self.layout.on[card])] = self.step
         return False
 
     def _others(self, card: int) -> list[int]:

@@ -9,7 +9,7 @@ from orchestrator.placement.layout import Layout
 from orchestrator.placement.sheet import Numbers, Sheet
 
 #: Cards with more groups than this swap single groups only.
-PAIRED = 20
+_PAIRED = 20
 #: Swaps that are looked at in one step.
 MOST_SWAPS = 120_000
 
@@ -54,7 +54,7 @@ def bundles(layout: Layout, card: int) -> Bundles:
     groups = np.fromiter(held, np.int64, len(held))
     loads = np.fromiter(held.values(), np.int64, len(held))
     count = len(groups)
-    one, two = _pairs(count) if count <= PAIRED else _pairs(0)
+    one, two = _pairs(count) if count <= _PAIRED else _pairs(0)
     singles = np.arange(count)
     first = np.concatenate([singles, one])
     second = np.concatenate([np.full(count, -1), two])
@@ -101,28 +101,13 @@ class Market:
             found = self.known[card] = bundles(self.layout, card)
         return found
 
-    def singles(self, card: int) -> Bundles:
-        """The card's bundles of one group at most: those come first."""
-        found, count = self.of(card), 1 + len(self.layout.on[card])
-        return Bundles(
-            found.size[:count],
-            found.load[:count],
-            found.level[:count],
-            found.rest[:count],
-            found.first[:count],
-            found.second[:count],
-        )
-
-    def swaps(
-        self, card: int, others: list[int], scale: float, barred: Numbers, *, paired: bool = True
-    ) -> list[Swap]:
+    def swaps(self, card: int, others: list[int], scale: float, barred: Numbers) -> list[Swap]:
         """The best swaps of a card with the others, best first: few, as some may break a rule.
 
-        Loads are measured against ``scale`` times what a card can do; ``barred`` groups stay;
-        without ``paired``, a card gives one group at most.
+        Loads are measured against ``scale`` times what a card can do; ``barred`` groups stay.
         """
-        mine = self.of(card) if paired else self.singles(card)
-        some = [self.of(other) if paired else self.singles(other) for other in others]
+        mine = self.of(card)
+        some = [self.of(other) for other in others]
         theirs = Bundles(
             *(
                 np.concatenate([getattr(one, name) for one in some])

@@ -24,8 +24,6 @@ NO_GAP = 1e-4
 _SHARES = (0.25, 0.5, 0.7, 0.8, 0.87, 0.93, 0.97, 1.0)
 #: Shares at which they then place it all, some cards busier than they may be.
 _SOFT_SHARES = (1.0, 0.92, 0.84, 0.76, 0.68)
-#: So many variants that cannot even place the least share show that memory is tight.
-_FAILURES = 2
 #: Groups times cards above which only the fastest ways to start are tried.
 _MANY = 1 << 20
 #: Steps that a mixed-integer program counts for; what has fewer left goes without.
@@ -188,12 +186,10 @@ class Run:
         """Placements that serve some share of the bound, and some by memory, whatever the load."""
         limit = np.minimum(self.sheet.speed / max(self.bound.value, 1e-9), _ENDLESS)
         large = self.sheet.groups * self.sheet.cards > _MANY
-        failures = 0
         for variant in _TO_MANY:
-            if (large and variant != EVEN[0]) or failures == _FAILURES:
+            if large and variant != EVEN[0]:
                 break
             found = self._largest_share(variant, limit)
-            failures += found is None
             if found is not None:
                 yield found
         for variant, share in product(SOFT, _SOFT_SHARES):
