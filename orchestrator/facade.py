@@ -2,7 +2,8 @@
 
 import difflib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,14 @@ from orchestrator.config import Deployment
 from orchestrator.dispatch import RetryRules
 from orchestrator.errors import DeploymentError, NotServingError
 from orchestrator.handle import ModelHandle
+from orchestrator.jobs import IN_FLIGHT, RECORD_ID
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.options import Options
 
 if TYPE_CHECKING:  # planning and reading deployments work without importing Ray
+    from orchestrator.runtime.batch import BatchJob
     from orchestrator.runtime.joined import Joined
+    from orchestrator.runtime.runner import Pipeline
     from orchestrator.runtime.running import Running
     from orchestrator.runtime.status import Status
 
@@ -188,6 +192,69 @@ class Orchestrator:
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}"
             raise InvalidRequestError(name, f"no such model, {hint}")
         return ModelHandle(self, name)
+
+    def run(  # noqa: PLR0913 - as many options as `orchestrator run` has
+        self,
+        input: str | Path,
+        output: str | Path,
+        *,
+        model: str | None = None,
+        pipeline: "Pipeline | None" = None,
+        columns: Mapping[str, str] | None = None,
+        ids: Sequence[str] = (RECORD_ID,),
+        input_format: str | None = None,
+        output_format: str = "parquet",
+        batch_size: int | None = None,
+        in_flight: int = IN_FLIGHT,
+        part_size: int | str | None = None,
+        on_error: str = "skip",
+        max_errors: int | str | None = None,
+        resume: bool = False,
+        accept_changes: bool = False,
+    ) -> "BatchJob":
+        """Begin a batch job, ``orchestrator run`` from Python, and return while it runs.
+
+        Args:
+            input: a file, a folder or the URL of one.
+            output: a new or empty folder, or with ``resume`` that of the job to go on with.
+            model: the model to run on every record; or
+            pipeline: ``async def f(batch, models)``, columns of records in and of rows out.
+            columns: the column for each input of the model that is named otherwise.
+            ids: the columns to write beside the model's outputs.
+            input_format: images, parquet, jsonl, csv, numpy or binary, where endings do not say.
+            output_format: parquet, jsonl or numpy.
+            batch_size: records in one call; by default 1 file, or 64 rows or lines.
+            in_flight: batches between input and output at once.
+            part_size: records behind one file of the output, or bytes of lines (``"4MiB"``).
+            on_error: ``skip`` sets bad records aside, ``fail`` stops at the first.
+            max_errors: most records to set aside, a count or a share (``"1%"``).
+            resume: go on with the job that the output holds, if it holds one.
+            accept_changes: resume although input, models or pipeline are not what they were.
+
+        Raises:
+            JobError: input or output cannot be used, or an option is none.
+            DeploymentError: there is no such model.
+        """
+        from orchestrator.runtime.batch import BatchJob, JobSpec, PreparedJob
+
+        spec = JobSpec(
+            input,
+            output,
+            pipeline,
+            model,
+            columns or {},
+            tuple(ids),
+            input_format,
+            output_format,
+            part_size,
+            batch_size,
+            in_flight,
+            on_error,
+            max_errors,
+            resume,
+            accept_changes,
+        )
+        return BatchJob(PreparedJob(spec, self.plan), self)
 
     def status(self) -> "Status":
         """Cards, replicas, bytes planned and measured, counts and latencies, as of now."""

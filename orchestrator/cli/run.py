@@ -122,8 +122,7 @@ def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
     """
     # The other verbs need neither Arrow nor Pillow.
     from orchestrator.report.job import measure_shown, run_shown
-    from orchestrator.runtime.batch import JobSpec, PreparedJob, tolerance_of
-    from orchestrator.runtime.runner import Pace
+    from orchestrator.runtime.batch import JobSpec, PreparedJob
 
     wanted = load_wanted(deployment)
     spec = JobSpec(
@@ -136,7 +135,10 @@ def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
         input_format=input_format,
         output_format=output_format,
         part_size=part_size,
-        pace=Pace(batch_size, in_flight, tolerance_of(on_error, max_errors)),
+        batch_size=batch_size,
+        in_flight=in_flight,
+        on_error=on_error,
+        max_errors=max_errors,
         resume=resume,
         accept_changes=accept_changes,
     )

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from orchestrator.config import Deployment
 from orchestrator.errors import DeploymentError, JobError
-from orchestrator.jobs import RECORD_ID, Job, JobSummary, Progress, Tolerance
+from orchestrator.jobs import IN_FLIGHT, RECORD_ID, Job, JobSummary, OnError, Progress, Tolerance
 from orchestrator.placement import DeploymentPlan
 from orchestrator.profiles import profile_key
 from orchestrator.runtime.accounts import card_documents
@@ -48,11 +48,12 @@ class JobSpec:
 
     ``columns`` gives the input's column for an input of the model that is named otherwise, ``ids``
     the columns that stand beside the model's outputs. Formats and sizes that are None are inferred,
-    or those that suit the input. ``resume`` and ``accept_changes``: see OutputFolder.
+    or those that suit the input. ``on_error`` and ``max_errors``: see Tolerance; ``resume`` and
+    ``accept_changes``: see OutputFolder.
     """
 
-    input: str
-    output: str
+    input: str | Path
+    output: str | Path
     pipeline: Pipeline | None = None
     model: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -60,9 +61,27 @@ class JobSpec:
     input_format: str | None = None
     output_format: str = "parquet"
     part_size: int | str | None = None
-    pace: Pace = field(default_factory=Pace)
+    batch_size: int | None = None
+    in_flight: int = IN_FLIGHT
+    on_error: str = OnError.SKIP.value
+    max_errors: int | str | None = None
     resume: bool = False
     accept_changes: bool = False
+
+    def pace(self) -> Pace:
+        """How it is run.
+
+        Raises:
+            JobError: not a way to deal with errors, or not a limit; a size below 1.
+        """
+        for name, size in (("batch size", self.batch_size), ("in flight", self.in_flight)):
+            if size is not None and size < 1:
+                raise JobError(f"{name} {size}", "must be at least 1")
+        try:
+            tolerance = Tolerance.of(self.on_error, self.max_errors)
+        except ValueError as error:
+            raise JobError("bad records", str(error)) from error
+        return Pace(self.batch_size, self.in_flight, tolerance)
 
 
 class PreparedJob:
@@ -75,7 +94,7 @@ class PreparedJob:
 
     def __init__(self, spec: JobSpec, wanted: Deployment | DeploymentPlan) -> None:
         deployment = wanted.deployment if isinstance(wanted, DeploymentPlan) else wanted
-        self.spec = spec
+        self.spec, self._pace = spec, spec.pace()
         self.source = open_source(spec.input, spec.input_format)
         self.pipeline = self._pipeline(deployment)
         self.sink = OutputFolder(spec.output, spec.output_format)
@@ -112,22 +131,23 @@ class PreparedJob:
         """
         if serving is None:
             hooks = JobHooks(on_progress)
-            return run_job(self.source, self.pipeline, None, self.sink, hooks, self.spec.pace, stop)
+            return run_job(self.source, self.pipeline, None, self.sink, hooks, self._pace, stop)
         if isinstance(self.pipeline, ThroughModel):
             signature = serving.models[self.pipeline.name].signature
             self.pipeline.check(signature, self.source.columns)
         hooks = JobHooks(on_progress, lambda: unserved(serving), lambda: describe(serving))
-        models, pace = serving.models, self.spec.pace
-        return run_job(self.source, self.pipeline, models, self.sink, hooks, pace, stop)
+        models = serving.models
+        return run_job(self.source, self.pipeline, models, self.sink, hooks, self._pace, stop)
 
     def _pipeline(self, deployment: Deployment) -> Pipeline:
         spec = self.spec
         if (spec.pipeline is None) == (spec.model is None):
-            raise JobError(spec.input, "a job has a model or a pipeline, one of the two")
+            raise JobError(str(spec.input), "a job has a model or a pipeline, one of the two")
         if spec.pipeline is not None:
             if spec.columns or spec.ids != (RECORD_ID,):
                 raise JobError(
-                    spec.input, "--column and --id go with --model; a pipeline sees all columns"
+                    str(spec.input),
+                    "--column and --id go with --model; a pipeline sees all columns",
                 )
             return spec.pipeline
         assert spec.model is not None
@@ -136,7 +156,7 @@ class PreparedJob:
         for column in (*spec.columns.values(), *spec.ids):
             if column not in known:
                 raise JobError(
-                    spec.input, f"has no column {column!r}, there are: {', '.join(known)}"
+                    str(spec.input), f"has no column {column!r}, there are: {', '.join(known)}"
                 )
         return ThroughModel(spec.model, spec.columns, spec.ids, None if axis == "none" else axis)
 
@@ -217,7 +237,7 @@ class BatchJob:
         if self._problem is not None:
             raise self._problem
         if self._summary is None:
-            raise JobError(self._prepared.spec.output, "the job has not ended: wait for it")
+            raise JobError(str(self._prepared.spec.output), "the job has not ended: wait for it")
         return self._summary
 
     def _run(self) -> None:
@@ -254,18 +274,6 @@ def describe(serving: Serving) -> dict[str, Any]:
     }
 
 
-def tolerance_of(on_error: str, max_errors: str | int | None) -> Tolerance:
-    """``Tolerance.of`` with the error that a user sees.
-
-    Raises:
-        JobError: not a way to deal with errors, or not a limit.
-    """
-    try:
-        return Tolerance.of(on_error, max_errors)
-    except ValueError as error:
-        raise JobError("bad records", str(error)) from error
-
-
 def _code_of(pipeline: Pipeline) -> tuple[str, str]:
     """Name of a pipeline function, and checksum of its file; of one that was typed in, nothing."""
     code = pipeline if inspect.isroutine(pipeline) else type(pipeline)
@@ -278,8 +286,10 @@ def _code_of(pipeline: Pipeline) -> tuple[str, str]:
 
 def _keep_apart(spec: JobSpec) -> None:
     """An output below its input would become input of the next run."""
-    if "://" in spec.input:
+    if "://" in str(spec.input):
         return
     above, below = Path(spec.input).resolve(), Path(spec.output).resolve()
     if above in below.parents:
-        raise JobError(spec.output, f"lies inside the input {spec.input}: name a folder elsewhere")
+        raise JobError(
+            str(spec.output), f"lies inside the input {spec.input}: name a folder elsewhere"
+        )

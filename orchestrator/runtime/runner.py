@@ -10,8 +10,10 @@ import contextlib
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -72,6 +74,8 @@ class Pace:
     tolerance: Tolerance = field(default_factory=Tolerance)
 
 
+#: Batches that are read ahead of those that are asked for; most sources decode them later.
+_AHEAD = 8
 _HOOKS, _PACE = JobHooks(), Pace()
 
 
@@ -124,6 +128,7 @@ class _Feed:
         self._lock = asyncio.Lock()
         self._part: Part | None = None
         self._batches: Iterator[Load] = iter(())
+        self._ahead: deque[Load] = deque()
         self._given = 0
 
     async def take(self) -> tuple[Part, int, Load | None] | None:
@@ -135,12 +140,18 @@ class _Feed:
                     return None
                 self._batches = self._source.read(self._part, self._rows)
                 self._given = 0
+            if not self._ahead:
+                self._ahead.extend(await asyncio.to_thread(self._few))
             part, number = self._part, self._given
-            load = await asyncio.to_thread(next, self._batches, None)
-            if load is None:
-                self._part = None
             self._given += 1
-            return part, number, load
+            if self._ahead:
+                return part, number, self._ahead.popleft()
+            self._part = None
+            return part, number, None
+
+    def _few(self) -> list[Load]:
+        """The next batches: going to another thread costs as much as making a small one."""
+        return list(islice(self._batches, _AHEAD))
 
 
 class _Run:
@@ -160,6 +171,8 @@ class _Run:
         self.pace, self.stop = pace, stop
         self.before = tuple(sink.done.values())
         self.rejects_before = [reject for entry in self.before for reject in entry.rejects]
+        self._read_before = sum(entry.records for entry in self.before)
+        self._total = sink.job.total
         self._left = [part for part in sink.job.parts if part.index not in sink.done]
         self.ledger: Ledger[pa.Table] = Ledger(self._left, resumed=bool(self.before))
         self._hooks = hooks
@@ -183,7 +196,7 @@ class _Run:
             ignored_files=self.source.ignored,
             parts=self.sink.parts(),
             seconds=seconds,
-            resumed=sum(entry.records + len(entry.rejects) for entry in self.before),
+            resumed=self._read_before + len(self.rejects_before),
             problem=None if problem is None else str(problem) or type(problem).__name__,
             deployment=deployment,
         )
@@ -191,8 +204,8 @@ class _Run:
     def progress(self) -> Progress:
         """Of the whole job."""
         return Progress(
-            self.sink.job.total,
-            self.ledger.read + sum(entry.records for entry in self.before),
+            self._total,
+            self.ledger.read + self._read_before,
             len(self.ledger.rejects) + len(self.rejects_before),
             len(self.sink.job.parts),
             len(self.sink.done),
@@ -289,10 +302,10 @@ class _Run:
         self._stop_if_intolerable(progress.settled, progress.total)
 
     def _stop_if_intolerable(self, settled: int, total: int | None) -> None:
-        rejects = [*self.rejects_before, *self.ledger.rejects]
-        problem = self.pace.tolerance.problem(len(rejects), settled, total)
+        count = len(self.rejects_before) + len(self.ledger.rejects)
+        problem = self.pace.tolerance.problem(count, settled, total)
         if problem:
-            last = rejects[-1]
+            last = (self.ledger.rejects or self.rejects_before)[-1]
             raise JobError(last.record, f"{last.reason}; {problem}: see the rejects file")
 
     def _stop_if_hopeless(self) -> None:

@@ -14,7 +14,6 @@ from PIL import Image
 from orchestrator import Orchestrator, load_deployment
 from orchestrator.cli import main
 from orchestrator.jobs import Outcome
-from orchestrator.runtime.batch import BatchJob, JobSpec, PreparedJob
 from orchestrator.runtime.connect import connect
 from tests.models import write_mlp
 
@@ -212,8 +211,7 @@ def test_a_card_killed_in_the_middle_loses_nothing_and_repeats_nothing(pages, de
 
 
 def job(pages: Path, out: Path, running: Orchestrator, pipeline):
-    prepared = PreparedJob(JobSpec(str(pages), str(out), pipeline), running.plan)
-    job = BatchJob(prepared, running)
+    job = running.run(pages, out, pipeline=pipeline, in_flight=6)
     summary = job.wait()
     assert (job.done, job.progress.complete) == (True, True)
     assert job.report() is summary

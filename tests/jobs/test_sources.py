@@ -129,7 +129,7 @@ def test_a_bad_line_costs_itself_alone(tmp_path):
     found = batches(tmp_path, rows=8)
     bad = [3, 11, 17]
     assert column(found, "x") == [value for value in range(30) if value not in [*bad, 20]]
-    assert found[0].columns["v"].shape == (7, 2)
+    assert found[0].columns["v"].shape == (8, 2)
     assert list(rejects(found)) == [f"a.jsonl@{sum(map(len, lines[:n])) + n}" for n in bad]
     broken, text, two = rejects(found).values()
     assert broken.startswith("cannot be read: JSON parse error: ")

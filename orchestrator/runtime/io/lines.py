@@ -9,7 +9,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
-from functools import partial
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.csv
@@ -18,9 +18,10 @@ import pyarrow.json
 from orchestrator.errors import JobError
 from orchestrator.jobs import Part, Piece, Reject, Stage, Unit, ranges
 from orchestrator.runtime.io.files import InputFiles
-from orchestrator.runtime.io.source import Batch, Load, columns_with_ids, nothing_in
+from orchestrator.runtime.io.source import Load, Rows, batches_of, nothing_in
 
 _SAMPLE = 1 << 20
+_PARSED = 4096
 _TRIED = 100
 _CHUNK = 1 << 16
 _BOM = b"\xef\xbb\xbf"
@@ -68,16 +69,8 @@ class LineFiles:
         return self._files.stamp(file)
 
     def read(self, part: Part, rows: int) -> Iterator[Load]:
-        """Batches over lines and files; each is parsed where it is loaded."""
-        held: list[Line] = []
-        for piece in part.pieces:
-            for line in self._lines(piece):
-                held.append(line)
-                if len(held) == rows:
-                    yield partial(self._load, held)
-                    held = []
-        if held:
-            yield partial(self._load, held)
+        """Batches over lines and files."""
+        return batches_of(self._rows(part), rows)
 
     def _begin(self) -> None:
         """Look at the heads of the files."""
@@ -89,12 +82,16 @@ class LineFiles:
     def _first_line_is_a_record(self) -> bool:
         return True
 
-    def _load(self, lines: list[Line]) -> Batch:
-        rejects: list[Reject] = []
-        good = list(self._fitting(lines, rejects))
-        ids = tuple(name for read, _ in good for name, _ in read)
-        table = pa.concat_tables([table for _, table in good] or [self._schema.empty_table()])
-        return Batch(ids, columns_with_ids(table, ids), tuple(rejects))
+    def _rows(self, part: Part) -> Iterator[Rows]:
+        """All lines of a part; many are parsed at once, because each time costs as much as many."""
+        for piece in part.pieces:
+            lines = self._lines(piece)
+            while some := list(islice(lines, _PARSED)):
+                rejects: list[Reject] = []
+                good = list(self._fitting(some, rejects))
+                tables = [table for _, table in good] or [self._schema.empty_table()]
+                ids = [name for read, _ in good for name, _ in read]
+                yield Rows(pa.concat_tables(tables), ids, tuple(rejects))
 
     def _fitting(
         self, lines: Sequence[Line], rejects: list[Reject]

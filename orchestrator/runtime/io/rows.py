@@ -14,7 +14,13 @@ from orchestrator.errors import JobError
 from orchestrator.jobs import Part, Piece, Unit, ranges
 from orchestrator.runtime.io.columns import Array, to_table
 from orchestrator.runtime.io.files import InputFiles
-from orchestrator.runtime.io.source import Load, Rows, batches_of, nothing_in
+from orchestrator.runtime.io.source import (
+    Load,
+    Rows,
+    batches_of,
+    nothing_in,
+    rows_at_once,
+)
 
 #: Files whose heads are read at once: behind a URL each takes a round trip.
 _HEADS = 16
@@ -80,8 +86,9 @@ class RowFiles:
             at = piece.start
             with self._files.open(piece.file) as file:
                 for table in self.tables(piece, file, rows):
-                    yield Rows(table, piece, at)
-                    at += table.num_rows
+                    stop = at + table.num_rows
+                    yield Rows(table, [piece.record(row) for row in range(at, stop)])
+                    at = stop
             if at != piece.stop:
                 raise JobError(str(piece), f"gave {at - piece.start} rows of {piece.size}")
 
@@ -94,7 +101,7 @@ class RowFiles:
         raise NotImplementedError
 
     def tables(self, piece: Piece, file: IO[bytes], rows: int) -> Iterator[pa.Table]:
-        """The rows of a piece, a few at a time."""
+        """The rows of a piece, for a batch of ``rows`` or more at a time."""
         raise NotImplementedError
 
 
@@ -132,6 +139,8 @@ class ParquetRows(RowFiles):
             group += 1
         while known.metadata.row_group(group).num_rows == 0:
             group += 1
+        about = known.metadata.row_group(group)
+        rows = rows_at_once(rows, about.total_byte_size / about.num_rows)
         for batch in known.iter_batches(rows, row_groups=[group], use_threads=False):
             yield pa.Table.from_batches([batch])
 
@@ -174,6 +183,7 @@ class NumpyRows(RowFiles):
         shape, dtype, begin = _header(file)
         row = np.dtype((dtype, shape[1:])).itemsize
         file.seek(begin + piece.start * row)
+        rows = rows_at_once(rows, row)
         for at in range(piece.start, piece.stop, rows):
             count = min(rows, piece.stop - at)
             values: Array = np.frombuffer(file.read(count * row), dtype)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,9 @@ import pyarrow as pa
 from orchestrator.errors import JobError
 from orchestrator.jobs import RECORD_ID, Part, Piece, Reject, Stage, Unit
 from orchestrator.runtime.io.columns import Columns, to_columns
+
+#: Bytes that a source of rows reads and decodes at once.
+_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,6 @@ class Source(Protocol):
         """Batches of at most ``rows`` records, in order. One thread at a time may step it."""
 
 
-def columns_with_ids(table: pa.Table, ids: Sequence[str]) -> Columns:
-    """A table's columns, and the ids of its rows beside them."""
-    columns = to_columns(table)
-    columns.setdefault(RECORD_ID, np.array(ids, dtype=object))
-    return columns
-
-
 def unreadable(record: str, error: JobError) -> Reject:
     """The reject of a record that could not be read."""
     return Reject(record, Stage.READ, error.problem)
@@ -92,21 +89,16 @@ def unreadable(record: str, error: JobError) -> Reject:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one piece, on their way into batches; ``ids`` are made when a batch is."""
+    """Rows on their way into batches, with their ids, and what could not be read among them."""
 
     table: pa.Table
-    piece: Piece
-    start: int
-
-    @property
-    def ids(self) -> list[str]:
-        """One for each row."""
-        return [self.piece.record(self.start + row) for row in range(self.table.num_rows)]
+    ids: list[str]
+    rejects: tuple[Reject, ...] = ()
 
     def cut(self, rows: int) -> tuple["Rows", "Rows"]:
         """The first rows, and the rest."""
-        rest = Rows(self.table.slice(rows), self.piece, self.start + rows)
-        return Rows(self.table.slice(0, rows), self.piece, self.start), rest
+        first = Rows(self.table.slice(0, rows), self.ids[:rows], self.rejects)
+        return first, Rows(self.table.slice(rows), self.ids[rows:])
 
 
 def batches_of(stream: Iterator[Rows], rows: int) -> Iterator[Load]:
@@ -116,22 +108,25 @@ def batches_of(stream: Iterator[Rows], rows: int) -> Iterator[Load]:
     for some in stream:
         while some.table.num_rows >= room:
             first, some = some.cut(room)  # noqa: PLW2901 - what is left of it
-            yield _load([*held, first])
+            yield partial(_batch, [*held, first])
             held, room = [], rows
-        if some.table.num_rows:
+        if some.table.num_rows or some.rejects:
             held.append(some)
             room -= some.table.num_rows
     if held:
-        yield _load(held)
+        yield partial(_batch, held)
 
 
-def _load(pieces: list[Rows]) -> Load:
-    def load() -> Batch:
-        ids = tuple(name for some in pieces for name in some.ids)
-        table = pa.concat_tables([some.table for some in pieces])
-        return Batch(ids, columns_with_ids(table, ids))
+def rows_at_once(rows: int, nbytes: float) -> int:
+    """Rows of so many bytes to read at once: for one batch at least, for many if they are small."""
+    return max(rows, int(_AT_ONCE // max(nbytes, 1)))
 
-    return load
+
+def _batch(pieces: list[Rows]) -> Batch:
+    ids = tuple(name for some in pieces for name in some.ids)
+    columns = to_columns(pa.concat_tables([some.table for some in pieces]))
+    columns.setdefault(RECORD_ID, np.array(ids, dtype=object))
+    return Batch(ids, columns, tuple(reject for some in pieces for reject in some.rejects))
 
 
 def nothing_in(where: str | Path, what: str, ignored: int, endings: Sequence[str]) -> JobError:
