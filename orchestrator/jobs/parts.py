@@ -51,15 +51,18 @@ class Piece:
         """How many records it holds; None while nobody has counted its lines."""
         return None if self.unit is Unit.BYTE else self.size
 
+    @property
+    def prefix(self) -> str:
+        """What comes before the place in the ids of its rows or lines."""
+        return self.file + _MARKS.get(self.unit, "")
+
     def record(self, place: int) -> str:
         """The id of the record at this place of the file."""
-        mark = _MARKS.get(self.unit)
-        return f"{self.file}{mark}{place}" if mark else self.file
+        return self.file if self.unit is Unit.FILE else f"{self.prefix}{place}"
 
     def __str__(self) -> str:
         """``pages.jsonl@0-4096``: the stretch as a message names it."""
-        mark = _MARKS.get(self.unit)
-        return f"{self.file}{mark}{self.start}-{self.stop}" if mark else self.file
+        return self.record(self.start) + ("" if self.unit is Unit.FILE else f"-{self.stop}")
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,9 @@ def _column(array: Array) -> pa.Array:
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     # Types are named where they are known: Arrow takes 10 to 40 times as long to find one out.
     if array.dtype == object:
-        is_text = all(type(value) is str for value in array.flat)
-        return pa.array([_nested(value) for value in array], pa.string() if is_text else None)
+        if array.ndim == 1 and all(type(value) is str for value in array):
+            return pa.array(array.tolist(), pa.string())
+        return pa.array([_nested(value) for value in array])
     column = pa.array(array.reshape(-1), pa.from_numpy_dtype(array.dtype))
     for size in reversed(array.shape[1:]):
         column = pa.FixedSizeListArray.from_arrays(column, size)

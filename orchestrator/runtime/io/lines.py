@@ -116,11 +116,10 @@ class LineFiles:
 
     def _lines(self, piece: Piece) -> Iterator[Line]:
         """Those that begin in the piece; blank ones are none."""
-        at, data = self._stretch(piece)
+        (at, data), prefix = self._stretch(piece), piece.prefix
         for line in data.split(b"\n"):
-            is_record = at > 0 or self._first_line_is_a_record()
-            if is_record and line.strip():
-                yield piece.record(at), line if at else line.removeprefix(_BOM)
+            if line and not line.isspace() and (at or self._first_line_is_a_record()):
+                yield f"{prefix}{at}", line if at else line.removeprefix(_BOM)
             at += len(line) + 1
 
     def _stretch(self, piece: Piece) -> tuple[int, bytes]:

@@ -83,11 +83,11 @@ class RowFiles:
 
     def _rows(self, part: Part, rows: int) -> Iterator[Rows]:
         for piece in part.pieces:
-            at = piece.start
+            at, prefix = piece.start, piece.prefix
             with self._files.open(piece.file) as file:
                 for table in self.tables(piece, file, rows):
                     stop = at + table.num_rows
-                    yield Rows(table, [piece.record(row) for row in range(at, stop)])
+                    yield Rows(table, [f"{prefix}{row}" for row in range(at, stop)])
                     at = stop
             if at != piece.stop:
                 raise JobError(str(piece), f"gave {at - piece.start} rows of {piece.size}")
