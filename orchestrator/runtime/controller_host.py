@@ -25,7 +25,7 @@ from orchestrator.runtime.slots import Slot, SlotState
 #: A driver that has heard nothing for so long asks again.
 _FOLLOW_SECONDS = 20.0
 #: A card that does not say in time what it holds is replaced.
-_HELD_SECONDS = 10.0
+_HELD_SECONDS = 30.0
 #: A card that a driver could not reach, and that answers us within this time, is not replaced.
 _ALIVE_SECONDS = 5.0
 #: What a card that is to be replaced may take to finish what it has.

@@ -1,5 +1,6 @@
 """Named deployments on the package's Ray: drivers come and go, and the controller may die."""
 
+import contextlib
 import json
 import os
 import pickle
@@ -13,7 +14,14 @@ import psutil
 import pytest
 import ray
 
-from orchestrator import DeploymentError, LoadError, NoSuchDeploymentError, Orchestrator
+from orchestrator import (
+    DeploymentError,
+    LoadError,
+    NoSuchDeploymentError,
+    NotServingError,
+    Orchestrator,
+    RequestFailedError,
+)
 from orchestrator.cli import main
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.connect import Connection
@@ -218,10 +226,15 @@ def test_down_leaves_nothing(named: str, driver: Orchestrator) -> None:
     assert [a for a in ray.util.list_named_actors(all_namespaces=True) if "reader" in str(a)] == []
     assert kept() == ()
     with pytest.raises(NoSuchDeploymentError, match="no deployment 'reader' runs in this cluster"):
-        while True:  # the driver hears of it by itself
-            driver.model("both").predict({"x": rows(1)}, timeout=60)
+        call_until_the_driver_has_heard(driver)
     with pytest.raises(NoSuchDeploymentError):
         Orchestrator.connect(named)
+
+
+def call_until_the_driver_has_heard(driver: Orchestrator) -> None:
+    while True:
+        with contextlib.suppress(RequestFailedError, NotServingError):
+            driver.model("both").predict({"x": rows(1)}, timeout=60)
 
 
 def test_a_first_start_that_fails_is_taken_back(cluster: Connection, tmp_path: Path) -> None:
