@@ -9,7 +9,6 @@ that lives on. ``python -m actors.compiled MODEL [DEVICE]`` is that process.
 import importlib
 import json
 import math
-import os
 import re
 import shutil
 import subprocess
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from actors import device
+from actors.child import ChildError, run_module
 from actors.errors import CardError
 from actors.leaving import leave
 from actors.messages import GearMeasurement, Measurement, ModelOrder
@@ -61,24 +61,17 @@ def compiled_sizes(path: str, npu_id: str = "") -> CompiledSizes:
     Raises:
         CompiledError: not compiled for Ascend, no pyACL here, or no answer.
     """
-    paths = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
     sees = {device.VISIBLE: npu_id} if npu_id else {}
+    arguments = [path, *(["0"] if npu_id else [])]
     try:
-        child = subprocess.run(
-            [sys.executable, "-m", "actors.compiled", path, *(["0"] if npu_id else [])],
-            env={**os.environ, **sees, "PYTHONPATH": paths},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
+        answer = run_module(
+            "actors.compiled", arguments, timeout_seconds=_TIMEOUT_SECONDS, env=sees
         )
-    except subprocess.TimeoutExpired:
-        raise CompiledError(path, f"no answer in {_TIMEOUT_SECONDS:g} s") from None
-    lines = child.stdout.strip().splitlines()
-    if child.returncode or not lines:
-        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        raise CompiledError(path, f"the asking process ended with {child.returncode}: {last}")
+    except ChildError as error:
+        raise CompiledError(path, f"the asking process {error}") from None
+    lines = answer.strip().splitlines()
+    if not lines:
+        raise CompiledError(path, "the asking process left no answer")
     found: Mapping[str, Any] = json.loads(lines[-1])
     if "problem" in found:
         raise CompiledError(path, found["problem"])

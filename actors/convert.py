@@ -4,9 +4,7 @@
 loaded into the caller, and a conversion that crashes ends nothing else.
 """
 
-import os
 import pickle
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from types import ModuleType
 from typing import Literal
 
 from actors import diagnosis
+from actors.child import ChildError, run_module
 from actors.errors import ConversionError, OrchestratorError
 from actors.leaving import leave
 from actors.lite import LIBRARY_ERRORS, LibraryError, library_name, load_library
@@ -41,37 +40,19 @@ def convert(job: Conversion, timeout_seconds: float = 7200.0) -> str:
         ConversionError: the conversion failed, the process died, or it took too long.
     """
     with tempfile.TemporaryDirectory(prefix="ascend-convert-") as folder:
-        told, answer, log = (Path(folder, name) for name in ("job", "answer", "log"))
+        told, answer = Path(folder, "job"), Path(folder, "answer")
         told.write_bytes(pickle.dumps(job))
-        problem = _run(told, answer, log, timeout_seconds)
-        if problem or not answer.exists():
-            raise ConversionError(job.source, problem or "the converting process left no answer")
+        try:
+            files = [str(told), str(answer)]
+            run_module("actors.convert", files, timeout_seconds=timeout_seconds)
+        except ChildError as error:
+            raise ConversionError(job.source, f"the converting process {error}") from None
+        if not answer.exists():
+            raise ConversionError(job.source, "the converting process left no answer")
         found = pickle.loads(answer.read_bytes())
     if isinstance(found, OrchestratorError):
         raise found
     return str(found)
-
-
-def _run(job: Path, answer: Path, log: Path, timeout_seconds: float) -> str:
-    """Run the process; what went wrong with it, or nothing."""
-    paths = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
-    with log.open("wb") as file:
-        try:
-            child = subprocess.run(
-                [sys.executable, "-m", "actors.convert", str(job), str(answer)],
-                env={**os.environ, "PYTHONPATH": paths},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                timeout=timeout_seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return f"it took longer than {timeout_seconds:g} s"
-    if not child.returncode:
-        return ""
-    last = (log.read_text(errors="replace").strip().splitlines() or ["no message"])[-1]
-    return f"the converting process ended with status {child.returncode}: {last}"
 
 
 def main(job_path: str, answer_path: str) -> None:

@@ -4,10 +4,8 @@ A process of its own, because a card's memory comes back only with the end of th
 failed build spoils it. ``python -m actors.probe JOB ANSWER`` is that process; both are pickles.
 """
 
-import os
 import pickle
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,6 +15,7 @@ from types import ModuleType
 
 from actors import device, npusmi
 from actors.accounts import resident_bytes
+from actors.child import ChildError, run_module
 from actors.compiled import CompiledError, compiled_sizes
 from actors.differences import (
     CALLS,
@@ -120,23 +119,11 @@ def _asked(job: Job, timeout_seconds: float) -> object:
 
 def _run(arguments: Sequence[str], timeout_seconds: float, env: Mapping[str, str]) -> str:
     """Run the throw-away process; what went wrong, or nothing."""
-    paths = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
     try:
-        child = subprocess.run(
-            [sys.executable, "-m", "actors.probe", *arguments],
-            env={**os.environ, **env, "PYTHONPATH": paths},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"measuring took longer than {timeout_seconds:g} s"
-    if not child.returncode:
-        return ""
-    last = (child.stderr.strip().splitlines() or ["no message"])[-1]
-    return f"the measuring process ended with status {child.returncode}: {last}"
+        run_module("actors.probe", arguments, timeout_seconds=timeout_seconds, env=env)
+    except ChildError as error:
+        return f"measuring {error}"
+    return ""
 
 
 def main(job_path: str, answer_path: str) -> None:

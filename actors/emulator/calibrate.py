@@ -12,8 +12,6 @@ import hashlib
 import json
 import math
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from actors.child import ChildError, run_module
 from actors.emulator.arena import engine_version
 from actors.emulator.config import Settings
 from actors.onnxfile import OnnxFile, read_onnx
@@ -221,20 +220,13 @@ def _measure(
         "bound": bound,
         "gears": [{name: [types[name], shape] for name, shape in g.inputs} for g in gears],
     }
-    found = [entry for entry in sys.path if entry]
-    child = subprocess.run(
-        [sys.executable, "-m", "actors.emulator.measure"],
-        input=json.dumps(job),
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_SECONDS,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(found)},
-        check=False,
-    )
-    if child.returncode:
-        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        raise CalibrationError(f"{path}: measuring ended with status {child.returncode}: {last}")
-    answers: list[dict[str, Any]] = json.loads(child.stdout)
+    try:
+        found = run_module(
+            "actors.emulator.measure", timeout_seconds=_TIMEOUT_SECONDS, told=json.dumps(job)
+        )
+    except ChildError as error:
+        raise CalibrationError(f"{path}: measuring {error}") from None
+    answers: list[dict[str, Any]] = json.loads(found)
     for gear, answer in zip(gears, answers, strict=True):
         if "error" in answer:
             raise CalibrationError(f"{path} does not run at {dict(gear.inputs)}: {answer['error']}")
