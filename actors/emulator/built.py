@@ -160,5 +160,6 @@ class BuiltModel:
 
 
 def _pause(seconds: float) -> None:
+    """A copy's time on the emulated card, where nothing is copied that took as long."""
     if seconds:
         time.sleep(seconds)

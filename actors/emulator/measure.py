@@ -59,7 +59,7 @@ def measure(path: Path, feeds: Feeds, *, bound: bool) -> dict[str, Any]:
     outputs = _outputs(path, feeds)
     try:
         need = _need(path, feeds, {name: a if bound else None for name, a in outputs.items()})
-    except Exception:
+    except Exception:  # what is wrong for another reason fails again when nothing is bound
         if not bound:
             raise
         bound, need = False, _need(path, feeds, dict.fromkeys(outputs))

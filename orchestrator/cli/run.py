@@ -17,6 +17,7 @@ from orchestrator.jobs import IN_FLIGHT, RECORD_ID, Outcome
 from orchestrator.placement import DeploymentPlan
 
 if TYPE_CHECKING:
+    from orchestrator.runtime.batch import JobSpec
     from orchestrator.runtime.runner import Pipeline
 
 
@@ -120,9 +121,7 @@ def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
     The first Ctrl-C finishes and saves what is in flight, the second stops at once; after that, or
     after a crash of anything, --resume does what is missing.
     """
-    # The other verbs need neither Arrow nor Pillow.
-    from orchestrator.report.job import measure_shown, run_shown
-    from orchestrator.runtime.batch import JobSpec, PreparedJob
+    from orchestrator.runtime.batch import JobSpec  # the other verbs need neither Arrow nor Pillow
 
     wanted = load_wanted(deployment)
     spec = JobSpec(
@@ -142,10 +141,20 @@ def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
         resume=resume,
         accept_changes=accept_changes,
     )
+    _run(spec, wanted, address)
+
+
+def _run(spec: "JobSpec", wanted: Deployment | DeploymentPlan, address: str | None) -> None:
+    """Start the cards if there is anything for them to do; exit code 1 when interrupted."""
+    from orchestrator.report.job import measure_shown, run_shown
+    from orchestrator.runtime.batch import PreparedJob
+
     console = Console(stderr=True)
     with contextlib.closing(PreparedJob(spec, wanted)) as prepared:
         if prepared.finished:
-            console.print(f"nothing left to do: the job in {output} is complete", soft_wrap=True)
+            console.print(
+                f"nothing left to do: the job in {spec.output} is complete", soft_wrap=True
+            )
             return
         if prepared.sink.complete:  # all but the summary and the mark
             run_shown(prepared, None, console)
