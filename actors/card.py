@@ -27,11 +27,12 @@ from actors.messages import (
     CardStats,
     LoadReport,
     MemoryReport,
+    ModelOrder,
     Reply,
     Request,
 )
 from actors.model_object import ModelObject
-from actors.queue import CardQueue
+from actors.queue import Batch, CardQueue, Terms
 from actors.served import Call, Piece, PieceEntry, ServedModel, Ticket
 from actors.shapes import Array
 
@@ -133,7 +134,9 @@ class CardActor:
                     self._refuse(ticket)
             for entry in entries:
                 self._queue.put(entry)
-                self._wake[entry.model].notify()
+            for model in {entry.model for entry in entries}:
+                self._wake[model].notify()  # it may have to wait for less long
+            self._wake_next(now)
         call.wait()
         return [self._reply(ticket) for ticket in tickets]
 
@@ -210,7 +213,7 @@ class CardActor:
     def _start_threads(
         self, order: CardOrder, objects: Mapping[str, Sequence[ModelObject]]
     ) -> None:
-        self._queue = CardQueue({m.name: m.batching.max_wait for m in order.models})
+        self._queue = CardQueue({model.name: _terms(order, model) for model in order.models})
         self._wake = {m.name: threading.Condition(self._lock) for m in order.models}
         self._ready_at = time.monotonic()
         self._busy_before = self._busy_seconds()
@@ -237,42 +240,44 @@ class CardActor:
         A function of its own, so that a thread that waits holds no arrays of its last batch.
         """
         batch = self._next_batch(served.name)
-        if not batch:
+        if batch is None:
             return False
-        started = time.monotonic()
         try:
-            served.run(target, buffers, batch)
+            served.run(target, buffers, batch.entries)
         except Exception as error:
-            for entry in batch:
+            for entry in batch.entries:
                 entry.item.ticket.error = PredictError(self._slot, served.name, repr(error))
-        self._finish(served, batch, started)
+        self._finish(served, batch)
         return True
 
-    def _next_batch(self, name: str) -> list[PieceEntry]:
-        """Wait for a batch of one model; empty when the card was stopped."""
+    def _next_batch(self, name: str) -> Batch[Piece] | None:
+        """Wait for a batch of one model; None when the card was stopped."""
         wake = self._wake[name]
         with self._lock:
             while self._state is not CardState.STOPPED:
                 now = time.monotonic()
                 batch = self._queue.take(name, now)
-                if batch:
-                    if self._queue.queued(name):
-                        wake.notify()  # what is left may have its own time to go
+                if batch is not None:
+                    wake.notify()  # what is left may have its own time to go
+                    self._wake_next(now)
                     return batch
                 due = self._queue.next_due(name)
-                wake.wait(None if due == math.inf else due - now)
-        return []
+                wake.wait(due - now if now < due < math.inf else None)
+        return None
 
-    def _finish(self, served: ServedModel, batch: Sequence[PieceEntry], started: float) -> None:
+    def _wake_next(self, now: float) -> None:
+        """Wake a thread of every model whose turn it is."""
+        for name in self._queue.next(now):
+            self._wake[name].notify()
+
+    def _finish(self, served: ServedModel, batch: Batch[Piece]) -> None:
         with self._lock:
-            served.finish(batch, started, time.monotonic())
-            self._queue.finished()
+            now = time.monotonic()
+            served.finish(batch.entries, batch.taken, now)
+            self._queue.finished(batch, now)
             if self._queue.empty:
                 self._quiet.notify_all()
-            elif not self._queue.running:  # an idle card waits for nothing
-                for name, wake in self._wake.items():
-                    if self._queue.queued(name):
-                        wake.notify()
+            self._wake_next(now)
 
     def _served(self, model: str) -> ServedModel:
         served = self._models.get(model)
@@ -305,3 +310,12 @@ class CardActor:
             return None
         wall = time.monotonic() - self._ready_at
         return (self._busy_seconds() - self._busy_before) / wall if wall > 0 else 0.0
+
+
+def _terms(order: CardOrder, model: ModelOrder) -> Terms:
+    """How a model is served: in turns with those that it shares workspace or GE session with."""
+    if model.provider == "ge":
+        in_turns = model.share_weights
+    else:
+        in_turns = model.share_workspace and order.share_workspace and not model.dynamic
+    return Terms(model.batching.max_wait, model.share, in_turns and order.kind != "cpu")

@@ -8,6 +8,7 @@ from typing import Literal
 from actors import shapes
 from actors.errors import OrchestratorError
 from actors.memory import ASCEND, AllocationRule, CardMemory, Footprint
+from actors.queue import Priority
 from actors.shapes import BatchRule, Gear, Signature, TensorSpec
 
 Array = shapes.Array
@@ -15,6 +16,9 @@ Arrays = shapes.Arrays
 CardKind = Literal["ascend", "cpu", "emulated"]
 Provider = Literal["acl", "ge"]
 ConfigSections = Mapping[str, Mapping[str, str]]
+
+#: A driver's requests have ids that are equal above so many bits.
+SENDER_BITS = 32
 
 
 class CardState(str, Enum):
@@ -57,7 +61,8 @@ class ModelOrder:
     ``gears`` is None for a fixed model; for a dynamic one it holds the declared largest shapes.
     ``config`` are Lite's options by section and override ``config_path`` (both go to the library).
     ``compile_at_build`` lets a card of kind ascend load a file that was not converted for it.
-    ``footprint`` is what the plan charges; None while a model is only being measured.
+    ``footprint`` is what the plan charges; None while a model is only being measured. ``share`` is
+    the planned part of the card's time, relative to the other models of the card.
     """
 
     name: str
@@ -74,6 +79,7 @@ class ModelOrder:
     config: ConfigSections = field(default_factory=dict)
     compile_at_build: bool = False
     footprint: Footprint | None = None
+    share: float = 1.0
 
     @property
     def shares_weights_alone(self) -> bool:
@@ -110,11 +116,20 @@ class CardOrder:
 
 @dataclass(frozen=True)
 class Request:
-    """One caller's rows for one model. ``id`` is unique in the deployment."""
+    """One caller's rows for one model. ``id`` is unique in the deployment.
+
+    ``priority``: online requests go before those of priority batch.
+    """
 
     id: int
     model: str
     inputs: Arrays
+    priority: Priority = "online"
+
+    @property
+    def sender(self) -> int:
+        """The driver that sent it: each takes its ids from a block of its own."""
+        return self.id >> SENDER_BITS
 
 
 @dataclass(frozen=True)

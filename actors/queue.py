@@ -1,28 +1,50 @@
-"""Joining requests of one card's models into batches. Pure: time is an argument, nothing blocks.
+"""Joining requests of one card's models into batches, and whose batch is next. Pure.
 
-Within a bucket (requests that may be joined) the order is first come, first served. Among the
-buckets of a model the one whose oldest request waited longest goes first. A batch is due when it is
-full, when its oldest request has waited ``max_wait``, or when the card is idle: joining never costs
-an idle card time.
+Time is an argument, nothing blocks. Models that share a workspace run one at a time, in turns: each
+gets its share of the time that batches take, online requests before those of priority batch, which
+get what is left and a tenth at least. A batch is led by one driver's oldest request; the drivers of
+a model take turns too, row by row. It is due when it is full, when its oldest request has waited
+``max_wait``, or when the card is idle: joining never costs an idle card time.
 """
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from actors.shapes import Bucket
+from actors.turns import Turns
 
 T = TypeVar("T")
+
+Priority = Literal["online", "batch"]
+#: What each priority gets of the time while both want all of it.
+PRIORITIES: Mapping[Priority, float] = {"online": 0.9, "batch": 0.1}
+#: Batches of sharing models that are under way at once: one executes while the next one's inputs
+#: are joined and copied to the card. More would only make those wait that come later.
+AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a model is served: ``max_wait`` in seconds, its ``share`` of the card relative to others.
+
+    ``in_turns``: it runs one at a time with the others that do.
+    """
+
+    max_wait: float = 0.0
+    share: float = 1.0
+    in_turns: bool = True
 
 
 @dataclass(slots=True, eq=False)
 class Entry(Generic[T]):
     """One request, or one piece of a large one, waiting for its batch. Never changed.
 
-    ``limit`` is the most rows of a batch of this bucket; ``rows`` never exceeds it. (Not frozen:
-    making a frozen one takes several times as long, and there is one for every request.)
+    ``limit`` is the most rows of a batch of this bucket; ``rows`` never exceeds it. ``sender`` is
+    the driver that sent it. (Not frozen: making a frozen one takes several times as long, and there
+    is one for every request.)
     """
 
     model: str
@@ -31,16 +53,113 @@ class Entry(Generic[T]):
     limit: int
     arrived: float
     item: T
+    priority: Priority = "online"
+    sender: int = 0
+
+
+@dataclass(frozen=True)
+class Batch(Generic[T]):
+    """Entries that run together. ``expected``: the seconds that were charged for it beforehand."""
+
+    model: str
+    entries: Sequence[Entry[T]]
+    taken: float
+    lead: Priority
+    rows: Mapping[Priority, int]
+    expected: float
+
+
+class _Line(Generic[T]):
+    """The entries of one bucket, by priority and sender, each in the order of their arrival."""
+
+    def __init__(self) -> None:
+        self.queues: dict[tuple[Priority, int], deque[Entry[T]]] = {}
+        self.rows = 0
+
+    def put(self, entry: Entry[T]) -> None:
+        self.queues.setdefault((entry.priority, entry.sender), deque()).append(entry)
+        self.rows += entry.rows
+
+    def pop(self, key: tuple[Priority, int], room: int, alone: bool) -> Iterator[Entry[T]]:
+        """The oldest entry of one queue; if it is alone, all that there is room for."""
+        queue = self.queues[key]
+        while queue and queue[0].rows <= room:
+            entry = queue.popleft()
+            self.rows -= entry.rows
+            room -= entry.rows
+            yield entry
+            if not alone:
+                break
+        if not queue:
+            del self.queues[key]
+
+    @property
+    def head(self) -> Entry[T]:
+        """The oldest entry."""
+        return min((queue[0] for queue in self.queues.values()), key=lambda entry: entry.arrived)
+
+    @property
+    def fills(self) -> bool:
+        """Whether no further entry could join the first batch."""
+        return self.rows >= self.head.limit
+
+
+class _Lane:
+    """Models that run in turns: who is next, and how many batches are under way."""
+
+    def __init__(self, shares: Mapping[str, float], ahead: float) -> None:
+        self.models = tuple(shares)
+        self.ahead = ahead
+        self.running = 0
+        self._shares = Turns(PRIORITIES)
+        self._turns = {priority: Turns(shares) for priority in PRIORITIES}
+        self._seconds = dict.fromkeys(shares, 0.0)
+        self._ended = -math.inf
+
+    def next(self, wanting: Sequence[tuple[Priority, str]]) -> tuple[Priority, str]:
+        """The priority and the model whose turn it is."""
+        priority = self._shares.first(p for p in PRIORITIES if any(p == w for w, _ in wanting))
+        return priority, self._turns[priority].first(m for p, m in wanting if p == priority)
+
+    def take(self, model: str, lead: Priority, rows: Mapping[Priority, int]) -> float:
+        """Charge a batch with what the model's last one took, and return that."""
+        seconds = self._seconds[model]
+        part = seconds * rows[lead] / sum(rows.values())
+        self._shares.take(lead, part)
+        self._turns[lead].take(model, part)
+        self._charge(model, {p: n for p, n in rows.items() if p != lead}, seconds, rows)
+        self.running += 1
+        return seconds
+
+    def finish(self, batch: "Batch[T]", now: float) -> None:
+        """Charge what a batch took beyond that. They execute one after the other."""
+        seconds = now - max(batch.taken, self._ended)
+        self._charge(batch.model, batch.rows, seconds - batch.expected, batch.rows)
+        self._seconds[batch.model] = seconds
+        self._ended = now
+        self.running -= 1
+
+    def _charge(
+        self, model: str, whom: Iterable[Priority], seconds: float, rows: Mapping[Priority, int]
+    ) -> None:
+        for priority in whom:
+            part = seconds * rows[priority] / sum(rows.values())
+            self._shares.charge(priority, part)
+            self._turns[priority].charge(model, part)
 
 
 class CardQueue(Generic[T]):
     """What waits and what runs on one card. Not thread-safe: its owner holds a lock."""
 
-    def __init__(self, max_waits: Mapping[str, float]) -> None:
-        """Take the ``max_wait`` of every model of the card, in seconds."""
-        self._max_waits = dict(max_waits)
-        self._waiting: dict[str, dict[Bucket, deque[Entry[T]]]] = {m: {} for m in max_waits}
-        self._queued = dict.fromkeys(max_waits, 0)
+    def __init__(self, terms: Mapping[str, Terms]) -> None:
+        """Take the terms of every model of the card."""
+        self._max_waits = {name: one.max_wait for name, one in terms.items()}
+        self._waiting: dict[str, dict[Bucket, _Line[T]]] = {m: {} for m in terms}
+        self._queued = dict.fromkeys(terms, 0)
+        self._senders = {(m, p): Turns[int]() for m in terms for p in PRIORITIES}
+        shared = {name: one.share for name, one in terms.items() if one.in_turns}
+        lanes = [_Lane({name: 1.0}, math.inf) for name in terms if name not in shared]
+        self._lanes = {m: lane for lane in [_Lane(shared, AHEAD), *lanes] for m in lane.models}
         self._running = 0
 
     @property
@@ -58,58 +177,101 @@ class CardQueue(Generic[T]):
         return self._queued[model]
 
     def put(self, entry: Entry[T]) -> None:
-        """Add an entry at the end of its bucket."""
-        self._waiting[entry.model].setdefault(entry.bucket, deque()).append(entry)
+        """Add an entry behind those of its bucket, priority and sender."""
+        lines = self._waiting[entry.model]
+        line = lines.get(entry.bucket)
+        if line is None:
+            line = lines[entry.bucket] = _Line()
+        line.put(entry)
         self._queued[entry.model] += 1
 
-    def take(self, model: str, now: float) -> list[Entry[T]]:
-        """The next batch of a model, or nothing when none is due at ``now``.
+    def next(self, now: float) -> list[str]:
+        """The models that ``take`` has a batch for at ``now``."""
+        turns = (self._turn(lane, now) for lane in dict.fromkeys(self._lanes.values()))
+        return [turn[1] for turn in turns if turn is not None]
+
+    def take(self, model: str, now: float) -> Batch[T] | None:
+        """The next batch of a model; nothing when none is due at ``now``, or others come first.
 
         The batch counts as running until ``finished`` is called.
         """
-        due = [b for b in self._waiting[model].values() if self._due(model, b) <= now]
-        if not due:
-            return []
-        chosen = min(due, key=lambda bucket: bucket[0].arrived)
-        batch = [chosen.popleft()]
-        rows = batch[0].rows
-        while chosen and rows + chosen[0].rows <= batch[0].limit:
-            rows += chosen[0].rows
-            batch.append(chosen.popleft())
-        if not chosen:
-            del self._waiting[model][batch[0].bucket]
-        self._queued[model] -= len(batch)
+        lane = self._lanes[model]
+        turn = self._turn(lane, now)
+        if turn is None or turn[1] != model:
+            return None
+        lead = turn[0]
+        bucket = self._bucket(model, lead, now)
+        line = self._waiting[model][bucket]
+        entries = list(self._joined(model, line, lead))
+        if not line.rows:
+            del self._waiting[model][bucket]
+        self._queued[model] -= len(entries)
         self._running += 1
-        return batch
+        rows: dict[Priority, int] = {}
+        for entry in entries:
+            rows[entry.priority] = rows.get(entry.priority, 0) + entry.rows
+        return Batch(model, entries, now, lead, rows, lane.take(model, lead, rows))
 
-    def finished(self) -> None:
+    def finished(self, batch: Batch[T], now: float) -> None:
         """A batch that ``take`` returned is done."""
+        self._lanes[batch.model].finish(batch, now)
         self._running -= 1
 
     def next_due(self, model: str) -> float:
-        """When ``take`` will have a batch if nothing else happens; infinity when nothing waits."""
-        return min((self._due(model, b) for b in self._waiting[model].values()), default=math.inf)
+        """When a batch of a model is due if nothing else happens; infinity when nothing waits."""
+        return min((self._due(model, x) for x in self._waiting[model].values()), default=math.inf)
 
     def clear(self) -> list[Entry[T]]:
         """Remove and return everything that waits, oldest first."""
-        entries = [e for m in self._waiting.values() for b in m.values() for e in b]
+        lines = [line for lines in self._waiting.values() for line in lines.values()]
+        entries = [e for line in lines for queue in line.queues.values() for e in queue]
         self._waiting = {model: {} for model in self._waiting}
         self._queued = dict.fromkeys(self._queued, 0)
         return sorted(entries, key=lambda entry: entry.arrived)
 
-    def _due(self, model: str, bucket: deque[Entry[T]]) -> float:
-        """When the bucket's first batch is due: minus infinity for at once."""
+    def _turn(self, lane: _Lane, now: float) -> tuple[Priority, str] | None:
+        if lane.running >= lane.ahead:
+            return None
+        wanting = [
+            (priority, model)
+            for model in lane.models
+            for priority in dict.fromkeys(p for x in self._open(model, now) for p, _ in x.queues)
+        ]
+        return lane.next(wanting) if wanting else None
+
+    def _open(self, model: str, now: float) -> Iterator[_Line[T]]:
+        """The buckets of a model that are due."""
+        return (x for x in self._waiting[model].values() if self._due(model, x) <= now)
+
+    def _bucket(self, model: str, lead: Priority, now: float) -> Bucket:
+        """The bucket with the oldest entry of the sender whose turn it is."""
+        lines = list(self._open(model, now))
+        senders = [sender for line in lines for p, sender in line.queues if p == lead]
+        key = lead, self._senders[model, lead].first(senders)
+        heads = (line.queues[key][0] for line in lines if key in line.queues)
+        return min(heads, key=lambda entry: entry.arrived).bucket
+
+    def _joined(self, model: str, line: _Line[T], lead: Priority) -> Iterator[Entry[T]]:
+        """Entries for one batch: of the leading priority, then of the other one."""
+        room = line.head.limit
+        for priority in sorted(PRIORITIES, key=lambda one: one != lead):
+            turns = self._senders[model, priority]
+            while fitting := [
+                sender
+                for (other, sender), queue in line.queues.items()
+                if other == priority and queue[0].rows <= room
+            ]:
+                sender = turns.first(fitting)
+                rows = 0
+                for entry in line.pop((priority, sender), room, alone=len(fitting) == 1):
+                    rows += entry.rows
+                    yield entry
+                turns.take(sender, rows)
+                room -= rows
+
+    def _due(self, model: str, line: _Line[T]) -> float:
+        """When a bucket's first batch is due: minus infinity for at once."""
         wait = self._max_waits[model]
-        if not wait or not self._running or _fills(bucket):
+        if not wait or not self._running or line.fills:
             return -math.inf
-        return bucket[0].arrived + wait
-
-
-def _fills(bucket: deque[Entry[T]]) -> bool:
-    """Whether no further entry could join the bucket's first batch."""
-    rows = 0
-    for entry in bucket:
-        rows += entry.rows
-        if rows >= bucket[0].limit:
-            return True
-    return False
+        return line.head.arrived + wait

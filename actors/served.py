@@ -136,13 +136,15 @@ class ServedModel:
         Raises:
             InvalidRequestError: the model does not take it.
         """
-        inputs = ticket.request.inputs
+        request = ticket.request
+        inputs, priority, sender = request.inputs, request.priority, request.sender
         rows, key, limit = self._placed(inputs)
         ticket.pieces = [inputs] if rows <= limit else split(self.signature, self._rule, inputs)
         ticket.left = len(ticket.pieces)
         for part in range(ticket.left):
             count = min(limit, rows - part * limit)
-            yield Entry(self.name, key, count, limit, ticket.arrived, Piece(ticket, part))
+            piece = Piece(ticket, part)
+            yield Entry(self.name, key, count, limit, ticket.arrived, piece, priority, sender)
 
     def run(
         self, target: ModelObject, buffers: Mapping[str, Array], batch: Sequence[PieceEntry]

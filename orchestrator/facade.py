@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import InvalidRequestError
+from actors.queue import Priority
 from orchestrator.config import Deployment
 from orchestrator.dispatch import RetryRules
 from orchestrator.errors import DeploymentError, NotServingError
@@ -42,8 +43,8 @@ class Orchestrator:
         batch: plan for a job, which may fill the cards, instead of a rate, which needs slack.
         patience_seconds: how long a request waits while no card serves its model.
         progress: gets a line about each slow step of the start: measuring, connecting, loading.
-        max_in_flight: requests of one model that this driver holds at most; past that calls wait,
-            or raise OverloadedError with ``wait=False``.
+        max_in_flight: requests of one model and priority that this driver holds at most; past that
+            calls wait, or raise OverloadedError with ``wait=False``.
         object_store_bytes: shared memory for a Ray of its own; by default at most half of what is
             free, and at most 1 GiB.
     """
@@ -180,8 +181,12 @@ class Orchestrator:
         """All models, by attribute or by key: ``orc.models.det``, ``orc.models["det"]``."""
         return Models(self)
 
-    def model(self, name: str) -> "ModelHandle":
-        """The handle of one model.
+    def models_for(self, priority: Priority) -> "Models":
+        """All models, for calls of this priority where they name none."""
+        return Models(self, priority)
+
+    def model(self, name: str, priority: Priority = "online") -> "ModelHandle":
+        """The handle of one model, and the priority of calls that name none.
 
         Raises:
             InvalidRequestError: there is no such model.
@@ -191,7 +196,7 @@ class Orchestrator:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}"
             raise InvalidRequestError(name, f"no such model, {hint}")
-        return ModelHandle(self, name)
+        return ModelHandle(self, name, priority)
 
     def run(  # noqa: PLR0913 - as many options as `orchestrator run` has
         self,
@@ -211,6 +216,7 @@ class Orchestrator:
         max_errors: int | str | None = None,
         resume: bool = False,
         accept_changes: bool = False,
+        priority: Priority = "batch",
     ) -> "BatchJob":
         """Begin a batch job, ``orchestrator run`` from Python, and return while it runs.
 
@@ -230,6 +236,7 @@ class Orchestrator:
             max_errors: most records to set aside, a count or a share (``"1%"``).
             resume: go on with the job that the output holds, if it holds one.
             accept_changes: resume although input, models or pipeline are not what they were.
+            priority: of its calls: ``batch`` leaves the cards to online calls of others.
 
         Raises:
             JobError: input or output cannot be used, or an option is none.
@@ -253,6 +260,7 @@ class Orchestrator:
             max_errors=max_errors,
             resume=resume,
             accept_changes=accept_changes,
+            priority=priority,
         )
         return BatchJob(PreparedJob(spec, self.plan), self)
 
@@ -288,20 +296,21 @@ def _attached(name: str) -> Orchestrator:
 class Models:
     """The models of a running deployment, as attributes."""
 
-    def __init__(self, orchestrator: Orchestrator) -> None:
+    def __init__(self, orchestrator: Orchestrator, priority: Priority = "online") -> None:
         self._orchestrator = orchestrator
+        self._priority = priority
 
     def __getattr__(self, name: str) -> "ModelHandle":
         if name.startswith("__"):
             raise AttributeError(name)
         try:
-            return self._orchestrator.model(name)
+            return self[name]
         except InvalidRequestError as error:
             raise AttributeError(str(error)) from error
 
     def __getitem__(self, name: str) -> "ModelHandle":
         """For names that are no identifiers."""
-        return self._orchestrator.model(name)
+        return self._orchestrator.model(name, self._priority)
 
     def __iter__(self) -> Iterator[str]:
         """The models' names."""

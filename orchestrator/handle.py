@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from actors.errors import InvalidRequestError
 from actors.messages import Array, Arrays
+from actors.queue import Priority
 from actors.shapes import Signature
 
 if TYPE_CHECKING:
@@ -31,9 +32,13 @@ class ModelHandle:
     which keeps the bytes for as long as the array lives, so copy what you change or keep.
     """
 
-    def __init__(self, orchestrator: "Orchestrator", name: str) -> None:
+    def __init__(
+        self, orchestrator: "Orchestrator", name: str, priority: Priority = "online"
+    ) -> None:
         self._orchestrator = orchestrator
         self.name = name
+        #: Of calls that name none: a job's handles have its own.
+        self.priority = priority
 
     @property
     def signature(self) -> Signature:
@@ -41,7 +46,12 @@ class ModelHandle:
         return self._orchestrator._require().signatures[self.name]
 
     def submit(
-        self, inputs: Arrays, *, timeout: float | None = None, wait: bool = True
+        self,
+        inputs: Arrays,
+        *,
+        timeout: float | None = None,
+        wait: bool = True,
+        priority: Priority | None = None,
     ) -> "Future[dict[str, Array]]":
         """Send a request; the future gives its outputs. Do not change the arrays meanwhile.
 
@@ -49,18 +59,25 @@ class ModelHandle:
         DeadlineError when ``timeout`` seconds have passed, and may be cancelled. Callbacks on it
         run on the thread that routes all requests: keep them short.
 
-        When this driver holds ``max_in_flight`` requests of the model already, the call waits for
-        room; with ``wait=False``, or from such a callback, it is refused.
+        When this driver holds ``max_in_flight`` requests of the model and the priority already, the
+        call waits for room; with ``wait=False``, or from such a callback, it is refused.
 
         Raises:
-            InvalidRequestError: a name, dtype, rank or size that the model does not take.
+            InvalidRequestError: a name, dtype, rank or size that the model does not take, or a
+                priority that is none.
             OverloadedError: there is no room, and it must not wait.
             DeadlineError: there was no room within ``timeout``.
         """
-        return self._orchestrator._require().submit(self.name, inputs, timeout, wait)
+        running = self._orchestrator._require()
+        return running.submit(self.name, inputs, timeout, wait, priority or self.priority)
 
     def predict(
-        self, inputs: Arrays, *, timeout: float | None = None, wait: bool = True
+        self,
+        inputs: Arrays,
+        *,
+        timeout: float | None = None,
+        wait: bool = True,
+        priority: Priority | None = None,
     ) -> dict[str, Array]:
         """Send a request and wait for its outputs, for ``timeout`` seconds if given.
 
@@ -70,22 +87,33 @@ class ModelHandle:
             DeadlineError: it was not answered in time; it says where it was.
             RequestFailedError: no card could answer; it says what was tried.
         """
-        future = self.submit(inputs, timeout=timeout, wait=wait)
+        future = self.submit(inputs, timeout=timeout, wait=wait, priority=priority)
         try:
             return future.result()
         finally:
             future.cancel()  # Ctrl-C: nobody waits for it any more
 
     async def predict_async(
-        self, inputs: Arrays, *, timeout: float | None = None, wait: bool = True
+        self,
+        inputs: Arrays,
+        *,
+        timeout: float | None = None,
+        wait: bool = True,
+        priority: Priority | None = None,
     ) -> dict[str, Array]:
         """``predict`` for any event loop; cancelling the task cancels the request."""
         running = self._orchestrator._require()
-        future = await running.submit_async(self.name, inputs, timeout, wait)
+        chosen = priority or self.priority
+        future = await running.submit_async(self.name, inputs, timeout, wait, chosen)
         return await asyncio.wrap_future(future)
 
     def map(
-        self, batches: Iterable[Arrays], *, window: int = _MAP_WINDOW, timeout: float | None = None
+        self,
+        batches: Iterable[Arrays],
+        *,
+        window: int = _MAP_WINDOW,
+        timeout: float | None = None,
+        priority: Priority | None = None,
     ) -> Iterator[dict[str, Array]]:
         """Answers for a stream of requests, in its order, with many in flight.
 
@@ -97,7 +125,7 @@ class ModelHandle:
         held = 0
         try:
             for inputs in batches:
-                future = self._submit_or_fail(inputs, timeout)
+                future = self._submit_or_fail(inputs, timeout, priority)
                 nbytes = _nbytes(inputs)
                 flying.append((future, nbytes))
                 held += nbytes
@@ -112,7 +140,12 @@ class ModelHandle:
                 future.cancel()
 
     def map_unordered(
-        self, batches: Iterable[Arrays], *, window: int = _MAP_WINDOW, timeout: float | None = None
+        self,
+        batches: Iterable[Arrays],
+        *,
+        window: int = _MAP_WINDOW,
+        timeout: float | None = None,
+        priority: Priority | None = None,
     ) -> Iterator[tuple[int, dict[str, Array]]]:
         """``map``, but each answer as soon as it is there, with its request's place in the stream.
 
@@ -123,7 +156,7 @@ class ModelHandle:
         held = 0
         try:
             for place, inputs in enumerate(batches):
-                future = self._submit_or_fail(inputs, timeout)
+                future = self._submit_or_fail(inputs, timeout, priority)
                 flying[future] = place, _nbytes(inputs)
                 held += flying[future][1]
                 future.add_done_callback(ready.put)
@@ -139,9 +172,11 @@ class ModelHandle:
             for future in flying:
                 future.cancel()
 
-    def _submit_or_fail(self, inputs: Arrays, timeout: float | None) -> "Future[dict[str, Array]]":
+    def _submit_or_fail(
+        self, inputs: Arrays, timeout: float | None, priority: Priority | None
+    ) -> "Future[dict[str, Array]]":
         try:
-            return self.submit(inputs, timeout=timeout)
+            return self.submit(inputs, timeout=timeout, priority=priority)
         except InvalidRequestError as error:
             failed: Future[dict[str, Array]] = Future()
             failed.set_exception(error)

@@ -5,7 +5,7 @@ import importlib
 import inspect
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
@@ -17,6 +17,7 @@ from orchestrator.jobs import IN_FLIGHT, RECORD_ID, Outcome
 from orchestrator.placement import DeploymentPlan
 
 if TYPE_CHECKING:
+    from actors.queue import Priority
     from orchestrator.runtime.batch import JobSpec
     from orchestrator.runtime.runner import Pipeline
 
@@ -114,6 +115,13 @@ def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
             help="Resume although input, models or pipeline are not what they were.",
         ),
     ] = False,
+    priority: Annotated[
+        str,
+        typer.Option(
+            help="batch leaves the cards to online calls of other drivers, but for a tenth; "
+            "online shares them."
+        ),
+    ] = "batch",
 ) -> None:
     """Run a batch job: every record of the input through a model or a pipeline, once, on the cards.
 
@@ -140,6 +148,7 @@ def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
         max_errors=max_errors,
         resume=resume,
         accept_changes=accept_changes,
+        priority=cast("Priority", priority),  # checked with the rest
     )
     _run(spec, wanted, address)
 

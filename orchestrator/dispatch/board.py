@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from actors.queue import Priority
 from orchestrator.dispatch.calls import Slot
 from orchestrator.dispatch.routing import Replica, Route, TransportRules
 
@@ -41,12 +42,12 @@ class Board:
         """Whether no card is left that serves the model or will again."""
         return all(self.slots[slot].gone for slot in self._planned(model))
 
-    def free(self, model: str) -> list[Replica]:
+    def free(self, model: str, priority: Priority) -> list[Replica]:
         """Replicas that take one more call."""
         return [
             replica
             for slot, replica in self.replicas[model].items()
-            if replica.calls < self._transport.calls
+            if replica.takes(priority, self._transport)
             and not replica.retired
             and self.slots[slot].serves(model)
             and self.slots[slot].held_for is None

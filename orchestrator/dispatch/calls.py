@@ -4,12 +4,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from actors.errors import OrchestratorError
+from actors.queue import Priority
 from orchestrator.dispatch.retry import Ticket
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """One actor call: requests of one model for one card.
+    """One actor call: requests of one model and one priority for one card.
 
     ``life`` names the card's process; ``rows_ahead`` are the rows in flight on the replica when the
     call left, its own included.
@@ -22,6 +23,11 @@ class Bundle:
     tickets: tuple[Ticket, ...]
     sent: float
     rows_ahead: int
+
+    @property
+    def priority(self) -> Priority:
+        """That of all its requests."""
+        return self.tickets[0].priority
 
     @property
     def rows(self) -> int:

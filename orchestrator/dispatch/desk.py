@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from actors.errors import InvalidRequestError, NotServingError, OrchestratorError, PredictError
 from orchestrator.dispatch.board import Board
 from orchestrator.dispatch.calls import Bundle, DeskView, Failure, Slot
+from orchestrator.dispatch.pending import Pending
 from orchestrator.dispatch.retry import (
     RetryRules,
     Ticket,
@@ -18,7 +19,7 @@ from orchestrator.dispatch.retry import (
     after_error,
     failure,
 )
-from orchestrator.dispatch.routing import Replica, Route, TransportRules, call_rows, choose
+from orchestrator.dispatch.routing import Route, TransportRules, call_rows, choose
 from orchestrator.errors import DeadlineError
 
 
@@ -34,7 +35,7 @@ class Desk:
         self._retry = retry or RetryRules()
         self._transport = transport or TransportRules()
         self._board = Board(self._transport)
-        self._pending: dict[str, deque[Ticket]] = {}
+        self._pending: dict[str, Pending] = {}
         self._suspects: deque[Ticket] = deque()
         self._open: dict[int, Ticket] = {}
         self._next_bundle = 0
@@ -50,7 +51,7 @@ class Desk:
         """Follow a changed plan; requests for models that it dropped fail."""
         self._board.adopt(routes)
         for model in self._board.replicas:
-            self._pending.setdefault(model, deque())
+            self._pending.setdefault(model, Pending())
             self._retries.setdefault(model, 0)
         return self._fail_abandoned(self._pending)
 
@@ -59,7 +60,7 @@ class Desk:
         self._open[ticket.id] = ticket
         if self._board.abandoned(ticket.model):
             return [self._fail(ticket, self._board.why_unserved(ticket.model))]
-        self._pending[ticket.model].append(ticket)
+        self._pending[ticket.model].put(ticket)
         return []
 
     def is_open(self, request_id: int) -> bool:
@@ -105,9 +106,11 @@ class Desk:
         made = self._dispatch_suspects(now)
         for model, pending in self._pending.items():
             while pending:
-                bundle = self._next_call(model, pending, now)
+                calls = (self._next_call(model, queue, now) for queue in pending.in_turn())
+                bundle = next((call for call in calls if call is not None), None)
                 if bundle is None:
                     break
+                pending.sent(bundle.priority, bundle.rows)
                 made.append(bundle)
         return made
 
@@ -214,20 +217,19 @@ class Desk:
         if not pending:
             return None
         head = pending[0]
-        free = [r for r in self._board.free(model) if r.route.slot not in head.failed_on]
-        replica = choose(free or self._untried(head), head.rows)
+        free = self._board.free(model, head.priority)
+        untried = [r for r in free if r.route.slot not in head.failed_on]
+        replica = choose(untried or (free if self._tried_by_all(head) else ()), head.rows)
         if replica is None:
             return None
-        room = sum(self._transport.calls - r.calls for r in self._board.free(model))
+        room = sum(self._transport.calls - r.calls for r in free)
         rows = call_rows(replica, len(pending) * head.rows, room, self._transport)
         tickets = self._take(pending, rows, replica.route.slot)
         return self._send(model, self._board.slots[replica.route.slot], tickets, now)
 
-    def _untried(self, ticket: Ticket) -> list[Replica]:
-        """Replicas that may take a ticket which failed before: any, if all live ones have tried."""
-        if set(self._board.live(ticket.model)) - ticket.failed_on:
-            return []
-        return self._board.free(ticket.model)
+    def _tried_by_all(self, ticket: Ticket) -> bool:
+        """Whether every live replica has failed on a ticket, so that any may try it again."""
+        return not set(self._board.live(ticket.model)) - ticket.failed_on
 
     def _take(self, pending: deque[Ticket], most_rows: int, slot: str) -> list[Ticket]:
         """The next requests for one call: at least one, whatever its size."""
@@ -248,7 +250,7 @@ class Desk:
     def _send(self, model: str, card: Slot, tickets: Sequence[Ticket], now: float) -> Bundle:
         replica = self._board.replicas[model][card.name]
         rows = sum(ticket.rows for ticket in tickets)
-        replica.sent(rows)
+        replica.sent(rows, tickets[0].priority)
         self._next_bundle += 1
         life = card.serving
         assert life is not None, f"{card.name} is not serving"
@@ -261,7 +263,8 @@ class Desk:
     def _returned(self, bundle: Bundle) -> None:
         card = self._board.slots[bundle.slot]
         if card.in_flight.pop(bundle.id, None) is not None:
-            self._board.replicas[bundle.model][bundle.slot].returned(bundle.rows)
+            replica = self._board.replicas[bundle.model][bundle.slot]
+            replica.returned(bundle.rows, bundle.priority)
         if card.held_for is not None and card.held_for == bundle.tickets[0].id:
             card.held_for = None
 
@@ -290,7 +293,7 @@ class Desk:
         if verdict is Verdict.ALONE:
             self._suspects.append(ticket)
         else:
-            self._pending[ticket.model].appendleft(ticket)
+            self._pending[ticket.model].put_back(ticket)
         return []
 
     def _fail(self, ticket: Ticket, why: str = "") -> Failure:

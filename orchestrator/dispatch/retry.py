@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from actors.errors import OrchestratorError
+from actors.queue import Priority
 from orchestrator.errors import RequestFailedError
 
 
@@ -37,6 +38,7 @@ class Ticket:
     rows: int
     nbytes: int
     since: float
+    priority: Priority = "online"
     deaths: int = 0
     deaths_alone: int = 0
     errors: int = 0

@@ -7,6 +7,8 @@ call to spare, so that a card that slows down or dies holds little of the work.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from actors.queue import Priority
+
 #: How much of a new observation enters a replica's estimate of seconds per row.
 _LEARNING_RATE = 0.25
 
@@ -32,13 +34,19 @@ class TransportRules:
     """How requests are bundled into actor calls.
 
     ``calls`` in flight per replica hide the round trip; a call is sized to about
-    ``target_seconds`` of work, so that it costs little per request and returns soon.
+    ``target_seconds`` of work, so that it costs little per request and returns soon. Where calls of
+    priority batch are in flight, an online one need not wait for their return: it is one more.
     """
 
     calls: int = 3
     target_seconds: float = 0.02
     max_requests: int = 256
     max_bytes: int = 16 << 20
+
+    @property
+    def most_calls(self) -> int:
+        """Calls of one driver that may be on a replica at once."""
+        return self.calls + 1
 
 
 class Replica:
@@ -49,17 +57,25 @@ class Replica:
         self.retired = False
         self.calls = 0
         self.rows = 0
+        self._of_batch = 0
         self.row_seconds = route.row_seconds / max(route.share, 1e-9)
 
-    def sent(self, rows: int) -> None:
+    def takes(self, priority: Priority, rules: TransportRules) -> bool:
+        """Whether one more call may be in flight here."""
+        ahead = priority == "online" and self._of_batch > 0
+        return self.calls < (rules.most_calls if ahead else rules.calls)
+
+    def sent(self, rows: int, priority: Priority = "online") -> None:
         """Count a call that leaves."""
         self.calls += 1
         self.rows += rows
+        self._of_batch += priority == "batch"
 
-    def returned(self, rows: int) -> None:
+    def returned(self, rows: int, priority: Priority = "online") -> None:
         """Count a call that came back, answered or not."""
         self.calls -= 1
         self.rows -= rows
+        self._of_batch -= priority == "batch"
 
     def observed(self, seconds: float, rows: int) -> None:
         """Learn from an answered call: ``rows`` were in flight when it left, itself included."""

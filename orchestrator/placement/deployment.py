@@ -24,6 +24,7 @@ from orchestrator.placement.verify import tally_in, verify
 from orchestrator.profiles import ModelProfile
 
 _PARTS = ("deployment", "profiles", "problem", "plan")
+_LEAST_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,20 @@ class DeploymentPlan:
         tally = self._tally(slot)
         return unshared_memory(tally.card, tally.models)
 
+    def shares(self, slot: str) -> Mapping[str, float]:
+        """The planned part of each model of a slot in the card's busy time; all alike without one.
+
+        One that is planned little load for, or none, has at least a twentieth of the largest part.
+
+        Raises:
+            KeyError: no such slot.
+        """
+        models = self._tally(slot).models
+        busy = {m.name: self.plan.rps.get((m.name, slot), 0.0) * m.service_ms for m in models}
+        least = max(busy.values(), default=0.0) * _LEAST_SHARE
+        total = sum(max(seconds, least) for seconds in busy.values())
+        return {m: max(s, least) / total if total else 1 / len(busy) for m, s in busy.items()}
+
     def orders(self, slot: str) -> CardOrder:
         """What the card of a slot is told to build; no models for a slot that the plan leaves idle.
 
@@ -74,13 +89,13 @@ class DeploymentPlan:
         """
         tally = self._tally(slot)
         card = tally.card
-        names = tally.names
+        names, shares = tally.names, self.shares(slot)
         return CardOrder(
             slot=slot,
             kind=card.kind,
             capacity_bytes=card.capacity_bytes,
             models=tuple(
-                self._order(order, tally)
+                replace(self._order(order, tally), share=shares[order.name])
                 for order in self.deployment.orders()
                 if order.name in names
             ),

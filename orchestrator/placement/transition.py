@@ -49,7 +49,7 @@ def transition(
 def same_work(one: CardOrder, other: CardOrder) -> bool:
     """Whether a process that was told the one need not be replaced to do the other.
 
-    Bytes are what plans reckon with; they change nothing in a process that runs.
+    Bytes are what plans reckon with, and shares can be told to a process that runs.
     """
     return _work(one) == _work(other)
 
@@ -71,7 +71,9 @@ def _work(order: CardOrder) -> CardOrder:
         reserve_bytes=0,
         memory_wait_seconds=0.0,
         models=tuple(
-            sorted((replace(m, footprint=None) for m in order.models), key=lambda m: m.name)
+            sorted(
+                (replace(m, footprint=None, share=1.0) for m in order.models), key=lambda m: m.name
+            )
         ),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from actors.queue import PRIORITIES, Priority
 from orchestrator.config import Deployment
 from orchestrator.errors import DeploymentError, JobError
 from orchestrator.jobs import IN_FLIGHT, RECORD_ID, Job, JobSummary, OnError, Progress, Tolerance
@@ -38,6 +39,9 @@ class Serving(Protocol):
     def models(self) -> Models:
         """All models."""
 
+    def models_for(self, priority: Priority) -> Models:
+        """All models, for calls of this priority."""
+
     def status(self) -> Status:
         """Cards and models, as of now."""
 
@@ -49,7 +53,7 @@ class JobSpec:
     ``columns`` gives the input's column for an input of the model that is named otherwise, ``ids``
     the columns that stand beside the model's outputs. Formats and sizes that are None are inferred,
     or those that suit the input. ``on_error`` and ``max_errors``: see Tolerance; ``resume`` and
-    ``accept_changes``: see OutputFolder.
+    ``accept_changes``: see OutputFolder. ``priority``: that of its calls.
     """
 
     input: str | Path
@@ -67,13 +71,16 @@ class JobSpec:
     max_errors: int | str | None = None
     resume: bool = False
     accept_changes: bool = False
+    priority: Priority = "batch"
 
     def pace(self) -> Pace:
         """How it is run.
 
         Raises:
-            JobError: not a way to deal with errors, or not a limit; a size below 1.
+            JobError: not a way to deal with errors, or not a limit; a size below 1; no priority.
         """
+        if self.priority not in PRIORITIES:
+            raise JobError(f"priority {self.priority}", f"is none of {', '.join(PRIORITIES)}")
         for name, size in (("batch size", self.batch_size), ("in flight", self.in_flight)):
             if size is not None and size < 1:
                 raise JobError(f"{name} {size}", "must be at least 1")
@@ -136,7 +143,7 @@ class PreparedJob:
             signature = serving.models[self.pipeline.name].signature
             self.pipeline.check(signature, self.source.columns)
         hooks = JobHooks(on_progress, lambda: unserved(serving), lambda: describe(serving))
-        models = serving.models
+        models = serving.models_for(self.spec.priority)
         return run_job(self.source, self.pipeline, models, self.sink, hooks, self._pace, stop)
 
     def _pipeline(self, deployment: Deployment) -> Pipeline:

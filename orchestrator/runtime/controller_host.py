@@ -267,7 +267,7 @@ def _fleet(record: Record) -> Fleet:
 
 def _data_threads(record: Record) -> int:
     models = max(len(card.models) for card in record.plan.plan.cards)
-    least = TransportRules().calls * models
+    least = TransportRules().most_calls * models
     return max(least, min(least * _DRIVERS, _MOST_THREADS))
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from threading import Event, Thread
 
 from actors.messages import Arrays
+from actors.queue import Priority
 from orchestrator.errors import ClusterError, NoSuchDeploymentError, NotServingError
 from orchestrator.runtime.controller_host import View
 from orchestrator.runtime.gate import Gate
@@ -82,10 +83,10 @@ class Joined(Traffic):
         seen = observe(view.plan, view.slots, self._router, timeout_seconds)
         return seen.controlled_by(view.pid)
 
-    def _checked(self, model: str, inputs: Arrays) -> tuple[Gate, Send]:
+    def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, Send]:
         if self.over:
             raise NoSuchDeploymentError(self._name)
-        return super()._checked(model, inputs)
+        return super()._checked(model, inputs, priority)
 
     def _wait_for_models(self) -> None:
         if not self._models_known.wait(self._options.retry.patience):

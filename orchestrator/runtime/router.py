@@ -19,7 +19,8 @@ from threading import Event, Thread, current_thread
 from typing import Protocol
 
 from actors.errors import NotServingError, OrchestratorError, PredictError
-from actors.messages import Array, Arrays, Reply, Request
+from actors.messages import SENDER_BITS, Array, Arrays, Reply, Request
+from actors.queue import Priority
 from actors.shapes import BatchRule, merge
 from orchestrator.dispatch import Bundle, Desk, DeskView, Failure, Route, Ticket
 from orchestrator.errors import CardLostError, RequestFailedError
@@ -64,6 +65,7 @@ class _Call:
     future: "Future[dict[str, Array]]"
     started: float
     timeout: float | None = None
+    priority: Priority = "online"
     ids: list[int] = field(default_factory=list)
     outputs: dict[int, Arrays] = field(default_factory=dict)
 
@@ -84,8 +86,8 @@ class Router:
         self._cards: dict[tuple[str, int], Card] = {}
         self._requests: dict[int, tuple[_Call, Request]] = {}
         self._deadlines: list[tuple[float, int]] = []
-        # Ids are unique over all drivers of a card: each has its own block of 2**32.
-        self._ids = itertools.count(secrets.randbits(30) << 32)
+        # Ids are unique over all drivers of a card, and tell them apart: each has its own block.
+        self._ids = itertools.count(secrets.randbits(30) << SENDER_BITS)
         self._thread = Thread(target=self._run, name="orchestrator-router", daemon=True)
         self._accepting = False
         self._closing = False
@@ -111,13 +113,14 @@ class Router:
         rows: Sequence[int],
         started: float,
         timeout: float | None = None,
+        priority: Priority = "online",
     ) -> "Future[dict[str, Array]]":
         """Send the checked pieces of one request; their outputs come back merged, in order.
 
         ``started`` is when the caller came, by ``time.monotonic``; ``timeout`` counts from there.
         """
         future: Future[dict[str, Array]] = Future()
-        call = _Call(model, rule, pieces, rows, future, started, timeout)
+        call = _Call(model, rule, pieces, rows, future, started, timeout, priority)
         if not self._accepting:
             future.set_exception(NotServingError("of this driver", "closed"))
             return future
@@ -203,13 +206,13 @@ class Router:
 
     def _open(self, call: _Call) -> None:
         for piece, rows in zip(call.pieces, call.rows, strict=True):
-            request = Request(next(self._ids), call.model, piece)
+            request = Request(next(self._ids), call.model, piece, call.priority)
             nbytes = sum(array.nbytes for array in piece.values())
             call.ids.append(request.id)
             self._requests[request.id] = (call, request)
             if call.timeout is not None:
                 heapq.heappush(self._deadlines, (call.started + call.timeout, request.id))
-            ticket = Ticket(request.id, call.model, rows, nbytes, self._clock())
+            ticket = Ticket(request.id, call.model, rows, nbytes, self._clock(), call.priority)
             self._fail(self._desk.submit(ticket))
             if call.future.done():  # cancelled before it was opened, or its model is not served
                 self._forget(call)

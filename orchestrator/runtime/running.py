@@ -84,7 +84,8 @@ class Running(Traffic):
         cards = plan.deployment.cards
         bound = bind_nodes(used, nodes, cards.resource)
         most_models = max(len(order.models) for order in orders.values())
-        fleet = Fleet(cards.resource, cards.kind, self._options.transport.calls * most_models)
+        data_threads = self._options.transport.most_calls * most_models
+        fleet = Fleet(cards.resource, cards.kind, data_threads)
         slots = [Slot(name, bound[name.rpartition("/")[0]], orders[name]) for name in orders]
         self._controller = Controller(slots, fleet, self._options.restarts)
         self._undo.callback(self._stop_cards)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from actors.errors import InvalidRequestError
 from actors.messages import Array, Arrays, ModelOrder
+from actors.queue import PRIORITIES, Priority
 from actors.shapes import BatchRule, Signature, check, gear_rows, row_limit, split
 from actors.shapes import bucket as bucket_of
 from orchestrator.dispatch import Desk, Route, TransportRules
@@ -29,7 +31,7 @@ class _Known:
 
     signature: Signature
     rule: BatchRule
-    gate: Gate
+    gates: Mapping[Priority, Gate]
 
 
 class Traffic:
@@ -58,19 +60,21 @@ class Traffic:
         most = self._options.max_in_flight
         rules = {order.name: order.batching for order in plan.deployment.orders()}
         known = {name: one for name, one in signatures.items() if name in rules}
-        gates = {name: one.gate for name, one in self._known.items()}
+        gates = {name: one.gates for name, one in self._known.items()}
         self.plan = plan
         self._known = {
-            name: _Known(signature, rules[name], gates.get(name) or Gate(name, most))
+            name: _Known(
+                signature, rules[name], gates.get(name) or {p: Gate(name, most) for p in PRIORITIES}
+            )
             for name, signature in known.items()
         }
         self.signatures = known
 
     def submit(
-        self, model: str, inputs: Arrays, timeout: float | None, wait: bool
+        self, model: str, inputs: Arrays, timeout: float | None, wait: bool, priority: Priority
     ) -> "Future[dict[str, Array]]":
         """Check a request, wait for room or not, and send it in the pieces that a batch holds."""
-        gate, send = self._checked(model, inputs)
+        gate, send = self._checked(model, inputs, priority)
         started = time.monotonic()
         if wait and not self._router.is_this_thread:
             gate.enter_or_wait(timeout)
@@ -79,10 +83,10 @@ class Traffic:
         return send(started, timeout)
 
     async def submit_async(
-        self, model: str, inputs: Arrays, timeout: float | None, wait: bool
+        self, model: str, inputs: Arrays, timeout: float | None, wait: bool, priority: Priority
     ) -> "Future[dict[str, Array]]":
         """``submit`` that leaves the event loop free while it waits for room."""
-        gate, send = self._checked(model, inputs)
+        gate, send = self._checked(model, inputs, priority)
         started = time.monotonic()
         if wait:
             await gate.enter_async(timeout)
@@ -90,17 +94,20 @@ class Traffic:
             gate.enter_or_refuse()
         return send(started, timeout)
 
-    def _checked(self, model: str, inputs: Arrays) -> tuple[Gate, Send]:
+    def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, Send]:
         known = self._known.get(model)
         if known is None:
             raise NotServingError(f"of model {model}", "not loaded by any card")
-        signature, rule, gate = known.signature, known.rule, known.gate
+        if priority not in PRIORITIES:
+            told = f"priority {priority!r} is none of {', '.join(PRIORITIES)}"
+            raise InvalidRequestError(model, told)
+        signature, rule, gate = known.signature, known.rule, known.gates[priority]
         total = check(signature, rule, model, inputs)
         pieces = split(signature, rule, inputs)
         rows = _piece_rows(signature, rule, inputs, total)
 
         def send(started: float, timeout: float | None) -> "Future[dict[str, Array]]":
-            future = self._router.submit(model, rule, pieces, rows, started, timeout)
+            future = self._router.submit(model, rule, pieces, rows, started, timeout, priority)
             future.add_done_callback(lambda _: gate.leave())
             return future
 

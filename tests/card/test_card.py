@@ -1,12 +1,14 @@
 """A card from start to stop, on the real emulator with real threads."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from actors import emulator
 from actors.card import CardActor
 from actors.errors import (
     CardError,
@@ -16,7 +18,8 @@ from actors.errors import (
     NotServingError,
     PredictError,
 )
-from actors.messages import CardState, ModelOrder
+from actors.messages import SENDER_BITS, CardState, ModelOrder, Request
+from actors.queue import AHEAD
 from actors.shapes import BatchRule, Gear
 from tests.card.conftest import (
     Load,
@@ -369,3 +372,41 @@ def test_open_dimensions_must_be_declared(dynamic: ModelOrder) -> None:
     text = load_error(replace(dynamic, gears=None, dynamic=False, config={}))
     assert "model dynamic" in text
     assert "input x (-1, 64) has open dimensions: declare shapes as gears or dynamic" in text
+
+
+def test_a_light_model_waits_for_two_heavy_batches_at_most_whatever_another_driver_sends(
+    load: Load, mlp: ModelOrder, conv: ModelOrder
+) -> None:
+    card = load(with_times(changed(conv, threads=2), 40), with_times(mlp, 2))
+    image = {"x": np.zeros((2, 3, 16, 16), np.float32)}
+    flood = [Request((1 << SENDER_BITS) + n, "conv", image, "batch") for n in range(16)]
+    light = [Request((2 << SENDER_BITS) + n, "mlp", {"x": rows(1)}) for n in range(8)]
+    between = []
+    with ThreadPoolExecutor(1) as pool:
+        heavy = pool.submit(card.predict_many, flood)
+        while card.stats().models["conv"].batches < 1:
+            pass
+        for request in light:
+            before = card.stats().models["conv"].batches
+            [reply] = card.predict_many([request])
+            assert reply.error is None
+            between.append(card.stats().models["conv"].batches - before)
+        assert not heavy.done(), "all of them came while the card was wanted by the other driver"
+        heavy.result()
+    assert sorted(between)[len(between) // 2] <= AHEAD
+    assert max(between) <= AHEAD + 1, "one may end between the counting and the sending"
+
+
+def test_inputs_are_copied_while_another_batch_executes(load: Load, conv: ModelOrder) -> None:
+    times = {"execute_ms": "30", "copy_in_ms": "30", "copy_out_ms": "30"}
+    slow = replace(conv, config={"emulated_card": times})
+    image = {"x": np.zeros((2, 3, 16, 16), np.float32)}
+
+    def busy_share(threads: int) -> float:
+        card = load(changed(slow, threads=threads))
+        before, started = emulator.memory(0).busy_seconds, time.monotonic()
+        ask(card, "conv", *[image] * 6)
+        return (emulator.memory(0).busy_seconds - before) / (time.monotonic() - started)
+
+    assert busy_share(threads=1) <= 1 / 3
+    assert busy_share(threads=2) > 1 / 3
