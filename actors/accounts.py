@@ -1,7 +1,8 @@
 """A card's bytes: what its order plans, and what its library and the operating system measure."""
 
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -78,6 +79,23 @@ def others_bytes(order: CardOrder, idle: Reading | None) -> int:
 def card_ledger(kind: str, library: ModuleType, device_id: int) -> Any | None:  # noqa: ANN401
     """The emulator's ledger of a card; None for the genuine library, which tells nothing."""
     return library.memory(device_id) if kind == "emulated" else None
+
+
+def busy_share(kind: str, library: ModuleType, device_id: int) -> Callable[[], float | None]:
+    """What part of the time from now on a card executes; None where the library does not tell."""
+    began = time.monotonic()
+
+    def busy_seconds() -> float | None:
+        ledger = card_ledger(kind, library, device_id)
+        return None if ledger is None else float(ledger.busy_seconds)
+
+    before = busy_seconds() or 0.0
+
+    def share() -> float | None:
+        busy, wall = busy_seconds(), time.monotonic() - began
+        return None if busy is None else (busy - before) / wall if wall > 0 else 0.0
+
+    return share
 
 
 def resident_bytes() -> int:

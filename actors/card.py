@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from actors.accounts import card_ledger, memory_report
+from actors.accounts import busy_share, memory_report
 from actors.batch import scratch
 from actors.device import DEVICES
-from actors.errors import InvalidRequestError, NotServingError, PredictError
+from actors.errors import CardBrokenError, InvalidRequestError, NotServingError, PredictError
 from actors.lite import library_name
 from actors.loading import Loaded, load_models
 from actors.messages import (
@@ -27,21 +28,21 @@ from actors.messages import (
     CardStats,
     LoadReport,
     MemoryReport,
-    ModelOrder,
     Reply,
     Request,
+    Working,
 )
 from actors.model_object import ModelObject
-from actors.queue import Batch, CardQueue, Terms
-from actors.served import Call, Piece, PieceEntry, ServedModel, Ticket
+from actors.queue import Batch, CardQueue
+from actors.served import Call, Piece, PieceEntry, ServedModel, Ticket, batch_fails, terms_of
 from actors.shapes import Array
 
 #: Which states may follow which. A card's process loads once: there is no way back.
 FOLLOWS: Mapping[CardState, frozenset[CardState]] = {
     CardState.EMPTY: frozenset({CardState.LOADING, CardState.STOPPED}),
     CardState.LOADING: frozenset({CardState.READY, CardState.FAILED, CardState.STOPPED}),
-    CardState.READY: frozenset({CardState.DRAINING, CardState.STOPPED}),
-    CardState.DRAINING: frozenset({CardState.STOPPED}),
+    CardState.READY: frozenset({CardState.DRAINING, CardState.STOPPED, CardState.FAILED}),
+    CardState.DRAINING: frozenset({CardState.STOPPED, CardState.FAILED}),
     CardState.FAILED: frozenset({CardState.STOPPED}),
     CardState.STOPPED: frozenset(),
 }
@@ -50,12 +51,19 @@ FOLLOWS: Mapping[CardState, frozenset[CardState]] = {
 class CardActor:
     """One card: ``identify``, ``load``, then ``predict_many`` from any number of threads."""
 
-    def __init__(self, on_built: Callable[[], None] | None = None, devices: Path = DEVICES) -> None:
+    def __init__(
+        self,
+        on_built: Callable[[], None] | None = None,
+        devices: Path = DEVICES,
+        on_broken: Callable[[CardBrokenError], None] = lambda error: None,
+    ) -> None:
         """Start empty. ``on_built`` is called once, when all models are built and none has run.
 
-        ``devices`` is the folder of the cards' device files.
+        ``devices`` is the folder of the cards' device files. ``on_broken`` is called when a model
+        fails on what it has answered before: the card takes nothing any more.
         """
         self._on_built = on_built
+        self._on_broken = on_broken
         self._devices = devices
         self._lock = threading.Lock()
         self._quiet = threading.Condition(self._lock)
@@ -67,9 +75,11 @@ class CardActor:
         self._models: Mapping[str, ServedModel] = {}
         self._wake: dict[str, threading.Condition] = {}
         self._queue: CardQueue[Piece] = CardQueue({})
+        self._working: dict[int, Batch[Piece]] = {}
+        self._examining = 0
+        self._broken: CardBrokenError | None = None
         self._threads: list[threading.Thread] = []
-        self._ready_at = math.nan
-        self._busy_before = 0.0
+        self._busy: Callable[[], float | None] = lambda: None
 
     def identify(
         self, node_id: str, npu_id: str, device_id: int, visible: str = ""
@@ -94,6 +104,7 @@ class CardActor:
             loaded = load_models(order, self._identity, self._devices, self._on_built)
             self._order, self._loaded, self._models = loaded.order, loaded, loaded.served
             self._identity = replace(self._identity, library=library_name(loaded.library))
+            self._busy = busy_share(order.kind, loaded.library, self._identity.device_id)
             with self._lock:
                 self._move(CardState.READY, order.slot)
                 self._start_threads(order, loaded.objects)
@@ -148,14 +159,19 @@ class CardActor:
                 for name, served in self._models.items()
             }
             state, running = self._state, self._queue.running
+            working, now = tuple(self._working.values()), time.monotonic()
         return CardStats(
             slot=self._slot,
             state=state,
             identity=self._identity,
             models=models,
             uptime_seconds=time.monotonic() - self._started,
-            busy_share=self._busy_share(),
+            busy_share=self._busy(),
             running=running,
+            working=tuple(
+                Working(batch.model, now - batch.taken, self._models[batch.model].expected)
+                for batch in working
+            ),
         )
 
     def memory(self, fresh: bool = False) -> MemoryReport:
@@ -187,14 +203,9 @@ class CardActor:
         with self._lock:
             if self._state is not CardState.STOPPED:
                 self._move(CardState.STOPPED, self._slot)
-            now = time.monotonic()
-            for entry in self._queue.clear():
-                ticket = entry.item.ticket
-                ticket.error = NotServingError(self._slot, self._state.value)
-                self._models[entry.model].settle(ticket, now)
+            self._send_back()
             for wake in self._wake.values():
                 wake.notify_all()
-            self._quiet.notify_all()
         for thread in self._threads:
             thread.join()
         if self._loaded is not None:
@@ -213,10 +224,8 @@ class CardActor:
     def _start_threads(
         self, order: CardOrder, objects: Mapping[str, Sequence[ModelObject]]
     ) -> None:
-        self._queue = CardQueue({model.name: _terms(order, model) for model in order.models})
+        self._queue = CardQueue({model.name: terms_of(order, model) for model in order.models})
         self._wake = {m.name: threading.Condition(self._lock) for m in order.models}
-        self._ready_at = time.monotonic()
-        self._busy_before = self._busy_seconds()
         for name, targets in objects.items():
             for index, target in enumerate(targets):
                 thread = threading.Thread(
@@ -243,12 +252,46 @@ class CardActor:
         if batch is None:
             return False
         try:
-            served.run(target, buffers, batch.entries)
+            served.run(target, buffers, batch.entries, partial(self._require_good, served))
+        except CardBrokenError as error:
+            self._close(batch, error)
         except Exception as error:
-            for entry in batch.entries:
-                entry.item.ticket.error = PredictError(self._slot, served.name, repr(error))
+            batch_fails(batch, PredictError(self._slot, served.name, repr(error)))
         self._finish(served, batch)
         return True
+
+    def _require_good(self, served: ServedModel, target: ModelObject) -> None:
+        """After an error: nothing is begun on the card until the canary has been answered.
+
+        Raises:
+            CardBrokenError: it was not.
+        """
+        with self._lock:
+            self._examining += 1
+        try:
+            served.require_good(target)
+        finally:
+            with self._lock:
+                self._examining -= 1
+                self._wake_next(time.monotonic())
+
+    def _close(self, batch: Batch[Piece], error: CardBrokenError) -> None:
+        """Take nothing any more, and send back what waits."""
+        with self._lock:
+            batch_fails(batch, error)
+            if self._broken is None and self._state is not CardState.STOPPED:
+                self._broken = error
+                self._move(CardState.FAILED, self._slot)
+                self._send_back()
+
+    def _send_back(self) -> None:
+        """Answer what waits with NotServingError; callers hold the lock."""
+        now = time.monotonic()
+        for entry in self._queue.clear():
+            ticket = entry.item.ticket
+            ticket.error = NotServingError(self._slot, self._state.value)
+            self._models[entry.model].settle(ticket, now)
+        self._quiet.notify_all()
 
     def _next_batch(self, name: str) -> Batch[Piece] | None:
         """Wait for a batch of one model; None when the card was stopped."""
@@ -256,12 +299,13 @@ class CardActor:
         with self._lock:
             while self._state is not CardState.STOPPED:
                 now = time.monotonic()
-                batch = self._queue.take(name, now)
+                batch = None if self._examining else self._queue.take(name, now)
                 if batch is not None:
+                    self._working[id(batch)] = batch
                     wake.notify()  # what is left may have its own time to go
                     self._wake_next(now)
                     return batch
-                due = self._queue.next_due(name)
+                due = math.inf if self._examining else self._queue.next_due(name)
                 wake.wait(due - now if now < due < math.inf else None)
         return None
 
@@ -275,9 +319,13 @@ class CardActor:
             now = time.monotonic()
             served.finish(batch.entries, batch.taken, now)
             self._queue.finished(batch, now)
+            del self._working[id(batch)]
             if self._queue.empty:
                 self._quiet.notify_all()
             self._wake_next(now)
+            broken = self._broken
+        if broken is not None:  # only now: whoever hears of it may end this process
+            self._on_broken(broken)
 
     def _served(self, model: str) -> ServedModel:
         served = self._models.get(model)
@@ -298,24 +346,3 @@ class CardActor:
         if ticket.error is not None:
             return Reply(ticket.request.id, None, ticket.error)
         return self._models[ticket.request.model].reply(ticket)
-
-    def _busy_seconds(self) -> float:
-        if self._order is None or self._loaded is None:
-            return 0.0
-        ledger = card_ledger(self._order.kind, self._loaded.library, self._identity.device_id)
-        return 0.0 if ledger is None else float(ledger.busy_seconds)
-
-    def _busy_share(self) -> float | None:
-        if self._order is None or self._order.kind != "emulated" or math.isnan(self._ready_at):
-            return None
-        wall = time.monotonic() - self._ready_at
-        return (self._busy_seconds() - self._busy_before) / wall if wall > 0 else 0.0
-
-
-def _terms(order: CardOrder, model: ModelOrder) -> Terms:
-    """How a model is served: in turns with those that it shares workspace or GE session with."""
-    if model.provider == "ge":
-        in_turns = model.share_weights
-    else:
-        in_turns = model.share_workspace and order.share_workspace and not model.dynamic
-    return Terms(model.batching.max_wait, model.share, in_turns and order.kind != "cpu")

@@ -6,6 +6,7 @@
     │   ├── DoesNotFitError     the planned bytes exceed what the card has
     │   ├── LoadError           a model could not be declared, sized or built
     │   ├── PredictError        the library failed while running a batch
+    │   ├── CardBrokenError     a model fails on what it has answered before
     │   └── NotServingError     the card is starting, draining or stopped
     ├── ConversionError         a model could not be converted
     └── (the driver's own errors: orchestrator/errors.py)
@@ -94,6 +95,24 @@ class PredictError(CardError):
 
     def __str__(self) -> str:
         return f"card {self.card}: model {self.model} failed: {self.problem}"
+
+
+class CardBrokenError(CardError):
+    """A model failed, and then again on an input that it had answered before."""
+
+    def __init__(self, card: str, model: str, problem: str) -> None:
+        super().__init__(card, model, problem)
+        self.card = card
+        self.model = model
+        self.problem = problem
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, without the card."""
+        return f"model {self.model} fails on what it has answered before: {self.problem}"
+
+    def __str__(self) -> str:
+        return f"card {self.card} is broken: {self.reason}"
 
 
 class NotServingError(CardError):

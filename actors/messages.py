@@ -35,7 +35,7 @@ class CardState(str, Enum):
     STOPPED = "stopped"
     """Done; the process is about to end."""
     FAILED = "failed"
-    """A load failed: the process is of no further use."""
+    """A load failed, or a model on what it had answered before: the process is of no more use."""
 
 
 @dataclass(frozen=True)
@@ -212,10 +212,19 @@ class ModelStats:
 
 
 @dataclass(frozen=True)
+class Working:
+    """A batch that has run for so many seconds; ``expected``: what the largest took to warm up."""
+
+    model: str
+    seconds: float
+    expected: float
+
+
+@dataclass(frozen=True)
 class CardStats:
     """One card's state and counters. ``busy_share`` is None where the library does not tell.
 
-    ``running``: batches that Model objects work on now.
+    ``running``: batches that Model objects work on now; ``working``: what these are.
     """
 
     slot: str
@@ -225,6 +234,7 @@ class CardStats:
     uptime_seconds: float
     busy_share: float | None = None
     running: int = 0
+    working: tuple[Working, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 import math
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -11,10 +12,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from actors.batch import cut, join
-from actors.errors import OrchestratorError, PredictError
-from actors.messages import ModelOrder, ModelStats, Reply, Request
+from actors.errors import CardBrokenError, OrchestratorError, PredictError
+from actors.messages import CardOrder, ModelOrder, ModelStats, Reply, Request
 from actors.model_object import ModelObject
-from actors.queue import Entry
+from actors.queue import Batch, Entry, Terms
 from actors.shapes import (
     Array,
     Arrays,
@@ -125,10 +126,13 @@ class ServedModel:
         self.name = order.name
         self.signature = signature
         self.counters = Counters()
+        #: Seconds of the slowest run of the warm-up.
+        self.expected = 0.0
         self._rule = order.batching
         self._slot = slot
         self._known: dict[Any, tuple[int, Bucket, int]] = {}
         self._gears: dict[tuple[Bucket, int], Gear] = {}
+        self._known_good: Arrays | None = None
 
     def admit(self, ticket: Ticket) -> Iterator[PieceEntry]:
         """Check a request and yield an entry for each of its pieces.
@@ -147,21 +151,29 @@ class ServedModel:
             yield Entry(self.name, key, count, limit, ticket.arrived, piece, priority, sender)
 
     def run(
-        self, target: ModelObject, buffers: Mapping[str, Array], batch: Sequence[PieceEntry]
+        self,
+        target: ModelObject,
+        buffers: Mapping[str, Array],
+        batch: Sequence[PieceEntry],
+        require_good: Callable[[ModelObject], None],
     ) -> None:
         """Run a batch and give every piece its outputs or its error.
 
-        When a batch of several fails, each runs again alone, so that only the culprit's owner
-        gets the error.
+        ``require_good`` is called after an error, with the Model object that had it. When a batch
+        of several fails, each runs again alone, so that only the culprit's owner gets the error.
+
+        Raises:
+            CardBrokenError: what ``require_good`` raised.
         """
         try:
             shares = self._predict(target, buffers, batch)
         except PredictError as error:
+            require_good(target)
             if len(batch) == 1:
                 batch[0].item.ticket.error = error
                 return
             for entry in batch:
-                self.run(target, buffers, [entry])
+                self.run(target, buffers, [entry], require_good)
             return
         for entry, share in zip(batch, shares, strict=True):
             entry.item.ticket.outputs[entry.item.part] = share
@@ -201,18 +213,43 @@ class ServedModel:
     def warm_up(self, target: ModelObject, every_gear: bool) -> None:
         """Run the largest gear, or all, on zeros, and check that results can be cut.
 
+        With all gears, the answer to the smallest one is kept for ``require_good``, unless the
+        model answers otherwise the second time.
+
         Raises:
             PredictError: the library failed, or an output does not have the batch on its axis.
         """
         gears = sorted(self.signature.gears, key=_elements)
+        answers = []
         for gear in gears if every_gear else gears[-1:]:
-            zeros = [
-                np.zeros(shape, spec.dtype)
-                for spec, (_, shape) in zip(self.signature.inputs, gear.inputs, strict=True)
-            ]
-            held = gear_rows(gear, self._rule)
-            owners = [1] * held if held > 1 else [held]
-            target.predict(gear, zeros, partial(cut, self._rule, rows=owners, held=held))
+            started = time.monotonic()
+            answers.append(self._try(target, gear))
+            self.expected = max(self.expected, time.monotonic() - started)
+        if every_gear and same_answer(self._try(target, gears[0]), answers[0]):
+            self._known_good = answers[0]
+
+    def require_good(self, target: ModelObject) -> None:
+        """Run the canary: zeros at the smallest gear, which the warm-up has run as well.
+
+        Raises:
+            CardBrokenError: that fails, or has another answer than then.
+        """
+        try:
+            answer = self._try(target, min(self.signature.gears, key=_elements))
+        except PredictError as error:
+            raise CardBrokenError(self._slot, self.name, error.problem) from error
+        if self._known_good is not None and not same_answer(answer, self._known_good):
+            raise CardBrokenError(self._slot, self.name, "its outputs are not the same")
+
+    def _try(self, target: ModelObject, gear: Gear) -> Arrays:
+        """The outputs for zeros, cut as if each row had an owner, if there are many."""
+        zeros = [
+            np.zeros(shape, spec.dtype)
+            for spec, (_, shape) in zip(self.signature.inputs, gear.inputs, strict=True)
+        ]
+        held = gear_rows(gear, self._rule)
+        owners = [1] * held if held > 1 else [held]
+        return target.predict(gear, zeros, partial(cut, self._rule, rows=owners, held=held))[0]
 
     def _placed(self, inputs: Arrays) -> tuple[int, Bucket, int]:
         """Rows, bucket and row limit of a request; looked up where the same shapes came before."""
@@ -250,6 +287,13 @@ def _remember(known: dict[K, V], key: K, value: V) -> V:
     return value
 
 
+def same_answer(one: Arrays, other: Arrays) -> bool:
+    """Whether outputs are equal, but for what rounding in another order may change."""
+    return all(
+        np.allclose(one[name], other[name], rtol=1e-2, atol=1e-3, equal_nan=True) for name in other
+    )
+
+
 def _elements(gear: Gear) -> int:
     return sum(math.prod(shape) for _, shape in gear.inputs)
 
@@ -259,3 +303,18 @@ def _percentile_ms(ordered: Sequence[float], share: float) -> float | None:
     if not ordered:
         return None
     return ordered[math.ceil(share * len(ordered)) - 1] * 1e3
+
+
+def batch_fails(batch: Batch[Piece], error: OrchestratorError) -> None:
+    """All requests of a batch fail with one error."""
+    for entry in batch.entries:
+        entry.item.ticket.error = error
+
+
+def terms_of(order: CardOrder, model: ModelOrder) -> Terms:
+    """How a model is served: in turns with those that it shares workspace or GE session with."""
+    if model.provider == "ge":
+        in_turns = model.share_weights
+    else:
+        in_turns = model.share_workspace and order.share_workspace and not model.dynamic
+    return Terms(model.batching.max_wait, model.share, in_turns and order.kind != "cpu")

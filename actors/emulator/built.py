@@ -13,6 +13,7 @@ from actors.emulator import place
 from actors.emulator.arena import Array
 from actors.emulator.build import Order
 from actors.emulator.calibrate import GearCalibration, covers, fitted, measure_gears, nbytes
+from actors.emulator.faults import strike
 from actors.emulator.registry import LIBRARY
 from actors.onnxfile import read_onnx
 from actors.shapes import OPEN, Gear, Shape
@@ -114,6 +115,7 @@ class BuiltModel:
                 stack.enter_context(order.device.lock)
             seconds = order.settings.execute_seconds(current.index)
             stack.enter_context(order.device.clock.executing(seconds))
+            strike()
             found = self._engine.run(dict(zip(names, feeds, strict=True)), outputs)
         _pause(order.settings.copy_out)
         return found

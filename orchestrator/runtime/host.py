@@ -13,6 +13,7 @@ import ray
 
 from actors import device
 from actors.card import CardActor
+from actors.errors import CardBrokenError
 from actors.leaving import leave_early
 from actors.messages import (
     CardIdentity,
@@ -42,8 +43,9 @@ class CardHost:
     """
 
     def __init__(self) -> None:
-        self._card = CardActor()
+        self._card = CardActor(on_broken=self._broke)
         self._over = threading.Event()
+        self._broken: CardBrokenError | None = None
         self._held: Held | None = None
 
     @ray.method(concurrency_group="control")
@@ -66,8 +68,14 @@ class CardHost:
 
     @ray.method(concurrency_group="life")
     def watch(self) -> None:
-        """Return when the card was stopped; a process that dies fails this call at once."""
+        """Return when the card was stopped; a process that dies fails this call at once.
+
+        Raises:
+            CardBrokenError: a model fails on what it has answered before.
+        """
         self._over.wait()
+        if self._broken is not None:
+            raise self._broken
 
     @ray.method(concurrency_group="control")
     def load(self, order: CardOrder) -> LoadReport:
@@ -109,4 +117,8 @@ class CardHost:
     def stop(self) -> None:
         """Stop the card and let ``watch`` return."""
         self._card.stop()
+        self._over.set()
+
+    def _broke(self, error: CardBrokenError) -> None:
+        self._broken = error
         self._over.set()
