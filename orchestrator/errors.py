@@ -8,6 +8,7 @@ OrchestratorError
 ├── NoSuchDeploymentError   no deployment of that name runs in the cluster
 ├── CardsUnavailableError   the cluster has fewer cards than the deployment names
 ├── CardLostError           the process of a card ended, or its node did (a CardError)
+    │   └── CardHangsError      it did nothing any more and was ended
 ├── RequestFailedError      a request that every replica tried failed, with its story
 │   └── DeadlineError       a request that had no answer when its time was over
 ├── OverloadedError         a request that found no room and did not want to wait
@@ -131,6 +132,10 @@ class CardLostError(CardError):
 
     def __str__(self) -> str:
         return f"card {self.card}: {self.reason}"
+
+
+class CardHangsError(CardLostError):
+    """The process of a card does nothing any more and was ended."""
 
 
 class CardsUnavailableError(OrchestratorError):

@@ -70,15 +70,15 @@ class Slot:
     why: str = "is starting"
     in_flight: dict[int, Bundle] = field(default_factory=dict)
     held_for: int | None = None
-    _company: dict[int, int] = field(default_factory=dict)
+    _ends: dict[int, tuple[int, str]] = field(default_factory=dict)
 
     def serves(self, model: str) -> bool:
         """Whether the card takes requests of one of its models now."""
         return self.serving is not None and (self.holds is None or model in self.holds)
 
-    def together(self, life: int) -> int:
-        """How many requests a process had on it when it was first seen dead."""
-        if life not in self._company:
+    def end(self, life: int, reason: str) -> tuple[int, str]:
+        """How many requests a process had when it was first seen dead, and what was said then."""
+        if life not in self._ends:
             bundles = [bundle for bundle in self.in_flight.values() if bundle.life == life]
-            self._company[life] = sum(len(bundle.tickets) for bundle in bundles)
-        return self._company[life]
+            self._ends[life] = sum(len(bundle.tickets) for bundle in bundles), reason
+        return self._ends[life]

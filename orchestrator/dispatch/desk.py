@@ -7,7 +7,13 @@ the calls to make, everything else the requests that have failed for good.
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from actors.errors import InvalidRequestError, NotServingError, OrchestratorError, PredictError
+from actors.errors import (
+    CardBrokenError,
+    InvalidRequestError,
+    NotServingError,
+    OrchestratorError,
+    PredictError,
+)
 from orchestrator.dispatch.board import Board
 from orchestrator.dispatch.calls import Bundle, DeskView, Failure, Slot
 from orchestrator.dispatch.pending import Pending
@@ -89,7 +95,7 @@ class Desk:
         """A card's process is dead or unfit; another may follow. Its calls end by themselves."""
         card = self._board.slots[slot]
         if card.serving == life:
-            card.together(life)
+            card.end(life, reason)
             card.serving, card.held_for = None, None
             self._restart_waits(slot, now)
         if card.serving is None:
@@ -118,6 +124,9 @@ class Desk:
         self, bundle: Bundle, outcomes: Mapping[int, OrchestratorError | None], now: float
     ) -> tuple[list[int], list[Failure]]:
         """A call returned: the ids that are answered now, and those that failed for good."""
+        broken = [error for error in outcomes.values() if isinstance(error, CardBrokenError)]
+        if broken:  # while this call still counts among those on the card
+            self.down(bundle.slot, bundle.life, broken[0].reason, now)
         self._returned(bundle)
         replica = self._board.replicas[bundle.model][bundle.slot]
         done: list[int] = []
@@ -139,16 +148,12 @@ class Desk:
         """A call ended with its card's process. Its requests go elsewhere or are set aside."""
         card = self._board.slots[bundle.slot]
         self.down(bundle.slot, bundle.life, reason, now)
-        together = card.together(bundle.life)
+        together, reason = card.end(bundle.life, reason)
         self._returned(bundle)
         failed = []
         for ticket in reversed(bundle.tickets):
-            if ticket.id not in self._open:
-                continue
-            verdict = after_death(ticket, bundle.slot, reason, together, self._retry)
-            failed += self._judge(ticket, verdict, now)
-            if verdict is Verdict.FAIL:
-                self._set_aside += failed[-1:]
+            if ticket.id in self._open:
+                failed += self._after_death(ticket, bundle.slot, reason, together, now)
         return failed
 
     def expire(self, now: float) -> list[Failure]:
@@ -219,17 +224,15 @@ class Desk:
         head = pending[0]
         free = self._board.free(model, head.priority)
         untried = [r for r in free if r.route.slot not in head.failed_on]
-        replica = choose(untried or (free if self._tried_by_all(head) else ()), head.rows)
+        if not untried and set(self._board.live(model)) - head.failed_on:
+            return None
+        replica = choose(untried or free, head.rows)
         if replica is None:
             return None
         room = sum(self._transport.calls - r.calls for r in free)
         rows = call_rows(replica, len(pending) * head.rows, room, self._transport)
         tickets = self._take(pending, rows, replica.route.slot)
         return self._send(model, self._board.slots[replica.route.slot], tickets, now)
-
-    def _tried_by_all(self, ticket: Ticket) -> bool:
-        """Whether every live replica has failed on a ticket, so that any may try it again."""
-        return not set(self._board.live(ticket.model)) - ticket.failed_on
 
     def _take(self, pending: deque[Ticket], most_rows: int, slot: str) -> list[Ticket]:
         """The next requests for one call: at least one, whatever its size."""
@@ -279,9 +282,21 @@ class Desk:
             self.down(bundle.slot, bundle.life, str(error), now)
             ticket.story.append(str(error))
             return self._judge(ticket, Verdict.AGAIN, now)
+        if isinstance(error, CardBrokenError):
+            together, reason = self._board.slots[bundle.slot].end(bundle.life, error.reason)
+            return self._after_death(ticket, bundle.slot, reason, together, now)
         others = set(self._board.live(ticket.model)) - ticket.failed_on - {bundle.slot}
         verdict = after_error(ticket, bundle.slot, str(error), bool(others), self._retry)
         return self._judge(ticket, verdict, now)
+
+    def _after_death(
+        self, ticket: Ticket, slot: str, reason: str, together: int, now: float
+    ) -> list[Failure]:
+        verdict = after_death(ticket, slot, reason, together, self._retry)
+        failed = self._judge(ticket, verdict, now)
+        if verdict is Verdict.FAIL:
+            self._set_aside += failed
+        return failed
 
     def _judge(self, ticket: Ticket, verdict: Verdict, now: float) -> list[Failure]:
         if verdict is Verdict.FAIL:

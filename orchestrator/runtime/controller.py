@@ -11,17 +11,21 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 
+from actors.errors import CardBrokenError
 from actors.messages import CardIdentity, LoadReport
-from orchestrator.errors import CardLostError, CardsUnavailableError
+from orchestrator.errors import CardHangsError, CardLostError, CardsUnavailableError
 from orchestrator.runtime.events import Events
 from orchestrator.runtime.fleet import CardProcess, Fleet
 from orchestrator.runtime.options import RestartRules
-from orchestrator.runtime.slots import Listener, Slot, SlotState
+from orchestrator.runtime.slots import Listener, Slot, SlotState, bind
+from orchestrator.runtime.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
 #: A process that is drained has so much longer to stop before it is killed.
 _STOP_SECONDS = 5.0
+#: A process that says itself that it is broken may still answer what it had.
+_LAST_WORDS_SECONDS = 1.0
 
 
 class Controller:
@@ -42,6 +46,9 @@ class Controller:
         self._clock = clock
         self.slots = {slot.name: slot for slot in slots}
         self._events = Events("orchestrator-controller", clock, self._failed_to_handle)
+        self._watchdog = Watchdog(
+            self._events, clock, self._rules.watch, self._serving, self._hangs
+        )
         self._listener: Listener | None = None
         self._awaited: dict[str, Future[None]] = {}
         self._retiring: dict[str, list[Future[None]]] = {}
@@ -66,6 +73,7 @@ class Controller:
             self._events.put(self._launch, slot)
         if not self._awaited:
             done.set_result(None)
+        self._events.put(self._watchdog.look)
         self._events.start()
         return done
 
@@ -142,35 +150,11 @@ class Controller:
             self._failed(slot, error, str(error))
             return
         identity = done.result()
-        slot = self._bind(slot, identity)
+        slot = bind(self.slots.values(), slot, identity)
         slot.state, slot.identity = SlotState.LOADING, identity
         self._note(slot, f"process {identity.pid} on card {identity.npu_id or '?'}")
         self._events.when_done(process.watch(), self._ended, process)
         self._events.when_done(process.load(slot.order), self._loaded, process)
-
-    def _bind(self, slot: Slot, identity: CardIdentity) -> Slot:
-        """The slot that this card serves: the one of its number, if that still waits for a card.
-
-        Cards of a node are alike, so any binding is right; this one keeps reports stable.
-        """
-        number = identity.npu_id
-        same = next(
-            (
-                other
-                for other in self.slots.values()
-                if other.node_id == slot.node_id
-                and other.state is SlotState.STARTING
-                and other.name.rpartition("/")[2] == number
-            ),
-            slot,
-        )
-        if same is not slot:
-            slot.process, same.process = same.process, slot.process
-            slot.life, same.life = same.life, slot.life
-            for one in (slot, same):
-                if one.process is not None:
-                    one.process.label = one.name
-        return same
 
     def _loaded(self, process: CardProcess, done: "Future[LoadReport]") -> None:
         slot = self._slot_of(process)
@@ -219,18 +203,22 @@ class Controller:
         if slot.state is SlotState.DRAINING:
             self._retired(slot)
             return
-        if slot.process is not None:
-            slot.process.kill()
-        slot.process = slot.identity = None
+        process, slot.process, slot.identity = slot.process, None, None
         if slot.state is SlotState.READY and self._clock() - slot.ready_at >= self._rules.stable:
             slot.failures = 0
         slot.failures += 1
         slot.why = reason
         self._note(slot, reason)
-        if self._listener is not None:
+        if self._listener is not None:  # first: what is in flight there is to tell the reason
             self._listener.down(slot.name, slot.life, reason)
+        broken = isinstance(error, CardBrokenError)
+        if process is not None:
+            self._events.after(_LAST_WORDS_SECONDS if broken else 0.0, process.kill)
         if slot.name in self._awaited and not isinstance(error, CardLostError):
             self._give_up(slot, reason, error)
+        elif (broken or isinstance(error, CardHangsError)) and self._unfit_too_often(slot):
+            told = f"was unfit {len(slot.unfit)} times, last: {reason}"
+            self._give_up(slot, told, CardLostError(slot.name, told), SlotState.QUARANTINED)
         elif slot.failures >= self._rules.most_failures:
             told = f"failed {slot.failures} times in a row, last: {reason}"
             self._give_up(slot, told, CardLostError(slot.name, told))
@@ -240,14 +228,32 @@ class Controller:
             delay = self._rules.delay(slot.failures)
             self._events.after(delay, self._relaunch, slot, slot.life)
 
-    def _give_up(self, slot: Slot, told: str, error: BaseException) -> None:
-        slot.state = SlotState.GIVEN_UP
+    def _unfit_too_often(self, slot: Slot) -> bool:
+        now = self._clock()
+        recent = (at for at in slot.unfit if now - at < self._rules.unfit_within)
+        slot.unfit = (*recent, now)
+        return len(slot.unfit) > self._rules.most_unfit
+
+    def _hangs(self, process: CardProcess, reason: str) -> None:
+        slot = self._slot_of(process)
+        if slot is not None:
+            self._failed(slot, CardHangsError(slot.name, reason), reason)
+
+    def _give_up(
+        self,
+        slot: Slot,
+        told: str,
+        error: BaseException,
+        state: SlotState = SlotState.GIVEN_UP,
+    ) -> None:
+        slot.state = state
         models = ", ".join(model.name for model in slot.order.models)
         done = self._awaited.get(slot.name)
         if done is not None:
             self._settle(done, error)
         else:
-            _log.error("slot %s (%s) is given up: it %s", slot.name, models, told)
+            _log.error("slot %s (%s) is %s: it %s", slot.name, models, state.value, told)
+        slot.why = told
         if self._listener is not None:
             self._listener.give_up(slot.name, told)
 
@@ -274,8 +280,8 @@ class Controller:
 
     def _restart(self, name: str) -> None:
         slot = self.slots.get(name)
-        if slot is not None and slot.state in (SlotState.DRAINED, SlotState.GIVEN_UP):
-            slot.failures, slot.why = 0, ""
+        if slot is not None and (slot.lost or slot.state is SlotState.DRAINED):
+            slot.failures, slot.unfit, slot.why = 0, (), ""
             self._launch(slot)
 
     def _retire(self, name: str, drain_seconds: float, done: "Future[None]") -> None:
@@ -316,6 +322,9 @@ class Controller:
         self._awaited_no_more(slot)
         for done in self._retiring.pop(slot.name, ()):
             done.set_result(None)
+
+    def _serving(self) -> list[CardProcess]:
+        return [slot.serving for slot in self.slots.values() if slot.serving is not None]
 
     def _slot_of(self, process: CardProcess) -> Slot | None:
         """The slot that a process serves; None for one that was replaced meanwhile."""

@@ -251,9 +251,11 @@ class ControllerHost:
 
 def orders_held(slots: Iterable[Slot], drained: Collection[str]) -> dict[str, CardOrder]:
     """What the cards hold, or would if they were not drained or just being replaced."""
-    nothing = {SlotState.GIVEN_UP, SlotState.STOPPED, SlotState.DRAINED}
+    nothing = {SlotState.STOPPED, SlotState.DRAINED}
     return {
-        slot.name: slot.order for slot in slots if slot.state not in nothing or slot.name in drained
+        slot.name: slot.order
+        for slot in slots
+        if slot.name in drained or not (slot.lost or slot.state in nothing)
     }
 
 

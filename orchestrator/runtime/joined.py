@@ -148,7 +148,7 @@ class Joined(Traffic):
             self._router.serving(slot.name, slot.life, process, models)
         elif before is None:
             self._router.down(slot.name, slot.life, slot.why or f"is {slot.state.value}")
-        if slot.state is SlotState.GIVEN_UP:
+        if slot.lost:
             self._router.give_up(slot.name, slot.why)
 
     def _all_known(self, view: View) -> bool:

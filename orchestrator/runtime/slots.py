@@ -1,6 +1,7 @@
 """The slots of a deployment as its controller keeps them."""
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
@@ -22,6 +23,8 @@ class SlotState(str, Enum):
     """Its process died; the next one is started when the back-off is over."""
     GIVEN_UP = "given up"
     """It failed too often in a row."""
+    QUARANTINED = "quarantined"
+    """Its processes hang or fail again and again; none is started until somebody wants that."""
     DRAINING = "draining"
     """Its process finishes what it has and ends; none follows by itself."""
     DRAINED = "drained"
@@ -34,7 +37,8 @@ class SlotState(str, Enum):
 class Slot:
     """One slot and the process that serves it, if any, with what it was told to load.
 
-    ``life`` tells its processes apart. May be sent to other processes, as ``shown``.
+    ``life`` tells its processes apart, ``unfit`` is when some of them were found to be. May be sent
+    to other processes, as ``shown``.
     """
 
     name: str
@@ -49,12 +53,18 @@ class Slot:
     restarts: int = 0
     ready_at: float = 0.0
     why: str = ""
+    unfit: tuple[float, ...] = ()
     story: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
     @property
     def serving(self) -> CardProcess | None:
         """The process that takes requests now."""
         return self.process if self.state is SlotState.READY else None
+
+    @property
+    def lost(self) -> bool:
+        """Whether no process will follow by itself, though one should serve."""
+        return self.state in (SlotState.GIVEN_UP, SlotState.QUARANTINED)
 
     def shown(self) -> "Slot":
         """As it is now."""
@@ -75,3 +85,27 @@ class Listener(Protocol):
     def give_up(self, slot: str, reason: str) -> None:
         """No other will follow."""
         ...
+
+
+def bind(slots: Iterable[Slot], slot: Slot, identity: CardIdentity) -> Slot:
+    """The slot that this card serves: the one of its number, if that still waits for a card.
+
+    Cards of a node are alike, so any binding is right; this one keeps reports stable.
+    """
+    same = next(
+        (
+            other
+            for other in slots
+            if other.node_id == slot.node_id
+            and other.state is SlotState.STARTING
+            and other.name.rpartition("/")[2] == identity.npu_id
+        ),
+        slot,
+    )
+    if same is not slot:
+        slot.process, same.process = same.process, slot.process
+        slot.life, same.life = same.life, slot.life
+        for one in (slot, same):
+            if one.process is not None:
+                one.process.label = one.name
+    return same

@@ -1,16 +1,20 @@
 """A card from start to stop, on the real emulator with real threads."""
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from actors import emulator
 from actors.card import CardActor
+from actors.emulator.faults import VARIABLE
 from actors.errors import (
+    CardBrokenError,
     CardError,
     DoesNotFitError,
     InvalidRequestError,
@@ -379,7 +383,7 @@ def test_a_light_model_waits_for_two_heavy_batches_at_most_whatever_another_driv
 ) -> None:
     card = load(with_times(changed(conv, threads=2), 40), with_times(mlp, 2))
     image = {"x": np.zeros((2, 3, 16, 16), np.float32)}
-    flood = [Request((1 << SENDER_BITS) + n, "conv", image, "batch") for n in range(16)]
+    flood = [Request((1 << SENDER_BITS) + n, "conv", image, "batch") for n in range(40)]
     light = [Request((2 << SENDER_BITS) + n, "mlp", {"x": rows(1)}) for n in range(8)]
     between = []
     with ThreadPoolExecutor(1) as pool:
@@ -410,3 +414,43 @@ def test_inputs_are_copied_while_another_batch_executes(load: Load, conv: ModelO
 
     assert busy_share(threads=1) <= 1 / 3
     assert busy_share(threads=2) > 1 / 3
+
+
+def test_a_card_that_fails_on_what_it_has_answered_before_takes_nothing_more(
+    mlp: ModelOrder, conv: ModelOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = tmp_path / "faults"
+    monkeypatch.setenv(VARIABLE, str(faults))
+    told: list[CardBrokenError] = []
+    card = CardActor(on_broken=told.append)
+    card.identify("node", "0", 0)
+    card.load(card_order(with_times(mlp, 50), conv))
+    close(answer(card, "mlp", x=rows(1))["y"], expected(mlp, x=rows(1))["y"])
+    faults.write_text(f"{os.getpid()} fail\n")
+    replies = ask(card, "mlp", *[{"x": rows(4)}] * 3)
+    assert isinstance(replies[0].error, CardBrokenError)
+    assert str(replies[0].error).startswith(
+        "card local/0 is broken: model mlp fails on what it has answered before: predict failed!"
+    )
+    assert [str(reply.error) for reply in replies[1:]] == [
+        "card local/0 takes no requests: it is failed"
+    ] * 2
+    assert [error.model for error in told] == ["mlp"]
+    assert card.stats().state is CardState.FAILED
+    with pytest.raises(NotServingError, match="it is failed"):
+        answer(card, "conv", x=np.zeros((2, 3, 16, 16), np.float32))
+    card.stop()
+    emulator.reset()
+
+
+def test_a_card_tells_what_it_works_on_and_how_long_that_should_take(
+    load: Load, mlp: ModelOrder
+) -> None:
+    card = load(with_times(mlp, 200))
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(answer, card, "mlp", x=rows(1))
+        while not (working := card.stats().working) and not slow.done():
+            pass
+        slow.result()
+    assert [(one.model, one.expected >= 0.2) for one in working] == [("mlp", True)]
+    assert card.stats().working == ()

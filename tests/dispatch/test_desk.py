@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.errors import InvalidRequestError, NotServingError, PredictError
+from actors.errors import CardBrokenError, InvalidRequestError, NotServingError, PredictError
 from orchestrator.dispatch import Bundle, Desk, RetryRules, Route, Ticket, TransportRules
 from orchestrator.errors import RequestFailedError
 
@@ -262,3 +262,67 @@ def test_a_card_gets_only_what_its_process_holds() -> None:
     desk.down("n/0", 1, "replaced", 0.1)
     desk.serving("n/0", 2, {"rec", "det"})
     assert [ids(b) for b in desk.dispatch(0.2)] == [[1]]
+
+
+def test_the_first_story_of_a_death_is_the_one_that_is_told() -> None:
+    desk = desk_of(serving=("n/0",))
+    put(desk, 1)
+    [bundle] = desk.dispatch(0.0)
+    desk.down("n/0", 1, "it hangs", 1.0)
+    assert desk.died(bundle, "its process died", 1.0) == []
+    desk.serving("n/0", 2)
+    [again] = desk.dispatch(1.0)
+    assert again.tickets[0].story == ["n/0 died (it hangs; it was alone on the card)"]
+
+
+def test_what_breaks_a_card_counts_as_its_death_and_what_waited_behind_does_not() -> None:
+    desk = desk_of(serving=("n/0",))
+    put(desk, 1, 2)
+    bundles = desk.dispatch(0.0)
+    broken, back = CardBrokenError("n/0", "det", "boom"), NotServingError("n/0", "failed")
+    outcomes = {1: broken, 2: back}
+    for bundle in bundles:
+        assert desk.answered(bundle, {i: outcomes[i] for i in ids(bundle)}, 1.0) == ([], [])
+    desk.serving("n/1", 1)
+    tickets = {t.id: t for b in desk.dispatch(1.0) for t in b.tickets}
+    assert (tickets[1].deaths, tickets[1].deaths_alone, tickets[2].deaths) == (1, 0, 0)
+    assert tickets[1].story == [
+        "n/0 died (model det fails on what it has answered before: boom; "
+        "2 requests were on the card)"
+    ]
+
+
+def test_a_request_that_breaks_two_cards_alone_is_set_aside() -> None:
+    desk = desk_of(serving=("n/0", "n/1"))
+    put(desk, 1)
+    for _ in range(2):
+        [bundle] = desk.dispatch(0.0)
+        broken = CardBrokenError(bundle.slot, "det", "boom")
+        _, failed = desk.answered(bundle, {1: broken}, 1.0)
+    [failure] = failed
+    assert "set aside: 2 cards died while it was the only request on them" in str(failure.error)
+    assert len(desk.view().set_aside) == 1
+
+
+def test_online_requests_pass_those_of_priority_batch_and_have_a_call_more() -> None:
+    desk = desk_of([Route("det", "n/0", row_seconds=1.0)], ["n/0"], calls=2)
+    for number in range(1, 5):
+        desk.submit(Ticket(number, "det", 1, 8, 0.0, "batch"))
+    assert [ids(b) for b in desk.dispatch(0.0)] == [[1], [2]]
+    put(desk, 5, 6)
+    [online] = desk.dispatch(0.0)
+    assert (ids(online), online.priority) == ([5], "online")
+    desk.answered(online, {5: None}, 0.1)
+    assert [ids(b) for b in desk.dispatch(0.1)] == [[6]]
+
+
+def test_priority_batch_is_not_starved_by_this_driver_either() -> None:
+    desk = desk_of([Route("det", "n/0", row_seconds=1.0)], ["n/0"], calls=1)
+    for number in range(200):
+        desk.submit(Ticket(number, "det", 1, 8, 0.0, "batch" if number < 100 else "online"))
+    sent = []
+    while len(sent) < 100:
+        for bundle in desk.dispatch(0.0):
+            sent.append(bundle.priority)
+            desk.answered(bundle, dict.fromkeys(ids(bundle)), 0.1)
+    assert sent[:100].count("batch") == 10

@@ -5,16 +5,30 @@ from pathlib import Path
 
 import pytest
 
+from actors.emulator.faults import VARIABLE
 from orchestrator import Orchestrator
 from orchestrator.runtime.connect import Connection, connect
 from tests.runtime.deployments import MAX_IN_FLIGHT, Truth, three_models
 
 
 @pytest.fixture(scope="package")
-def cluster() -> Iterator[Connection]:
+def faults_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("faults") / "faults"
+
+
+@pytest.fixture
+def faults(faults_file: Path) -> Iterator[Path]:
+    """Lines ``PID fail`` or ``PID hang`` here are faults of cards of the package's Ray."""
+    yield faults_file
+    faults_file.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="package")
+def cluster(faults_file: Path) -> Iterator[Connection]:
     """Three cards more than the package's deployment takes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
+        patch.setenv(VARIABLE, str(faults_file))
         connection = connect("local", resources={"NPU": 5}, object_store_bytes=100 << 20)
         yield connection
         connection.close()

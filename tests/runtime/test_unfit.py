@@ -1,0 +1,90 @@
+"""Cards that hang or fail every call: they are replaced, at last left out, and nothing is lost."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator.runtime.connect import Connection
+from orchestrator.runtime.options import Options, RestartRules, WatchRules
+from orchestrator.runtime.running import Running
+from orchestrator.runtime.status import CardStatus
+from tests.models import write_mlp
+from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
+
+#: A second is long for these models, also on a busy machine; three in a row are not an accident.
+WATCH = WatchRules(every=0.2, least=3.0, silent=8.0)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unfit")
+    return write_mlp(folder, "both", width=WIDTH, gears=[1, 4])
+
+
+@pytest.fixture
+def both(cluster: Connection, file: Path) -> Iterator[Running]:
+    """One model on two cards."""
+    gears = {"gears": [{"x": [1, WIDTH]}, {"x": [4, WIDTH]}]}
+    restarts = RestartRules(first_delay=0.1, most_unfit=1, watch=WATCH)
+    made = Running(Options(restarts=restarts))
+    made.start(planned(model("both", file, shapes=gears, threads=2, replicas=2)))
+    yield made
+    made.close()
+
+
+def card(running: Running, slot: str) -> CardStatus:
+    return next(card for card in running.status(250.0).cards if card.slot == slot)
+
+
+def all_answered(running: Running, truth: Truth, count: int = 40) -> None:
+    x = rows(count)
+    sent = [running.submit("both", {"x": x[i : i + 1]}, None, True, "online") for i in range(count)]
+    got = np.concatenate([future.result()["y"] for future in sent])
+    assert np.allclose(got, truth(x), atol=1e-5)
+
+
+def until_replaced(running: Running, truth: Truth, before: CardStatus) -> CardStatus:
+    """Send requests until another process serves, or none any more."""
+    while True:
+        all_answered(running, truth)
+        seen = card(running, before.slot)
+        if seen.state == "quarantined" or (seen.state == "ready" and seen.pid != before.pid):
+            return seen
+
+
+def test_a_card_that_fails_every_call_is_replaced_and_then_left_out(
+    both: Running, file: Path, faults: Path
+) -> None:
+    truth, first = Truth(file), card(both, "local/0")
+    faults.write_text(f"{first.pid} fail\n")
+    second = until_replaced(both, truth, first)
+    assert (second.state, second.restarts) == ("ready", 1)
+    faults.write_text(f"{second.pid} fail\n")
+    last = until_replaced(both, truth, second)
+    assert last.state == "quarantined"
+    told = "was unfit 2 times, last: model both fails on what it has answered before: "
+    assert last.why.startswith(told)
+    assert "a fault that was asked for" in last.why
+    assert last.why in str(both.status(250.0))
+    all_answered(both, truth)
+    both._controller.resume("local/0")
+    while card(both, "local/0").state != "ready":
+        pass
+    assert card(both, "local/1").restarts == 0
+
+
+def test_a_card_that_hangs_is_replaced_and_its_requests_go_elsewhere(
+    both: Running, file: Path, faults: Path
+) -> None:
+    truth, first = Truth(file), card(both, "local/0")
+    faults.write_text(f"{first.pid} hang\n")
+    second = until_replaced(both, truth, first)
+    story = both._controller.slots["local/0"].story
+    assert any("it hangs: a batch of both has run for" in told for told in story)
+    os.kill(second.pid, signal.SIGSTOP)  # a call that keeps the interpreter's lock is no better
+    until_replaced(both, truth, second)
+    assert any("it hangs: no sign of life for" in told for told in story)
