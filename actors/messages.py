@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from actors import shapes
 from actors.errors import OrchestratorError
@@ -139,6 +139,13 @@ class Reply:
     id: int
     outputs: Arrays | None
     error: OrchestratorError | None = None
+
+
+class Answers(NamedTuple):
+    """What a call to a card brings back: a reply for each request, and its seconds on the card."""
+
+    replies: list[Reply]
+    seconds: float
 
 
 @dataclass(frozen=True)

@@ -121,9 +121,16 @@ class Desk:
         return made
 
     def answered(
-        self, bundle: Bundle, outcomes: Mapping[int, OrchestratorError | None], now: float
+        self,
+        bundle: Bundle,
+        outcomes: Mapping[int, OrchestratorError | None],
+        now: float,
+        on_card: float | None = None,
     ) -> tuple[list[int], list[Failure]]:
-        """A call returned: the ids that are answered now, and those that failed for good."""
+        """A call returned: the ids that are answered now, and those that failed for good.
+
+        ``on_card``: of the seconds since it left, those that it spent on the card, where known.
+        """
         broken = [error for error in outcomes.values() if isinstance(error, CardBrokenError)]
         if broken:  # while this call still counts among those on the card
             self.down(bundle.slot, bundle.life, broken[0].reason, now)
@@ -141,7 +148,10 @@ class Desk:
             else:
                 failed += self._errored(bundle, ticket, error, now)
         if done:
-            replica.observed(now - bundle.sent, bundle.rows_ahead)
+            seconds = now - bundle.sent
+            replica.observed(seconds, bundle.rows_ahead)
+            if on_card is not None:
+                replica.travelled(seconds - on_card, on_card, bundle.rows)
         return done, failed
 
     def died(self, bundle: Bundle, reason: str, now: float) -> list[Failure]:
@@ -229,8 +239,7 @@ class Desk:
         replica = choose(untried or free, head.rows)
         if replica is None:
             return None
-        room = sum(self._transport.calls - r.calls for r in free)
-        rows = call_rows(replica, len(pending) * head.rows, room, self._transport)
+        rows = call_rows(replica, len(pending) * head.rows, free, self._transport)
         tickets = self._take(pending, rows, replica.route.slot)
         return self._send(model, self._board.slots[replica.route.slot], tickets, now)
 

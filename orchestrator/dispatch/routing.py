@@ -4,13 +4,17 @@ Requests are bound to a replica as late as possible: they wait in the driver unt
 call to spare, so that a card that slows down or dies holds little of the work.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from actors.queue import Priority
 
-#: How much of a new observation enters a replica's estimate of seconds per row.
+#: How much of a new observation enters a replica's estimates.
 _LEARNING_RATE = 0.25
+#: Work of one call on the card, relative to the time that a call travels: while one travels the
+#: others keep the card busy.
+_FILL = 1.5
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class Replica:
         self.rows = 0
         self._of_batch = 0
         self.row_seconds = route.row_seconds / max(route.share, 1e-9)
+        self._travel = 0.0
+        self._on_card = 0.0
 
     def takes(self, priority: Priority, rules: TransportRules) -> bool:
         """Whether one more call may be in flight here."""
@@ -82,6 +88,22 @@ class Replica:
         sample = seconds / max(rows, 1)
         self.row_seconds += _LEARNING_RATE * (sample - self.row_seconds)
 
+    def travelled(self, seconds: float, on_card: float, rows: int) -> None:
+        """Learn how long calls travel, both ways together, next to what they cost on the card."""
+        self._travel += _LEARNING_RATE * (seconds - self._travel)
+        self._on_card += _LEARNING_RATE * (on_card / max(rows, 1) - self._on_card)
+
+    @property
+    def rows_that_fill(self) -> int:
+        """Rows per call with which the card has work while other calls travel; 0 if not known.
+
+        The time on the card includes the wait behind earlier calls, so this settles: where calls
+        are too small to keep the card busy they grow, where many wait there they shrink.
+        """
+        if self._on_card <= 0:
+            return 0
+        return math.ceil(_FILL * self._travel / self._on_card)
+
     def expected_wait(self, rows: int) -> float:
         """Seconds until ``rows`` more would be answered."""
         return (self.rows + rows) * self.row_seconds
@@ -96,13 +118,18 @@ def choose(replicas: Iterable[Replica], rows: int) -> Replica | None:
     )
 
 
-def call_rows(replica: Replica, waiting: int, free_calls: int, rules: TransportRules) -> int:
+def call_rows(
+    replica: Replica, waiting: int, free: Sequence[Replica], rules: TransportRules
+) -> int:
     """How many of ``waiting`` rows the next call to ``replica`` takes; at least 1.
 
-    What waits is spread over all ``free_calls`` of the model, but no call is made smaller than what
-    keeps the replica's threads busy, nor longer than the target.
+    What waits is spread over all calls that the model's ``free`` replicas can take, but no call is
+    made smaller than what keeps the replica's threads busy, nor longer than the target. Where calls
+    travel for long they are made larger, as long as there is as much for every free replica.
     """
-    needed = replica.route.rows_per_call
+    calls = sum(max(rules.calls - one.calls, 0) for one in free)
+    each = -(-waiting // max(len(free), 1))
+    needed = max(replica.route.rows_per_call, min(replica.rows_that_fill, each))
     most = max(int(rules.target_seconds / max(replica.row_seconds, 1e-9)), needed)
-    fair = max(-(-waiting // max(free_calls, 1)), needed)
+    fair = max(-(-waiting // max(calls, 1)), needed)
     return max(1, min(fair, most, waiting))

@@ -16,13 +16,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.errors import OrchestratorError
 from actors.messages import (
+    Answers,
     CardIdentity,
     CardKind,
     CardOrder,
     CardStats,
     LoadReport,
     MemoryReport,
-    Reply,
     Request,
 )
 from orchestrator.errors import CardLostError
@@ -63,7 +63,7 @@ class CardProcess:
         """What it has loaded, if it serves."""
         return self._call(self._actor.held)
 
-    def predict_many(self, requests: Sequence[Request]) -> "Future[list[Reply]]":
+    def predict_many(self, requests: Sequence[Request]) -> "Future[Answers]":
         """See CardActor.predict_many. Arrays above about 100 kB travel by shared memory."""
         return self._call(self._actor.predict_many, requests)
 

@@ -6,6 +6,7 @@ that is imported here, Ray apart, brings native libraries along: the card's own 
 
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from actors.card import CardActor
 from actors.errors import CardBrokenError
 from actors.leaving import leave_early
 from actors.messages import (
+    Answers,
     CardIdentity,
     CardKind,
     CardOrder,
@@ -23,7 +25,6 @@ from actors.messages import (
     CardStats,
     LoadReport,
     MemoryReport,
-    Reply,
     Request,
 )
 
@@ -94,9 +95,11 @@ class CardHost:
         return self._held if ready else None
 
     @ray.method(concurrency_group="data")
-    def predict_many(self, requests: Sequence[Request]) -> list[Reply]:
+    def predict_many(self, requests: Sequence[Request]) -> Answers:
         """See CardActor.predict_many."""
-        return self._card.predict_many(requests)
+        arrived = time.monotonic()
+        replies = self._card.predict_many(requests)
+        return Answers(replies, time.monotonic() - arrived)
 
     @ray.method(concurrency_group="control")
     def stats(self) -> CardStats:

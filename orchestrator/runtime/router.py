@@ -19,7 +19,7 @@ from threading import Event, Thread, current_thread
 from typing import Protocol
 
 from actors.errors import NotServingError, OrchestratorError, PredictError
-from actors.messages import SENDER_BITS, Array, Arrays, Reply, Request
+from actors.messages import SENDER_BITS, Answers, Array, Arrays, Reply, Request
 from actors.queue import Priority
 from actors.shapes import BatchRule, merge
 from orchestrator.dispatch import Bundle, Desk, DeskView, Failure, Route, Ticket
@@ -40,7 +40,7 @@ _CLOSED = "the driver closed before it was answered"
 class Card(Protocol):
     """What the router needs of a card's process."""
 
-    def predict_many(self, requests: Sequence[Request]) -> "Future[list[Reply]]":
+    def predict_many(self, requests: Sequence[Request]) -> "Future[Answers]":
         """Answer requests, in any order; fails with CardLostError when the process is gone."""
         ...
 
@@ -235,7 +235,7 @@ class Router:
         sent = self._cards[bundle.slot, bundle.life].predict_many(requests)
         sent.add_done_callback(lambda done: self._inbox.put(partial(self._returned, bundle, done)))
 
-    def _returned(self, bundle: Bundle, done: "Future[list[Reply]]") -> None:
+    def _returned(self, bundle: Bundle, done: "Future[Answers]") -> None:
         error = done.exception()
         now = self._clock()
         if isinstance(error, CardLostError):
@@ -252,9 +252,10 @@ class Router:
             outcomes = dict.fromkeys((ticket.id for ticket in bundle.tickets), problem)
             self._fail(self._desk.answered(bundle, outcomes, now)[1])
             return
-        replies = {reply.id: reply for reply in done.result()}
+        answers = done.result()
+        replies = {reply.id: reply for reply in answers.replies}
         answered, failed = self._desk.answered(
-            bundle, {reply.id: reply.error for reply in replies.values()}, now
+            bundle, {reply.id: reply.error for reply in answers.replies}, now, answers.seconds
         )
         for request_id in answered:
             self._finish(request_id, replies[request_id], alone=len(replies) == 1)
