@@ -172,6 +172,7 @@ class CardActor:
                 Working(batch.model, now - batch.taken, self._models[batch.model].expected)
                 for batch in working
             ),
+            occupied_seconds=self._loaded.occupied.seconds if self._loaded else 0.0,
         )
 
     def memory(self, fresh: bool = False) -> MemoryReport:

@@ -19,6 +19,7 @@ from actors.lite import EmulatedCard, LiteCard, load_library
 from actors.memory import CardMemory, card_memory, require_fit
 from actors.messages import CardIdentity, CardOrder, ModelOrder
 from actors.model_object import ModelObject
+from actors.occupied import Occupied
 from actors.served import ServedModel
 from actors.shapes import check_rule
 
@@ -38,6 +39,7 @@ class Loaded:
     idle: Reading | None
     objects: Mapping[str, Sequence[ModelObject]]
     served: Mapping[str, ServedModel]
+    occupied: Occupied
     warnings: tuple[str, ...]
 
 
@@ -90,12 +92,15 @@ def load_models(
         if on_built is not None:
             on_built()
         served = {m.name: _warm_up(order, m, objects[m.name]) for m in order.models}
+        occupied = Occupied()
+        for one in served.values():
+            one.occupied = occupied
     except BaseException:
         gauge.close()
         raise
     told = [str(verdict)] if verdict is not None and not verdict.holds else []
     told += [NOTHING_SHARED] if order.kind == "cpu" else []
-    return Loaded(order, library, gauge, idle, objects, served, (*told, *card.warnings))
+    return Loaded(order, library, gauge, idle, objects, served, occupied, (*told, *card.warnings))
 
 
 def _require_proven_mixture(order: CardOrder, npu_id: str) -> None:

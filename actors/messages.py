@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from actors import shapes
 from actors.errors import OrchestratorError
+from actors.histogram import Counted
 from actors.memory import ASCEND, AllocationRule, CardMemory, Footprint
 from actors.queue import Priority
 from actors.shapes import BatchRule, Gear, Signature, TensorSpec
@@ -62,7 +63,8 @@ class ModelOrder:
     ``config`` are Lite's options by section and override ``config_path`` (both go to the library).
     ``compile_at_build`` lets a card of kind ascend load a file that was not converted for it.
     ``footprint`` is what the plan charges; None while a model is only being measured. ``share`` is
-    the planned part of the card's time, relative to the other models of the card.
+    the planned part of the card's time, relative to the other models of the card. ``version`` is a
+    label of the user's.
     """
 
     name: str
@@ -80,6 +82,7 @@ class ModelOrder:
     compile_at_build: bool = False
     footprint: Footprint | None = None
     share: float = 1.0
+    version: str = ""
 
     @property
     def shares_weights_alone(self) -> bool:
@@ -97,7 +100,8 @@ class CardOrder:
     """A slot's whole model set: a card gets it once in the life of its process.
 
     ``memory_wait_seconds`` is how long memory that a process which ended still holds is waited for,
-    ``memory_return_seconds`` how long it holds that on an emulated card.
+    ``memory_return_seconds`` how long it holds that on an emulated card. ``deployment`` is a name
+    for metrics.
     """
 
     slot: str
@@ -112,6 +116,7 @@ class CardOrder:
     mix_ge_and_acl: bool = False
     memory_wait_seconds: float = 60.0
     memory_return_seconds: float = 0.0
+    deployment: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,7 +209,11 @@ class LoadReport:
 
 @dataclass(frozen=True)
 class ModelStats:
-    """Counters of one model since its card started. Times are sums in seconds."""
+    """Counters of one model since its card started. Times are sums in seconds.
+
+    ``histograms``, of its batches: ``rows``, and in seconds ``wait`` (of the request that waited
+    longest), ``copy`` (joining the inputs, in and out of the library's tensors) and ``predict``.
+    """
 
     requests: int = 0
     rows: int = 0
@@ -212,10 +221,12 @@ class ModelStats:
     batches: int = 0
     errors: int = 0
     queued: int = 0
+    in_flight: int = 0
     wait_seconds: float = 0.0
     predict_seconds: float = 0.0
     latency_p50_ms: float | None = None
     latency_p99_ms: float | None = None
+    histograms: Mapping[str, Counted] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -232,6 +243,7 @@ class CardStats:
     """One card's state and counters. ``busy_share`` is None where the library does not tell.
 
     ``running``: batches that Model objects work on now; ``working``: what these are.
+    ``occupied_seconds``: how long there was at least one, which every kind of card knows.
     """
 
     slot: str
@@ -242,6 +254,7 @@ class CardStats:
     busy_share: float | None = None
     running: int = 0
     working: tuple[Working, ...] = ()
+    occupied_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ interpreter lock held, and freeze the process.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
@@ -55,6 +56,8 @@ class ModelObject:
         self._by_tensor = order.provider == "ge"
         self._gear: Gear | None = self.signature.gears[0] if self._fixed else None
         self._largest = self.signature.gears[0] if order.dynamic else None
+        self.predict_seconds = 0.0
+        """How long the last batch was in ``predict``, its turn on a shared workspace awaited."""
 
     def predict(self, gear: Gear, batch: Sequence[Array], collect: Callable[[Arrays], T]) -> T:
         """Run one batch of exactly the gear's shapes and return ``collect(outputs)``.
@@ -74,8 +77,10 @@ class ModelObject:
                 for tensor, array in zip(tensors, batch, strict=True):
                     _require_usable(tensor, array)
                     tensor.set_data_from_numpy(array)
+                began = time.monotonic()
                 with self._serial:
                     outputs = self._model.predict(tensors)
+                self.predict_seconds = time.monotonic() - began
                 return collect({t.name: t.get_data_to_numpy() for t in outputs})
             except LIBRARY_ERRORS as error:
                 if not self._fixed:  # a failed call can leave wrong shapes; resize cures them

@@ -3,7 +3,6 @@
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,9 +11,11 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from actors.batch import cut, join
+from actors.counters import Counters
 from actors.errors import CardBrokenError, OrchestratorError, PredictError
-from actors.messages import CardOrder, ModelOrder, ModelStats, Reply, Request
+from actors.messages import CardOrder, ModelOrder, Reply, Request
 from actors.model_object import ModelObject
+from actors.occupied import Occupied
 from actors.queue import Batch, Entry, Terms
 from actors.shapes import (
     Array,
@@ -34,8 +35,6 @@ from actors.shapes import (
 K = TypeVar("K")
 V = TypeVar("V")
 
-#: Latencies kept for the percentiles: the latest ones, so that they follow the present load.
-LATENCIES = 2048
 #: Combinations of shapes whose checks are remembered; a client that varies more is checked anew.
 REMEMBERED = 1024
 
@@ -89,36 +88,6 @@ class Piece(NamedTuple):
 PieceEntry = Entry[Piece]
 
 
-@dataclass
-class Counters:
-    """What a model did since its card started; changed under the card's lock only."""
-
-    requests: int = 0
-    rows: int = 0
-    padded_rows: int = 0
-    batches: int = 0
-    errors: int = 0
-    wait_seconds: float = 0.0
-    predict_seconds: float = 0.0
-    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES))
-
-    def stats(self, queued: int) -> ModelStats:
-        """A snapshot; percentiles over the latest requests."""
-        latest = sorted(self.latencies)
-        return ModelStats(
-            requests=self.requests,
-            rows=self.rows,
-            padded_rows=self.padded_rows,
-            batches=self.batches,
-            errors=self.errors,
-            queued=queued,
-            wait_seconds=self.wait_seconds,
-            predict_seconds=self.predict_seconds,
-            latency_p50_ms=_percentile_ms(latest, 0.50),
-            latency_p99_ms=_percentile_ms(latest, 0.99),
-        )
-
-
 class ServedModel:
     """A model's order, signature and counters, and what happens to its requests."""
 
@@ -128,6 +97,9 @@ class ServedModel:
         self.counters = Counters()
         #: Seconds of the slowest run of the warm-up.
         self.expected = 0.0
+        self.occupied = Occupied()
+        """The card's: its models share one."""
+        self._timing = threading.Lock()
         self._rule = order.batching
         self._slot = slot
         self._known: dict[Any, tuple[int, Bucket, int]] = {}
@@ -165,6 +137,21 @@ class ServedModel:
         Raises:
             CardBrokenError: what ``require_good`` raised.
         """
+        with self._timing:
+            self.counters.running += len(batch)
+        try:
+            self._run(target, buffers, batch, require_good)
+        finally:
+            with self._timing:
+                self.counters.running -= len(batch)
+
+    def _run(
+        self,
+        target: ModelObject,
+        buffers: Mapping[str, Array],
+        batch: Sequence[PieceEntry],
+        require_good: Callable[[ModelObject], None],
+    ) -> None:
         try:
             shares = self._predict(target, buffers, batch)
         except PredictError as error:
@@ -173,7 +160,7 @@ class ServedModel:
                 batch[0].item.ticket.error = error
                 return
             for entry in batch:
-                self.run(target, buffers, [entry], require_good)
+                self._run(target, buffers, [entry], require_good)
             return
         for entry, share in zip(batch, shares, strict=True):
             entry.item.ticket.outputs[entry.item.part] = share
@@ -187,6 +174,8 @@ class ServedModel:
         counters.rows += rows
         counters.padded_rows += held - rows
         counters.predict_seconds += ended - started
+        counters.batch_rows.add(rows)
+        counters.batch_wait.add(started - min(entry.arrived for entry in batch))
         for entry in batch:
             counters.wait_seconds += started - entry.arrived
             self.settle(entry.item.ticket, ended)
@@ -275,9 +264,16 @@ class ServedModel:
         rows = [entry.rows for entry in batch]
         gear = self._gear(batch[0].bucket, sum(rows))
         inputs = [entry.item.inputs for entry in batch]
-        arrays = join(self.signature, self._rule, gear, inputs, buffers)
         held = gear_rows(gear, self._rule)
-        return target.predict(gear, arrays, partial(cut, self._rule, rows=rows, held=held))
+        began = time.monotonic()
+        with self.occupied:
+            arrays = join(self.signature, self._rule, gear, inputs, buffers)
+            shares = target.predict(gear, arrays, partial(cut, self._rule, rows=rows, held=held))
+        seconds, predicted = time.monotonic() - began, target.predict_seconds
+        with self._timing:
+            self.counters.batch_copy.add(seconds - predicted)
+            self.counters.batch_predict.add(predicted)
+        return shares
 
 
 def _remember(known: dict[K, V], key: K, value: V) -> V:
@@ -296,13 +292,6 @@ def same_answer(one: Arrays, other: Arrays) -> bool:
 
 def _elements(gear: Gear) -> int:
     return sum(math.prod(shape) for _, shape in gear.inputs)
-
-
-def _percentile_ms(ordered: Sequence[float], share: float) -> float | None:
-    """The smallest value that ``share`` of all do not exceed."""
-    if not ordered:
-        return None
-    return ordered[math.ceil(share * len(ordered)) - 1] * 1e3
 
 
 def batch_fails(batch: Batch[Piece], error: OrchestratorError) -> None:

@@ -36,6 +36,7 @@ def order_of(model: ModelSpec, kind: CardKind, sharing: Sharing) -> ModelOrder:
         config_path=model.lite.config_file,
         config=_config(model, shapes),
         compile_at_build=model.compile_at_build,
+        version=model.version or "",
     )
 
 

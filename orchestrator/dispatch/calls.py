@@ -45,11 +45,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class DeskView:
-    """The desk's numbers at one moment: ``in_flight`` per card, all else per model."""
+    """The desk's numbers at one moment: ``in_flight`` per card, all else per model.
+
+    ``retries`` by model and the card on which it failed.
+    """
 
     in_flight: Mapping[str, int]
     waiting: Mapping[str, int]
-    retries: Mapping[str, int]
+    retries: Mapping[tuple[str, str], int]
     unserved: Mapping[str, str]
     set_aside: tuple[str, ...]
 

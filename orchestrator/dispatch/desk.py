@@ -4,7 +4,7 @@ One owner calls it; time and ids are arguments. It decides, the router acts: ``d
 the calls to make, everything else the requests that have failed for good.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from actors.errors import (
@@ -45,7 +45,7 @@ class Desk:
         self._suspects: deque[Ticket] = deque()
         self._open: dict[int, Ticket] = {}
         self._next_bundle = 0
-        self._retries: dict[str, int] = {}
+        self._retries: Counter[tuple[str, str]] = Counter()
         self._set_aside: list[Failure] = []
         self.adopt(routes)
 
@@ -58,7 +58,6 @@ class Desk:
         self._board.adopt(routes)
         for model in self._board.replicas:
             self._pending.setdefault(model, Pending())
-            self._retries.setdefault(model, 0)
         return self._fail_abandoned(self._pending)
 
     def submit(self, ticket: Ticket) -> list[Failure]:
@@ -290,29 +289,29 @@ class Desk:
             # Not the request's fault; the controller says when the card serves again.
             self.down(bundle.slot, bundle.life, str(error), now)
             ticket.story.append(str(error))
-            return self._judge(ticket, Verdict.AGAIN, now)
+            return self._judge(bundle.slot, ticket, Verdict.AGAIN, now)
         if isinstance(error, CardBrokenError):
             together, reason = self._board.slots[bundle.slot].end(bundle.life, error.reason)
             return self._after_death(ticket, bundle.slot, reason, together, now)
         others = set(self._board.live(ticket.model)) - ticket.failed_on - {bundle.slot}
         verdict = after_error(ticket, bundle.slot, str(error), bool(others), self._retry)
-        return self._judge(ticket, verdict, now)
+        return self._judge(bundle.slot, ticket, verdict, now)
 
     def _after_death(
         self, ticket: Ticket, slot: str, reason: str, together: int, now: float
     ) -> list[Failure]:
         verdict = after_death(ticket, slot, reason, together, self._retry)
-        failed = self._judge(ticket, verdict, now)
+        failed = self._judge(slot, ticket, verdict, now)
         if verdict is Verdict.FAIL:
             self._set_aside += failed
         return failed
 
-    def _judge(self, ticket: Ticket, verdict: Verdict, now: float) -> list[Failure]:
+    def _judge(self, slot: str, ticket: Ticket, verdict: Verdict, now: float) -> list[Failure]:
         if verdict is Verdict.FAIL:
             return [self._fail(ticket)]
         if self._board.abandoned(ticket.model):
             return [self._fail(ticket, self._board.why_unserved(ticket.model))]
-        self._retries[ticket.model] += 1
+        self._retries[ticket.model, slot] += 1
         ticket.since = now
         if verdict is Verdict.ALONE:
             self._suspects.append(ticket)

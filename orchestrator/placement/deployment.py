@@ -106,6 +106,7 @@ class DeploymentPlan:
             mix_ge_and_acl=self.deployment.cards.mix_ge_and_acl,
             memory_wait_seconds=self.deployment.cards.memory_wait,
             memory_return_seconds=self.deployment.cards.memory_return,
+            deployment=self.deployment.name,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from orchestrator.errors import DeploymentError, NoSuchDeploymentError
 from orchestrator.placement import DeploymentPlan, order_of, same_work, transition
 from orchestrator.runtime.controller import Controller
 from orchestrator.runtime.fleet import Fleet
+from orchestrator.runtime.metrics import publish
 from orchestrator.runtime.record import Record, kept
+from orchestrator.runtime.samples import controller_samples
 from orchestrator.runtime.slots import Slot, SlotState
 
 #: A driver that has heard nothing for so long asks again.
@@ -81,6 +83,8 @@ class ControllerHost:
         if differs:
             self._work = self._begin_change()
         self._work.add_done_callback(self._has_settled)
+        self._over = threading.Event()
+        publish(lambda: controller_samples(self._controller.slots.copy().values()), self._over)
 
     def serving(self, slot: str, life: int, card: object) -> None:
         """See Listener."""
@@ -173,6 +177,7 @@ class ControllerHost:
 
     async def close(self, drain_seconds: float) -> None:
         """Let every card finish what it has, for at most so long, and end its process."""
+        self._over.set()
         if drain_seconds > 0:
             slots = list(self._controller.slots)
             retired = [self._controller.retire(slot, drain_seconds) for slot in slots]

@@ -7,7 +7,7 @@ that is imported here, Ray apart, brings native libraries along: the card's own 
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import ray
@@ -27,6 +27,7 @@ from actors.messages import (
     MemoryReport,
     Request,
 )
+from orchestrator.runtime.metrics import Sample, card_samples, publish
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class CardHost:
         """See CardActor.load."""
         try:
             self._held = Held(order, self._card.load(order))
+            publish(self._samples, self._over)
             return self._held.report
         finally:
             if order.kind != "emulated":
@@ -125,3 +127,7 @@ class CardHost:
     def _broke(self, error: CardBrokenError) -> None:
         self._broken = error
         self._over.set()
+
+    def _samples(self) -> Iterable[Sample]:
+        assert self._held is not None
+        return card_samples(self._held.order, self._card.stats(), self._card.memory())

@@ -93,6 +93,7 @@ class Joined(Traffic):
             raise NotServingError(f"of deployment {self._name}", "starting again")
 
     def _stop_router(self) -> None:
+        self._closed.set()
         self._router.close(self._drain_seconds)
 
     def _follow(self) -> None:

@@ -114,7 +114,7 @@ def _model(name: str, counts: ModelCounts, view: DeskView) -> ModelStatus:
         model=name,
         answered=counts.answered,
         failed=counts.failed,
-        retried=view.retries.get(name, 0),
+        retried=sum(count for (model, _), count in view.retries.items() if model == name),
         waiting=view.waiting.get(name, 0),
         latency_p50_ms=_percentile(latencies, 0.50),
         latency_p99_ms=_percentile(latencies, 0.99),

@@ -13,9 +13,11 @@ from orchestrator.runtime.connect import Connection, connect
 from orchestrator.runtime.controller import Controller
 from orchestrator.runtime.discover import Node, bind_nodes, find_nodes
 from orchestrator.runtime.fleet import Fleet
+from orchestrator.runtime.metrics import publish
 from orchestrator.runtime.observe import observe
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.planning import known_profiles, plan_on
+from orchestrator.runtime.samples import controller_samples
 from orchestrator.runtime.slots import Slot
 from orchestrator.runtime.status import Status
 from orchestrator.runtime.traffic import Traffic
@@ -88,6 +90,7 @@ class Running(Traffic):
         fleet = Fleet(cards.resource, cards.kind, data_threads)
         slots = [Slot(name, bound[name.rpartition("/")[0]], orders[name]) for name in orders]
         self._controller = Controller(slots, fleet, self._options.restarts)
+        publish(lambda: controller_samples(self._controller.slots.copy().values()), self._closed)
         self._undo.callback(self._stop_cards)
         self._undo.callback(self._stop_router)
         self._options.progress(f"loading models on {len(orders)} cards")
@@ -97,6 +100,7 @@ class Running(Traffic):
         self.know(plan, signatures_of(self._controller.slots.values()))
 
     def _stop_router(self) -> None:
+        self._closed.set()
         self._graceful = self._router.close(self._drain_seconds) and self._drain_seconds > 0
 
     def _stop_cards(self) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Event
 
 from actors.errors import InvalidRequestError
 from actors.messages import Array, Arrays, ModelOrder
@@ -17,6 +18,7 @@ from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.gate import Gate
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.router import Router
+from orchestrator.runtime.samples import publish_driver
 
 #: A replica without planned load still gets this part of what the most loaded one gets.
 _LEAST_SHARE = 0.05
@@ -46,6 +48,7 @@ class Traffic:
         self._options = options
         self.signatures: Mapping[str, Signature] = {}
         self._known: Mapping[str, _Known] = {}
+        self._closed = Event()
 
     def open(self, plan: DeploymentPlan, on_lost: Callable[[str, int, str], None]) -> None:
         """Take requests for the models of a plan; ``on_lost`` hears of cards that are gone."""
@@ -54,6 +57,7 @@ class Traffic:
         desk = Desk(routes(plan, planned_models(plan), transport), self._options.retry, transport)
         self._router = Router(desk, on_lost)
         self._router.start()
+        publish_driver(plan, self._router, self._closed)
 
     def know(self, plan: DeploymentPlan, signatures: Mapping[str, Signature]) -> None:
         """These are the models now, as the cards that loaded them say."""

@@ -60,6 +60,7 @@ def test_an_order_says_all_that_the_card_needs():
     assert det == ModelOrder(
         name="det",
         path=str(MODELS / "det.mindir"),
+        version="PP-OCRv6",
         threads=2,
         share_workspace=False,
         gears=(Gear((("x", (1, 3, 960, 704)),)), Gear((("x", (6, 3, 960, 704)),))),
