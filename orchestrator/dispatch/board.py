@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from actors.queue import Priority
 from orchestrator.dispatch.calls import Slot
+from orchestrator.dispatch.retry import Ticket
 from orchestrator.dispatch.routing import Replica, Route, TransportRules
 
 
@@ -52,6 +53,25 @@ class Board:
             and self.slots[slot].serves(model)
             and self.slots[slot].held_for is None
         ]
+
+    def hold(self, ticket: Ticket) -> Slot | None:
+        """Keep a card free for a suspect: the one that it holds already, or the least busy one."""
+        live = [self.slots[name] for name in self.live(ticket.model)]
+        for card in live:
+            if card.held_for == ticket.id:
+                return card
+        free = [card for card in live if card.held_for is None]
+        if not free:
+            return None
+        chosen = min(free, key=lambda card: (len(card.in_flight), card.name in ticket.failed_on))
+        chosen.held_for = ticket.id
+        return chosen
+
+    def release(self, ticket_id: int) -> None:
+        """A suspect needs no card any more."""
+        for card in self.slots.values():
+            if card.held_for == ticket_id:
+                card.held_for = None
 
     def why_unserved(self, model: str) -> str:
         """What became of each of its replicas."""

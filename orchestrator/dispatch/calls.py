@@ -37,10 +37,11 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Failure:
-    """A request that failed for good."""
+    """A request that failed for good; ``set_aside``: because it was alone on cards that died."""
 
     id: int
     error: OrchestratorError
+    set_aside: bool = False
 
 
 @dataclass(frozen=True)

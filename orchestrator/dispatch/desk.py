@@ -6,6 +6,7 @@ the calls to make, everything else the requests that have failed for good.
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from actors.errors import (
     CardBrokenError,
@@ -204,26 +205,13 @@ class Desk:
         for ticket in list(self._suspects):
             if ticket.id not in self._open:
                 self._suspects.remove(ticket)
-                self._release(ticket.id)
+                self._board.release(ticket.id)
                 continue
-            card = self._hold(ticket)
+            card = self._board.hold(ticket)
             if card is not None and not card.in_flight:
                 self._suspects.remove(ticket)
                 made.append(self._send(ticket.model, card, [ticket], now))
         return made
-
-    def _hold(self, ticket: Ticket) -> Slot | None:
-        """Keep a card free for a suspect: the one that it holds already, or the least busy one."""
-        live = [self._board.slots[name] for name in self._board.live(ticket.model)]
-        for card in live:
-            if card.held_for == ticket.id:
-                return card
-        free = [card for card in live if card.held_for is None]
-        if not free:
-            return None
-        chosen = min(free, key=lambda card: (len(card.in_flight), card.name in ticket.failed_on))
-        chosen.held_for = ticket.id
-        return chosen
 
     def _next_call(self, model: str, pending: deque[Ticket], now: float) -> Bundle | None:
         while pending and pending[0].id not in self._open:
@@ -303,6 +291,7 @@ class Desk:
         verdict = after_death(ticket, slot, reason, together, self._retry)
         failed = self._judge(slot, ticket, verdict, now)
         if verdict is Verdict.FAIL:
+            failed = [replace(failure, set_aside=True) for failure in failed]
             self._set_aside += failed
         return failed
 
@@ -332,11 +321,6 @@ class Desk:
             if self._board.abandoned(model)
             for ticket in self._waiting(model)
         ]
-
-    def _release(self, ticket_id: int) -> None:
-        for card in self._board.slots.values():
-            if card.held_for == ticket_id:
-                card.held_for = None
 
     def _restart_waits(self, slot: str, now: float) -> None:
         """Patience counts from the moment when the last replica went."""

@@ -49,7 +49,7 @@ def transition(
 def same_work(one: CardOrder, other: CardOrder) -> bool:
     """Whether a process that was told the one need not be replaced to do the other.
 
-    Bytes are what plans reckon with, and shares can be told to a process that runs.
+    Bytes are what plans reckon with; a process that runs keeps the shares that it was told.
     """
     return _work(one) == _work(other)
 

@@ -16,11 +16,12 @@ from actors.messages import CardIdentity, LoadReport
 from orchestrator.errors import CardHangsError, CardLostError, CardsUnavailableError
 from orchestrator.runtime.events import Events
 from orchestrator.runtime.fleet import CardProcess, Fleet
+from orchestrator.runtime.journal import EventName, Journal
 from orchestrator.runtime.options import RestartRules
 from orchestrator.runtime.slots import Listener, Slot, SlotState, bind
 from orchestrator.runtime.watchdog import Watchdog
 
-_log = logging.getLogger(__name__)
+_NO_NAME = Journal()
 
 #: A process that is drained has so much longer to stop before it is killed.
 _STOP_SECONDS = 5.0
@@ -40,8 +41,10 @@ class Controller:
         fleet: Fleet,
         rules: RestartRules | None = None,
         clock: Callable[[], float] = time.monotonic,
+        journal: Journal = _NO_NAME,
     ) -> None:
         self._fleet = fleet
+        self._journal = journal
         self._rules = rules or RestartRules()
         self._clock = clock
         self.slots = {slot.name: slot for slot in slots}
@@ -152,7 +155,8 @@ class Controller:
         identity = done.result()
         slot = bind(self.slots.values(), slot, identity)
         slot.state, slot.identity = SlotState.LOADING, identity
-        self._note(slot, f"process {identity.pid} on card {identity.npu_id or '?'}")
+        where = f"process {identity.pid} on card {identity.npu_id or '?'}"
+        self._note(slot, "restart" if slot.restarts else "start", where)
         self._events.when_done(process.watch(), self._ended, process)
         self._events.when_done(process.load(slot.order), self._loaded, process)
 
@@ -166,8 +170,8 @@ class Controller:
             return
         slot.report = done.result()
         for warning in slot.report.warnings:
-            self._note(slot, warning)
-        self._note(slot, f"ready after {slot.report.seconds:.1f} s")
+            self._note(slot, "warning", warning)
+        self._note(slot, "ready", f"ready after {slot.report.seconds:.1f} s")
         self._serve(slot, process)
         self._awaited_no_more(slot)
 
@@ -208,13 +212,14 @@ class Controller:
             slot.failures = 0
         slot.failures += 1
         slot.why = reason
-        self._note(slot, reason)
+        self._note(slot, "death", reason)
         if self._listener is not None:  # first: what is in flight there is to tell the reason
             self._listener.down(slot.name, slot.life, reason)
         broken = isinstance(error, CardBrokenError)
         if process is not None:
             self._events.after(_LAST_WORDS_SECONDS if broken else 0.0, process.kill)
-        if slot.name in self._awaited and not isinstance(error, CardLostError):
+        slot.refused = slot.name in self._awaited and not isinstance(error, CardLostError)
+        if slot.refused:
             self._give_up(slot, reason, error)
         elif (broken or isinstance(error, CardHangsError)) and self._unfit_too_often(slot):
             told = f"was unfit {len(slot.unfit)} times, last: {reason}"
@@ -247,12 +252,12 @@ class Controller:
         state: SlotState = SlotState.GIVEN_UP,
     ) -> None:
         slot.state = state
-        models = ", ".join(model.name for model in slot.order.models)
         done = self._awaited.get(slot.name)
         if done is not None:
             self._settle(done, error)
         else:
-            _log.error("slot %s (%s) is %s: it %s", slot.name, models, state.value, told)
+            event: EventName = "given-up" if state is SlotState.GIVEN_UP else "quarantine"
+            self._note(slot, event, f"{state.value}: it {told}", logging.ERROR)
         slot.why = told
         if self._listener is not None:
             self._listener.give_up(slot.name, told)
@@ -316,7 +321,7 @@ class Controller:
             slot.process.kill()
         slot.process = slot.identity = None
         slot.state, slot.why = SlotState.DRAINED, "it was drained"
-        self._note(slot, slot.why)
+        self._note(slot, "drained", slot.why)
         if self._listener is not None:
             self._listener.down(slot.name, slot.life, slot.why)
         self._awaited_no_more(slot)
@@ -330,9 +335,10 @@ class Controller:
         """The slot that a process serves; None for one that was replaced meanwhile."""
         return next((slot for slot in self.slots.values() if slot.process is process), None)
 
-    def _note(self, slot: Slot, what: str) -> None:
+    def _note(self, slot: Slot, event: EventName, what: str, level: int = logging.INFO) -> None:
         slot.story.append(what)
-        _log.info("slot %s: %s", slot.name, what)
+        models = [model.name for model in slot.order.models]
+        self._journal.tell(event, what, card=slot.name, models=models, level=level)
 
     def _stop_waiting(self) -> None:
         for done in (*self._awaited.values(), *itertools.chain(*self._retiring.values())):

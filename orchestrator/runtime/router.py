@@ -24,6 +24,7 @@ from actors.queue import Priority
 from actors.shapes import BatchRule, merge
 from orchestrator.dispatch import Bundle, Desk, DeskView, Failure, Route, Ticket
 from orchestrator.errors import CardLostError, RequestFailedError
+from orchestrator.runtime.journal import Journal
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ _PATIENCE_TICK = 0.5
 _COPY_BELOW = 64 << 10
 #: Latencies kept per model for the percentiles of the status.
 _LATENCIES = 2048
+_NO_NAME = Journal()
 _CLOSED = "the driver closed before it was answered"
 
 
@@ -78,8 +80,10 @@ class Router:
         desk: Desk,
         on_lost: Callable[[str, int, str], None],
         clock: Callable[[], float] = time.monotonic,
+        journal: Journal = _NO_NAME,
     ) -> None:
         self._desk = desk
+        self._journal = journal
         self._on_lost = on_lost
         self._clock = clock
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -283,6 +287,9 @@ class Router:
             call, _ = self._requests[failure.id]
             self._forget(call)
             self.counts.setdefault(call.model, ModelCounts()).failed += 1
+            if failure.set_aside:
+                told = str(failure.error)
+                self._journal.tell("set-aside", told, models=(call.model,), batch=failure.id)
             if call.future.set_running_or_notify_cancel():
                 call.future.set_exception(failure.error)
 

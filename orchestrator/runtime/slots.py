@@ -37,8 +37,8 @@ class SlotState(str, Enum):
 class Slot:
     """One slot and the process that serves it, if any, with what it was told to load.
 
-    ``life`` tells its processes apart, ``unfit`` is when some of them were found to be. May be sent
-    to other processes, as ``shown``.
+    ``life`` tells its processes apart, ``unfit`` is when some of them were found to be, ``refused``
+    that it could not load what it was told at first. May be sent elsewhere, as ``shown``.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Slot:
     ready_at: float = 0.0
     why: str = ""
     unfit: tuple[float, ...] = ()
+    refused: bool = False
     story: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
     @property

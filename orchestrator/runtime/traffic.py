@@ -16,6 +16,7 @@ from orchestrator.dispatch import Desk, Route, TransportRules
 from orchestrator.errors import NotServingError
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.gate import Gate
+from orchestrator.runtime.journal import Journal
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.router import Router
 from orchestrator.runtime.samples import publish_driver
@@ -55,7 +56,7 @@ class Traffic:
         transport = self._options.transport
         self.plan = plan
         desk = Desk(routes(plan, planned_models(plan), transport), self._options.retry, transport)
-        self._router = Router(desk, on_lost)
+        self._router = Router(desk, on_lost, journal=Journal(plan.deployment.name))
         self._router.start()
         publish_driver(plan, self._router, self._closed)
 
