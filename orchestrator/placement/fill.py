@@ -33,12 +33,16 @@ FEW: tuple[Variant, ...] = tuple(
 EVEN: tuple[Variant, ...] = tuple(
     Variant(order, "even") for order in ("size", "choice", "fluid", "workspace")
 )
+#: The cold ones first, then the load of the hot ones levels what they leave.
+FLUID = Variant("fluid", "even")
 SOFT: tuple[Variant, ...] = (
     Variant("workspace", "tightest"),
     Variant("size", "tightest"),
-    Variant("fluid", "even"),
+    FLUID,
     Variant("choice", "tightest"),
 )
+#: What needs many cards first, then whatever fits beside it.
+HOT = Variant("work", "even")
 
 
 def fill(sheet: Sheet, variant: Variant, limit: Numbers, *, soft: bool = False) -> Layout | None:

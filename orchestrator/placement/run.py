@@ -1,8 +1,8 @@
 """One search: place in every variant, exchange between cards, split the loads exactly."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from orchestrator.placement.bounds import Bound
 from orchestrator.placement.dense import TASTES, Taste, pack
 from orchestrator.placement.exact import small, solve_exactly
 from orchestrator.placement.exhaust import placements
-from orchestrator.placement.fill import EVEN, FEW, SOFT, Variant, fill
+from orchestrator.placement.fill import EVEN, FEW, FLUID, HOT, SOFT, Variant, fill
 from orchestrator.placement.groups import World
 from orchestrator.placement.layout import Layout
 from orchestrator.placement.loads import Split, split_loads
@@ -24,7 +24,9 @@ NO_GAP = 1e-4
 _SHARES = (0.25, 0.5, 0.7, 0.8, 0.87, 0.93, 0.97, 1.0)
 #: Shares at which they then place it all, some cards busier than they may be.
 _SOFT_SHARES = (1.0, 0.92, 0.84, 0.76, 0.68)
-#: Groups times cards above which only the fastest ways to start are tried.
+#: With more replicas than their load needs, hot models leave time on their cards for others.
+_HOT_SHARES = (1.15, 1.0)
+#: Groups times cards above which the first placement of the fastest ways to start is enough.
 _MANY = 1 << 20
 #: Steps that a mixed-integer program counts for; what has fewer left goes without.
 _EXACT_STEPS = 100
@@ -186,14 +188,25 @@ class Run:
         """Placements that serve some share of the bound, and some by memory, whatever the load."""
         limit = np.minimum(self.sheet.speed / max(self.bound.value, 1e-9), _ENDLESS)
         large = self.sheet.groups * self.sheet.cards > _MANY
+        hot = self._soft([HOT], _HOT_SHARES, limit)
+        if large:
+            quick = itertools.chain(hot, self._soft([FLUID], _SOFT_SHARES, limit))
+            first = next(quick, None) or self._largest_share(EVEN[0], limit)
+            yield from [first] if first else []
+            return
+        yield from hot
         for variant in _TO_MANY:
-            if large and variant != EVEN[0]:
-                break
             found = self._largest_share(variant, limit)
             if found is not None:
                 yield found
-        for variant, share in product(SOFT, _SOFT_SHARES):
-            if large or not self.steps.spend():
+        yield from self._soft(SOFT, _SOFT_SHARES, limit)
+
+    def _soft(
+        self, variants: Sequence[Variant], shares: Sequence[float], limit: Numbers
+    ) -> Iterator[Layout]:
+        """Placements of all demand, each variant at each share of the bound."""
+        for variant, share in itertools.product(variants, shares):
+            if not self.steps.spend():
                 return
             most = (limit / share).astype(np.int64)
             found = fill(self.sheet, variant, most, soft=True)
