@@ -14,6 +14,7 @@ from pathlib import Path
 from actors.environment import inspect
 from actors.messages import CardKind, ModelOrder
 from actors.mindir import NotAMindIRError, read_mindir
+from actors.modelfiles import served_file
 from actors.verdicts import Verdict
 
 INSTALL = (
@@ -68,11 +69,6 @@ def unproven_mixture(where: str, found: Verdict | None) -> str:
         f"cards.mix_ge_and_acl is set, and that mixture {told} ({where}): run orchestrator "
         "verify-card on an idle card of this node, or put them on different cards"
     )
-
-
-def served_file(path: str, kind: CardKind) -> Path:
-    """The file that is read for a model's path: on an emulated card the .onnx beside it."""
-    return Path(path).with_suffix(".onnx") if kind == "emulated" else Path(path)
 
 
 def file_problem(path: str, kind: CardKind) -> str | None:

@@ -22,6 +22,7 @@ from actors.errors import CardError, LoadError
 from actors.memory import ASCEND, AllocationRule
 from actors.messages import CardKind, ModelOrder
 from actors.model_object import LIBRARY_ERRORS, ModelObject
+from actors.modelfiles import served_file
 
 __all__ = [
     "LIBRARY_ERRORS",
@@ -268,7 +269,7 @@ class LiteCard:
         if not members:
             return
         with self._load_errors(members):
-            files = {o.name: diagnosis.served_file(o.path, self._kind) for o in members}
+            files = {o.name: served_file(o.path, self._kind) for o in members}
             problem = ge.session_problem(members, files)
             if problem:
                 order, told = problem

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from actors import shapes
 from actors.errors import OrchestratorError
 from actors.histogram import Counted
+from actors.hostmemory import HostMemory
 from actors.memory import ASCEND, AllocationRule, CardMemory, Footprint
 from actors.queue import Priority
 from actors.shapes import BatchRule, Gear, Signature, TensorSpec
@@ -44,6 +45,7 @@ class CardIdentity:
     """Which card a process was given: the physical ``npu_id``, the process's own ``device_id``.
 
     ``visible`` is the list of physical ids that the process sees, as CANN reads it; empty: all.
+    ``package`` is the version of this project there, ``host_free_bytes`` what its host had free.
     """
 
     node_id: str
@@ -52,6 +54,34 @@ class CardIdentity:
     pid: int
     library: str = ""
     visible: str = ""
+    package: str = ""
+    host_free_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file of a model, by its name in the model's folder and by what it holds."""
+
+    name: str
+    sha256: str
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of a model. ``digest`` is the SHA-256 of all of them and of the build's options.
+
+    ``config`` is the name, among them, of the config file that the deployment names; empty: none.
+    """
+
+    files: tuple[StoredFile, ...]
+    digest: str
+    config: str = ""
+
+    @property
+    def short(self) -> str:
+        """Of the digest, what tables show."""
+        return self.digest[:12]
 
 
 @dataclass(frozen=True)
@@ -64,7 +94,7 @@ class ModelOrder:
     ``compile_at_build`` lets a card of kind ascend load a file that was not converted for it.
     ``footprint`` is what the plan charges; None while a model is only being measured. ``share`` is
     the planned part of the card's time, relative to the other models of the card. ``version`` is a
-    label of the user's.
+    label of the user's. ``files`` is what was planned with; None: whatever is there.
     """
 
     name: str
@@ -82,6 +112,7 @@ class ModelOrder:
     compile_at_build: bool = False
     footprint: Footprint | None = None
     share: float = 1.0
+    files: ModelFiles | None = None
     version: str = ""
 
     @property
@@ -101,7 +132,7 @@ class CardOrder:
 
     ``memory_wait_seconds`` is how long memory that a process which ended still holds is waited for,
     ``memory_return_seconds`` how long it holds that on an emulated card. ``deployment`` is a name
-    for metrics.
+    for metrics, ``host`` what loading the models takes of the host's memory.
     """
 
     slot: str
@@ -117,6 +148,7 @@ class CardOrder:
     memory_wait_seconds: float = 60.0
     memory_return_seconds: float = 0.0
     deployment: str = ""
+    host: HostMemory = field(default_factory=HostMemory)
 
 
 @dataclass(frozen=True)
@@ -275,7 +307,8 @@ class Measurement:
 
     ``overhead_bytes`` is what the process's context took of the card; None where it was not seen.
     ``drift_bytes`` is what many runs of all gears took and did not give back. ``compiled``: nobody
-    ran it, its compiled file tells its weights and workspace, and its times are not known.
+    ran it, its compiled file tells its weights and workspace, and its times are not known. ``host``
+    is of one Model object.
     """
 
     weight_bytes: int
@@ -289,6 +322,7 @@ class Measurement:
     overhead_bytes: int | None = None
     drift_bytes: int = 0
     compiled: bool = False
+    host: HostMemory | None = None
 
     @property
     def workspace_bytes(self) -> int:

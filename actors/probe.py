@@ -27,6 +27,7 @@ from actors.differences import (
 )
 from actors.errors import LoadError, OrchestratorError, PredictError
 from actors.gauge import open_gauge
+from actors.hostmemory import HostWatch
 from actors.leaving import leave
 from actors.lite import EmulatedCard, LiteCard, ModelObject, library_name, load_library
 from actors.memory import ASCEND, AllocationRule
@@ -166,15 +167,18 @@ def _measure_genuine(job: Job) -> Measurement:
     is_ge = job.order.provider == "ge"
     library = load_library(job.kind, device_id=job.device_id, uses_ge=is_ge)
     card = LiteCard(library, job.kind, SLOT, job.device_id)
-    name = library_name(library)
+    name, host = library_name(library), HostWatch()
     if job.kind == "cpu":
-        return measure_on_host(job.order, card, resident_bytes, name)
+        found = measure_on_host(job.order, card, resident_bytes, name)
+        return replace(found, host=host.found())
     gauge = open_gauge(job.kind, library, job.device_id, job.npu_id)
     if is_ge:
         weights = Path(job.order.path).stat().st_size
-        return measure_ge(job.order, card, gauge, job.rule, name, weights)
-    found = measure_on_card(job.order, card, gauge, job.rule, name, nothing)
-    return _at_least_compiled(job, found)
+        found = measure_ge(job.order, card, gauge, job.rule, name, weights)
+    else:
+        found = measure_on_card(job.order, card, gauge, job.rule, name, nothing)
+    found = replace(found, host=host.found())
+    return found if is_ge else _at_least_compiled(job, found)
 
 
 def _at_least_compiled(job: Job, found: Measurement) -> Measurement:
@@ -220,6 +224,7 @@ def _measure_emulated(job: Job) -> Measurement:
     library = load_library(
         job.kind, device_id=job.device_id, emulated=EmulatedCard(ROOM, rule=job.rule)
     )
+    host = HostWatch()
     card = LiteCard(library, job.kind, SLOT, job.device_id)
     card.declare([order])
     target = card.build(order)
@@ -254,6 +259,7 @@ def _measure_emulated(job: Job) -> Measurement:
         outputs=signature.outputs,
         gears=tuple(gears),
         library=library_name(library),
+        host=host.found(),
     )
 
 

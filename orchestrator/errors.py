@@ -8,7 +8,8 @@ OrchestratorError
 ├── NoSuchDeploymentError   no deployment of that name runs in the cluster
 ├── CardsUnavailableError   the cluster has fewer cards than the deployment names
 ├── CardLostError           the process of a card ended, or its node did (a CardError)
-    │   └── CardHangsError      it did nothing any more and was ended
+│   └── CardHangsError      it did nothing any more and was ended
+├── PackageDiffersError     a node has another version of this project (a CardError)
 ├── RequestFailedError      a request that every replica tried failed, with its story
 │   └── DeadlineError       a request that had no answer when its time was over
 ├── OverloadedError         a request that found no room and did not want to wait
@@ -40,6 +41,7 @@ __all__ = [
     "NotServingError",
     "OrchestratorError",
     "OverloadedError",
+    "PackageDiffersError",
     "PlanRefusedError",
     "PredictError",
     "RequestFailedError",
@@ -136,6 +138,24 @@ class CardLostError(CardError):
 
 class CardHangsError(CardLostError):
     """The process of a card does nothing any more and was ended."""
+
+
+class PackageDiffersError(CardError):
+    """A node has another version of this project than the process that wants its cards."""
+
+    def __init__(self, card: str, node_id: str, there: str, here: str) -> None:
+        super().__init__(card, node_id, there, here)
+        self.card = card
+        self.node_id = node_id
+        self.there = there
+        self.here = here
+
+    def __str__(self) -> str:
+        return (
+            f"card {self.card}: its node {self.node_id[:12]} has ascend-orchestrator {self.there}, "
+            f"and {self.here} runs here: install the same version on every node and start Ray "
+            "there again, or send it with the job (runtime_env)"
+        )
 
 
 class CardsUnavailableError(OrchestratorError):

@@ -25,6 +25,7 @@ import numpy as np
 from actors.child import ChildError, run_module
 from actors.emulator.arena import engine_version
 from actors.emulator.config import Settings
+from actors.modelfiles import file_digest
 from actors.onnxfile import OnnxFile, read_onnx
 from actors.shapes import OPEN, Gear, Shape, TensorSpec
 
@@ -235,7 +236,10 @@ def _measure(
 
 def _identity(path: Path, model: OnnxFile) -> str:
     folder = path.parent
-    parts = [_sha256(path), *(_sha256(folder / name) for name in sorted(model.external_data))]
+    parts = [
+        file_digest(path),
+        *(file_digest(folder / name) for name in sorted(model.external_data)),
+    ]
     return _hashed([RECIPE, engine_version(), _cpu(), parts])
 
 
@@ -245,20 +249,6 @@ def _key(identity: str, gear: Gear, bound: bool) -> str:
 
 def _hashed(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    status = path.stat()
-    return _sha256_of(path.resolve(), status.st_mtime_ns, status.st_size, status.st_ino)
-
-
-@functools.lru_cache(maxsize=256)
-def _sha256_of(path: Path, _changed: int, _size: int, _inode: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 @functools.cache

@@ -61,7 +61,7 @@ def check_deployment(deployment: Deployment) -> tuple[ModelCheck, ...]:
                 path=path,
                 gears=len(order.gears or ()) or 1,
                 file=None if isinstance(file, Finding) else file,
-                findings=(*found, *_option_findings(spec)),
+                findings=(*found, *_option_findings(spec, path)),
             )
         )
     return tuple(checks)
@@ -109,10 +109,10 @@ def _missing_data(file: ModelFile) -> Iterator[Finding]:
             yield Finding(str(beside), "no such file", f"weights of {file.path.name}", fix, False)
 
 
-def _option_findings(spec: ModelSpec) -> Iterator[Finding]:
+def _option_findings(spec: ModelSpec, file: Path) -> Iterator[Finding]:
     """Options that nothing reads: the deployment's own, and those of the config file."""
     yield from option_findings(spec.lite.options)
-    path = config_path(spec)
+    path = config_path(spec, file)
     if path is None:
         return
     try:

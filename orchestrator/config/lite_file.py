@@ -32,17 +32,18 @@ class LiteShapes:
     gears: tuple[Gear, ...] | None
 
 
-def lite_shapes(model: ModelSpec) -> LiteShapes | None:
+def lite_shapes(model: ModelSpec, file: Path | None = None) -> LiteShapes | None:
     """The shapes that the model's Lite config declares; None when it declares none.
 
     The config is ``lite.options`` over ``lite.config_file`` or, where the deployment names none,
-    over the ``.ini`` of the same name beside the model, if there is one.
+    over the ``.ini`` of the same name beside the model, if there is one. ``file``: where the model
+    is on this machine, if its path is a URL.
 
     Raises:
         ValueError: the file cannot be read or its shapes are not in the converter's format; the
             text names file and line.
     """
-    keys, source = _file_keys(model)
+    keys, source = _file_keys(model, file)
     options = model.lite.options.get(SECTION, {})
     own = {key: options[key] for key in (INPUT_SHAPE, DYNAMIC_DIMS) if key in options}
     keys |= own
@@ -56,11 +57,11 @@ def lite_shapes(model: ModelSpec) -> LiteShapes | None:
         raise ValueError(f"{source}: {error}") from error
 
 
-def config_path(model: ModelSpec) -> Path | None:
+def config_path(model: ModelSpec, file: Path | None = None) -> Path | None:
     """The Lite config file of the model: the one it names, or the ``.ini`` beside it."""
     if model.lite.config_file is not None:
         return Path(model.lite.config_file)
-    beside = Path(model.path).with_suffix(".ini")
+    beside = (file or Path(model.path)).with_suffix(".ini")
     return beside if beside.is_file() else None
 
 
@@ -81,8 +82,8 @@ def difference(shapes: Shapes, found: LiteShapes) -> str | None:
     return f"{_listed(declared)}, and {found.source} has {_listed(found.gears)}"
 
 
-def _file_keys(model: ModelSpec) -> tuple[dict[str, str], str]:
-    path = config_path(model)
+def _file_keys(model: ModelSpec, file: Path | None) -> tuple[dict[str, str], str]:
+    path = config_path(model, file)
     if path is None:
         return {}, ""
     try:

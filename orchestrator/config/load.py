@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from actors.messages import CardKind
 from orchestrator.config.checked import Checked
 from orchestrator.config.deployment import Deployment
 from orchestrator.config.findings import Finding, Loc, error_of
@@ -14,6 +15,7 @@ from orchestrator.config.section import Reading
 from orchestrator.config.shapes import Shapes
 from orchestrator.config.yaml_file import YamlError, parse_yaml, read_text
 from orchestrator.errors import DeploymentError
+from orchestrator.sources import local_path
 
 
 def load_deployment(path: str | os.PathLike[str]) -> Deployment:
@@ -63,15 +65,22 @@ def _with_files(deployment: Deployment) -> tuple[Deployment, list[Finding]]:
     findings: list[Finding] = []
     models: list[ModelSpec] = []
     for index, model in enumerate(deployment.models):
-        filled, found = _with_lite_config(model)
-        found = [*_model_file(model, deployment.cards.kind), *found]
+        filled, found = _with_local_files(model, deployment.cards.kind)
         findings.extend(finding.below(("models", index)) for finding in found)
         models.append(filled)
     return deployment.model_copy(update={"models": tuple(models)}), findings
 
 
-def _model_file(model: ModelSpec, kind: str) -> Iterator[Finding]:
-    path = Path(model.path)
+def _with_local_files(model: ModelSpec, kind: CardKind) -> tuple[ModelSpec, list[Finding]]:
+    try:
+        path = local_path(model.path, kind)
+    except DeploymentError as error:
+        return model, [Finding(("path",), str(error))]
+    filled, found = _with_lite_config(model, path)
+    return filled, [*_model_file(path, kind), *found]
+
+
+def _model_file(path: Path, kind: CardKind) -> Iterator[Finding]:
     onnx = path.with_suffix(".onnx")
     if kind == "emulated":
         if not onnx.is_file():
@@ -86,11 +95,11 @@ def _model_file(model: ModelSpec, kind: str) -> Iterator[Finding]:
         yield Finding(("path",), f"there is no file {path}")
 
 
-def _with_lite_config(model: ModelSpec) -> tuple[ModelSpec, list[Finding]]:
+def _with_lite_config(model: ModelSpec, path: Path) -> tuple[ModelSpec, list[Finding]]:
     """Shapes from the model's Lite config, or how it and the deployment contradict each other."""
     loc: Loc = ("lite", "config_file") if model.lite.config_file else ("path",)
     try:
-        found = lite_shapes(model)
+        found = lite_shapes(model, path)
     except ValueError as error:
         return model, [Finding(loc, str(error))]
     if found is None:

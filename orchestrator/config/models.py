@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
@@ -33,8 +32,8 @@ from orchestrator.config.section import (
     Text,
 )
 from orchestrator.config.shapes import Batching, Shapes, batching_findings
+from orchestrator.sources import is_url
 
-_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://")
 #: Config section that carries the emulated times; it is written from ``emulated`` alone.
 EMULATED_SECTION = "emulated_card"
 
@@ -139,8 +138,9 @@ class ModelSpec(Section):
 
     name: Name = Field(description="What drivers call the model by; unique in the deployment.")
     path: Text = Field(
-        description="The model file (.mindir), relative to the deployment file. Kind emulated "
-        "runs the .onnx file of the same name beside it."
+        description="The model file (.mindir), relative to the deployment file, or its URL (s3://, "
+        "file://, whatever pyarrow or fsspec reads). Kind emulated runs the .onnx file of the same "
+        "name beside it. Cards run a copy that their node keeps."
     )
     version: Text | None = Field(
         default=None, description="A label of yours, shown in plans, status and run summaries."
@@ -220,7 +220,7 @@ class ModelSpec(Section):
     @field_validator("path")
     @classmethod
     def _resolve(cls, value: str, info: ValidationInfo) -> str:
-        return value if _URL.match(value) else resolved(value, info)
+        return value if is_url(value) else resolved(value, info)
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSpec":
@@ -228,9 +228,6 @@ class ModelSpec(Section):
         return self
 
     def _findings(self) -> Iterator[Finding]:
-        url = _URL.match(self.path)
-        if url:
-            yield Finding(("path",), f"path as a URL ({url['scheme']}://)", unsupported=True)
         if self.provider == "ge" and self.sharing.workspace:
             yield Finding(("sharing", "workspace"), "models of provider ge share no workspace")
         if self.dynamic and self.sharing.workspace:

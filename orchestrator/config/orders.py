@@ -8,6 +8,7 @@ from orchestrator.config.lite_file import config_path, lite_shapes
 from orchestrator.config.models import EMULATED_SECTION, EmulatedTimes, ModelSpec
 from orchestrator.config.shapes import Shapes
 from orchestrator.errors import DeploymentError
+from orchestrator.sources import is_url
 
 
 def order_of(model: ModelSpec, kind: CardKind, sharing: Sharing) -> ModelOrder:
@@ -67,7 +68,8 @@ def _config(model: ModelSpec, shapes: Shapes | None) -> dict[str, dict[str, str]
         input_shape, dynamic_dims = format_gears(shapes.combinations)
         keys = config.setdefault(SECTION, {})
         keys[INPUT_SHAPE] = input_shape
-        if dynamic_dims or config_path(model) is not None:  # else the file's would stay in force
+        # What a file beside the model says would stay in force else; a URL may have one.
+        if dynamic_dims or is_url(model.path) or config_path(model) is not None:
             keys[DYNAMIC_DIMS] = dynamic_dims
     emulated = _times(model.emulated) if model.emulated else {}
     if shapes is not None and shapes.dynamic is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from actors.hostmemory import HostMemory, together
 from actors.memory import CardMemory, footprint
 from actors.messages import CardOrder, ModelOrder
 from orchestrator.config import Deployment, ModelSpec, parse_deployment
@@ -107,6 +108,7 @@ class DeploymentPlan:
             memory_wait_seconds=self.deployment.cards.memory_wait,
             memory_return_seconds=self.deployment.cards.memory_return,
             deployment=self.deployment.name,
+            host=together(self._host(model) for model in tally.models),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,6 +152,12 @@ class DeploymentPlan:
             plan=plan,
         )
 
+    def _host(self, model: Model) -> tuple[HostMemory | None, int]:
+        """What the probe saw of one Model object, and what the further ones add to it."""
+        measured, used = self.profiles[model.name].measurement, model.footprint
+        each = used.io + (0 if used.share_weights else used.weights)
+        return (measured.host if measured else None), (model.threads - 1) * each
+
     def _tally(self, slot: str) -> Tally:
         return tally_in(self.problem, self.plan, slot)
 
@@ -161,6 +169,7 @@ class DeploymentPlan:
             share_weights=model.share_weights,
             share_workspace=share,
             footprint=replace(model.footprint, share_workspace=share),
+            files=self.profiles[order.name].files,
         )
 
 
@@ -201,13 +210,19 @@ def plan_deployment(
             profiles,
             lambda one: _model(specs[one.name], orders[one.name], one, deployment),
         ) from None
-    plan = replace(found, origins=origins)
+    versions = tuple((spec.name, _version(spec, profiles[spec.name])) for spec in deployment.models)
+    plan = replace(found, origins=origins, versions=tuple((n, v) for n, v in versions if v))
     return DeploymentPlan(deployment, dict(profiles), problem, plan)
 
 
 def _origin(spec: ModelSpec, profile: ModelProfile) -> str:
     unknown = spec.demand is not None and profile.service_ms is None
     return f"{profile.label}, demand left out: no known time" if unknown else profile.label
+
+
+def _version(spec: ModelSpec, profile: ModelProfile) -> str:
+    """The user's label and what the files hold, as far as they are known."""
+    return " ".join(filter(None, (spec.version, profile.files.short if profile.files else "")))
 
 
 def problem_of(

@@ -78,9 +78,10 @@ def reasons(problem: Problem, plan: Plan) -> tuple[ReplicaReason, ...]:
 def explain(problem: Problem, plan: Plan) -> str:
     """The whole explanation as text."""
     lines = [headline(problem, plan)]
-    origins = dict(plan.origins)
+    origins, versions = dict(plan.origins), dict(plan.versions)
     for reason in reasons(problem, plan):
-        lines.append(_replica_line(reason, origins.get(reason.model)))
+        about = (origins.get(reason.model), versions.get(reason.model))
+        lines.append(_replica_line(reason, ", ".join(filter(None, about))))
         shown = reason.rejected[:_CARDS_SHOWN]
         lines += [f"  {rejection.card}  {rejection.text}" for rejection in shown]
         rest = Counter(rejection.kind for rejection in reason.rejected[_CARDS_SHOWN:])
@@ -187,7 +188,7 @@ def _not_needed(plan: Plan, group: Group, slots: Sequence[str], tally: Tally) ->
     return "spare", "fits, but no gain in alpha was found there"
 
 
-def _replica_line(reason: ReplicaReason, origin: str | None) -> str:
+def _replica_line(reason: ReplicaReason, about: str) -> str:
     if not reason.workspace:
         workspace = ""
     elif not reason.shared:
@@ -202,7 +203,7 @@ def _replica_line(reason: ReplicaReason, origin: str | None) -> str:
         )
     objects = f" + objects {format_bytes(reason.objects)}" if reason.objects else ""
     load = f", {reason.rps:.4g} items/s" if reason.rps else ""
-    source = f" [{origin}]" if origin else ""
+    source = f" [{about}]" if about else ""
     return (
         f"{reason.model}/{reason.index} -> {reason.card}  {format_bytes(reason.total)}  "
         f"weights {format_bytes(reason.weights)}{workspace} + io {format_bytes(reason.io)}"

@@ -50,7 +50,8 @@ class Plan:
     ``moves``: replicas that the previous plan did not have there; ``restarts``: cards that held
     models and get others; ``bytes_loaded``: weights that changed cards load; None without a
     previous plan. ``curve``: what fewer and more moves would bring. ``origins``: (model, where its
-    sizes come from), for plans of deployments.
+    sizes come from), for plans of deployments; ``versions``: (model, its label and the short hash
+    of its files).
     """
 
     cards: tuple[CardPlan, ...]
@@ -67,6 +68,7 @@ class Plan:
     bytes_loaded: int | None = None
     curve: tuple[Point, ...] = ()
     origins: tuple[tuple[str, str], ...] = ()
+    versions: tuple[tuple[str, str], ...] = ()
 
     @property
     def cards_used(self) -> int:
@@ -112,7 +114,8 @@ class Plan:
         if self.moves is not None:
             record["restarts"], record["bytes_loaded"] = self.restarts, self.bytes_loaded
             record["curve"] = [asdict(point) for point in self.curve]
-        return {**record, "origins": dict(self.origins)} if self.origins else record
+        told = {"origins": dict(self.origins), "versions": dict(self.versions)}
+        return {**record, **{key: texts for key, texts in told.items() if texts}}
 
     @classmethod
     def from_dict(cls, data: object, source: str = "plan") -> "Plan":
@@ -146,6 +149,7 @@ class Plan:
             bytes_loaded=top.get("bytes_loaded"),
             curve=tuple(Point(**point) for point in curve),
             origins=tuple(top.get("origins", {}).items()),
+            versions=tuple(top.get("versions", {}).items()),
         )
 
     @classmethod
@@ -162,6 +166,11 @@ _NUMBER = Kind(
     "a finite number or null",
     lambda value: value is None or (type(value) in (int, float) and math.isfinite(value)),
     {"type": ["number", "null"]},
+)
+_TEXTS = Kind(
+    "a record of texts",
+    lambda value: isinstance(value, dict) and all(isinstance(o, str) for o in value.values()),
+    {"type": "object", "additionalProperties": {"type": "string"}},
 )
 CARD_PLAN: Mapping[str, Kind] = {"card": TEXT, "models": NAMES, "share_workspace": FLAG}
 CARD_PLAN_REQUIRED = ("card", "models")
@@ -187,11 +196,8 @@ PLAN: Mapping[str, Kind] = {
     "restarts": strict.optional(strict.whole(0)),
     "bytes_loaded": strict.optional(strict.whole(0, 1 << 70)),
     "curve": RECORDS,
-    "origins": Kind(
-        "a record of texts",
-        lambda value: isinstance(value, dict) and all(isinstance(o, str) for o in value.values()),
-        {"type": "object", "additionalProperties": {"type": "string"}},
-    ),
+    "origins": _TEXTS,
+    "versions": _TEXTS,
     "stop_reason": Kind("text", lambda value: isinstance(value, str), {"type": "string"}),
 }
 PLAN_REQUIRED = ("plan", "loads", "objective")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from actors.hostmemory import HostMemory
 from actors.messages import CardOrder
 from orchestrator.placement.deployment import DeploymentPlan
 from orchestrator.placement.diff import Pace, PlanDiff, Step, plan_diff
@@ -49,7 +50,8 @@ def transition(
 def same_work(one: CardOrder, other: CardOrder) -> bool:
     """Whether a process that was told the one need not be replaced to do the other.
 
-    Bytes are what plans reckon with; a process that runs keeps the shares that it was told.
+    Bytes are what plans reckon with, versions are labels, and a process that runs keeps the shares
+    that it was told. Files are what it runs.
     """
     return _work(one) == _work(other)
 
@@ -70,9 +72,11 @@ def _work(order: CardOrder) -> CardOrder:
         overhead_bytes=0,
         reserve_bytes=0,
         memory_wait_seconds=0.0,
+        host=HostMemory(),
         models=tuple(
             sorted(
-                (replace(m, footprint=None, share=1.0) for m in order.models), key=lambda m: m.name
+                (replace(m, footprint=None, share=1.0, version="") for m in order.models),
+                key=lambda m: m.name,
             )
         ),
     )

@@ -12,9 +12,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from actors.hostmemory import HostMemory
 from actors.messages import CardKind, GearMeasurement, Measurement, ModelOrder
+from actors.modelfiles import file_digest, options_of, served_file
 from actors.shapes import Gear, TensorSpec
 from orchestrator.errors import DeploymentError
+from orchestrator.sources import local_path
 
 
 class ProfileCache:
@@ -89,14 +92,7 @@ def profile_key(order: ModelOrder, kind: CardKind, card_type: str | None) -> dic
     Raises:
         DeploymentError: the model's file is missing.
     """
-    options = {
-        "provider": order.provider,
-        "precision": order.precision,
-        "dynamic": order.dynamic,
-        "gears": None if order.gears is None else [asdict(gear) for gear in order.gears],
-        "config": {section: dict(values) for section, values in order.config.items()},
-        "config_file": _text_of(order.config_path),
-    }
+    options = {**options_of(order), "config_file": _text_of(order.config_path)}
     return {
         "model": file_digest(model_file(order, kind)),
         "options": _digest(json.dumps(options, sort_keys=True).encode()),
@@ -108,9 +104,12 @@ def profile_key(order: ModelOrder, kind: CardKind, card_type: str | None) -> dic
 
 
 def model_path(order: ModelOrder, kind: CardKind) -> Path:
-    """The file that the library reads: for an emulated card the .onnx beside the .mindir."""
-    path = Path(order.path)
-    return path.with_suffix(".onnx") if kind == "emulated" else path
+    """The file that the library reads: for an emulated card the .onnx beside the .mindir.
+
+    Raises:
+        DeploymentError: it is behind a URL and cannot be read.
+    """
+    return served_file(str(local_path(order.path, kind)), kind)
 
 
 def model_file(order: ModelOrder, kind: CardKind) -> Path:
@@ -172,6 +171,7 @@ def measurement_from(data: Mapping[str, Any]) -> Measurement:
         overhead_bytes=data.get("overhead_bytes"),
         drift_bytes=data.get("drift_bytes", 0),
         compiled=data.get("compiled", False),
+        host=HostMemory(**data["host"]) if data.get("host") else None,
     )
 
 
@@ -180,15 +180,6 @@ def _text_of(path: str | None) -> str | None:
         return None if path is None else Path(path).read_text()
     except OSError as error:
         raise DeploymentError(str(path), (f"cannot be read: {error.strerror}",)) from None
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _digest(data: bytes) -> str:

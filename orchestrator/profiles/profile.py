@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from actors.memory import Sizes
-from actors.messages import Measurement, ModelOrder
+from actors.messages import Measurement, ModelFiles, ModelOrder, StoredFile
 from actors.shapes import Gear, gear_rows
 from orchestrator.config import Cards, Deployment, ModelSpec
 from orchestrator.errors import DeploymentError
 from orchestrator.profiles.cache import ProfileCache, measurement_from, model_file, model_path
+from orchestrator.sources import known_files
 
 Origin = Literal["measured", "compiled", "declared", "estimated"]
 
@@ -26,6 +27,7 @@ class ModelProfile:
 
     ``origin`` is that of the least certain part; ``declared`` names what the deployment gave.
     ``session_bytes``: what all models of its GE session take together, 0 where nobody measured it.
+    ``files`` are those that it was made from; None where they are not on this machine.
     """
 
     name: str
@@ -36,6 +38,7 @@ class ModelProfile:
     declared: tuple[str, ...] = ()
     measurement: Measurement | None = None
     session_bytes: int = 0
+    files: ModelFiles | None = None
 
     @property
     def label(self) -> str:
@@ -68,6 +71,7 @@ class ModelProfile:
             declared=tuple(data["declared"]),
             measurement=None if measured is None else measurement_from(measured),
             session_bytes=data.get("session_bytes", 0),
+            files=_files(data.get("files")),
         )
 
 
@@ -101,7 +105,9 @@ def collect(
     for spec, order in _models(deployment):
         here = spec.sizes is None or model_path(order, kind).is_file()
         measurement = cache.get(order, kind, card_type) if here else None
-        profiles[spec.name] = profile(spec, order, deployment.cards, measurement, estimate=estimate)
+        found = profile(spec, order, deployment.cards, measurement, estimate=estimate)
+        files = known_files(order, kind) if here else None
+        profiles[spec.name] = replace(found, files=files)
     session = session_members(deployment)
     peak = cache.session(session, kind, card_type) if session else None
     for order in session:
@@ -150,6 +156,13 @@ def measured_sizes(measurement: Measurement) -> Sizes:
         streams=measurement.streams,
         dynamic=measurement.dynamic,
     )
+
+
+def _files(data: Mapping[str, Any] | None) -> ModelFiles | None:
+    if data is None:
+        return None
+    stored = tuple(StoredFile(**one) for one in data["files"])
+    return ModelFiles(stored, data["digest"], data["config"])
 
 
 def _models(deployment: Deployment) -> Iterator[tuple[ModelSpec, ModelOrder]]:

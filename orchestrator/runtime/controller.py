@@ -19,6 +19,7 @@ from orchestrator.runtime.fleet import CardProcess, Fleet
 from orchestrator.runtime.journal import EventName, Journal
 from orchestrator.runtime.options import RestartRules
 from orchestrator.runtime.slots import Listener, Slot, SlotState, bind
+from orchestrator.runtime.starts import Starts
 from orchestrator.runtime.watchdog import Watchdog
 
 _NO_NAME = Journal()
@@ -52,6 +53,7 @@ class Controller:
         self._watchdog = Watchdog(
             self._events, clock, self._rules.watch, self._serving, self._hangs
         )
+        self._starts = Starts()
         self._listener: Listener | None = None
         self._awaited: dict[str, Future[None]] = {}
         self._retiring: dict[str, list[Future[None]]] = {}
@@ -123,7 +125,7 @@ class Controller:
             self._settle(done, error)
 
     def _launch(self, slot: Slot) -> None:
-        process = self._fleet.launch(slot.node_id)
+        process = self._fleet.launch(slot.node_id, slot.order.host)
         process.label = slot.name
         slot.state, slot.process, slot.life = SlotState.STARTING, process, process.life
         self._events.when_done(process.identify(), self._identified, process)
@@ -140,6 +142,8 @@ class Controller:
             wanted = len(self.slots)
             running = sum(other.identity is not None for other in self.slots.values())
             hint = f"none became free for slot {slot.name} within {seconds:g} s"
+            if slot.order.host.lasting:
+                hint += f", with {slot.order.host.lasting:,} bytes of Ray's memory beside it"
             self._failed(
                 slot, CardsUnavailableError(wanted, running, self._fleet.resource, hint), hint
             )
@@ -158,7 +162,8 @@ class Controller:
         where = f"process {identity.pid} on card {identity.npu_id or '?'}"
         self._note(slot, "restart" if slot.restarts else "start", where)
         self._events.when_done(process.watch(), self._ended, process)
-        self._events.when_done(process.load(slot.order), self._loaded, process)
+        report = self._starts.load(process, slot.order, identity)
+        self._events.when_done(report, self._loaded, process)
 
     def _loaded(self, process: CardProcess, done: "Future[LoadReport]") -> None:
         slot = self._slot_of(process)

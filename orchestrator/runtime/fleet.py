@@ -6,15 +6,24 @@ card raised, or CardLostError when the process or its node is gone. No thread wa
 
 import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnschedulableError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.errors import OrchestratorError
+from actors.hostmemory import HostMemory
 from actors.messages import (
     Answers,
     CardIdentity,
@@ -27,9 +36,14 @@ from actors.messages import (
 )
 from orchestrator.errors import CardLostError
 from orchestrator.runtime.host import CardHost, Held
+from orchestrator.runtime.package import require_same
 
 #: Threads for control calls: a load takes one for long, stats and stop must still get through.
 _CONTROL_THREADS = 3
+_HOST_FULL = (
+    "Ray killed its process because the memory of its host, not of the card, ran out: other "
+    "processes there, the object store, or inputs and outputs in flight took it"
+)
 #: Detached processes are named so, with their life.
 _CARD = "card-"
 
@@ -49,7 +63,9 @@ class CardProcess:
 
     def identify(self) -> "Future[CardIdentity]":
         """Which card it was given. Waits for as long as the node has no card to give."""
-        return self._call(self._actor.identify, self._resource, self._kind)
+        asked = (self._resource, self._kind)
+        accept = partial(require_same, self.label)
+        return self._call(self._actor.identify, *asked, accept=accept)
 
     def watch(self) -> "Future[None]":
         """Ends with the process: CardLostError when it died, None when it was stopped."""
@@ -88,16 +104,24 @@ class CardProcess:
         with contextlib.suppress(RayError):  # it may have ended already
             ray.kill(self._actor, no_restart=True)
 
-    def _call(self, method: Any, *arguments: object) -> "Future[Any]":  # noqa: ANN401
+    def _call(
+        self,
+        method: Any,  # noqa: ANN401
+        *arguments: object,
+        accept: Callable[[Any], object] = lambda result: result,
+    ) -> "Future[Any]":
         """A future that fails with our errors, also when the call could not be sent."""
         answer: Future[Any] = Future()
 
         def hand_over(result: "Future[Any]") -> None:
             error = result.exception()
-            if error is None:
-                answer.set_result(result.result())
-            else:
+            if error is not None:
                 answer.set_exception(ours(error, self.label))
+                return
+            try:
+                answer.set_result(accept(result.result()))
+            except OrchestratorError as refused:
+                answer.set_exception(refused)
 
         try:
             method.remote(*arguments).future().add_done_callback(hand_over)
@@ -127,9 +151,13 @@ class Fleet:
         self._home = home
         self._lives = itertools.count(first_life)
 
-    def launch(self, node_id: str) -> CardProcess:
-        """Start an empty process on a node. It waits there until the node has a free card."""
+    def launch(self, node_id: str, host: HostMemory) -> CardProcess:
+        """Start an empty process on a node. It waits there until the node has a free card.
+
+        ``host``: what it will take of the host's memory, which Ray then gives to nobody else.
+        """
         life = next(self._lives)
+        taken = {"memory": host.lasting} if host.lasting else {}
         detached = {"name": f"{_CARD}{life}", "namespace": self._home, "lifetime": "detached"}
         # Ray's stubs know neither concurrency groups nor hard affinity among the options.
         decorate: Any = ray.remote
@@ -144,6 +172,7 @@ class Fleet:
                 "data": self.data_threads,
                 "life": 1,
             },
+            **taken,
             **(detached if self._home else {}),
         )(CardHost)
         return CardProcess(remote.remote(), life, self.resource, self._kind)
@@ -168,6 +197,10 @@ def ours(error: BaseException, card: str) -> Exception:
         return error.cause
     if isinstance(error, RayTaskError):
         return RuntimeError(f"card {card} raised {error.cause!r}\n{error.traceback_str}")
+    if isinstance(error, OutOfMemoryError):
+        return CardLostError(card, _HOST_FULL)
+    if isinstance(error, ActorUnschedulableError):
+        return CardLostError(card, "its node is gone, or too small for what its process declares")
     if isinstance(error, RayActorError):
         return CardLostError(card, _why(error))
     return error if isinstance(error, Exception) else RuntimeError(repr(error))
@@ -177,7 +210,7 @@ def _why(error: RayActorError) -> str:
     """Ray's paragraph on a dead actor in a few words; its list of guesses is left out."""
     text = str(error).partition("Some common causes")[0]
     if "memory monitor" in text or "Out of memory" in text or "OutOfMemory" in text:
-        return "its process was killed because the host ran out of memory"
+        return _HOST_FULL
     if "node" in text and ("died" in text.partition("\n")[0] or "marked dead" in text):
         return "its node is gone"
     if isinstance(error, ActorDiedError):

@@ -8,13 +8,14 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ray
 
 from actors import device
 from actors.card import CardActor
-from actors.errors import CardBrokenError
+from actors.errors import CardBrokenError, LoadError
+from actors.hostmemory import free_bytes
 from actors.leaving import leave_early
 from actors.messages import (
     Answers,
@@ -28,6 +29,8 @@ from actors.messages import (
     Request,
 )
 from orchestrator.runtime.metrics import Sample, card_samples, publish
+from orchestrator.runtime.package import package_version
+from orchestrator.runtime.staging import staged, with_sources
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ class CardHost:
             assigned = amounts.get(resource)
             device_id = device.identify(os.environ, ids, assigned)
         visible = os.environ.get(device.VISIBLE, "")
-        return self._card.identify(context.get_node_id(), ",".join(ids), device_id, visible)
+        found = self._card.identify(context.get_node_id(), ",".join(ids), device_id, visible)
+        return replace(found, package=package_version(), host_free_bytes=free_bytes())
 
     @ray.method(concurrency_group="life")
     def watch(self) -> None:
@@ -81,9 +85,17 @@ class CardHost:
 
     @ray.method(concurrency_group="control")
     def load(self, order: CardOrder) -> LoadReport:
-        """See CardActor.load."""
+        """See CardActor.load. The library reads the models from this node's cache alone.
+
+        Raises:
+            LoadError: also where the node's files are not those of the plan, or cannot be kept.
+        """
         try:
-            self._held = Held(order, self._card.load(order))
+            told = staged(order)
+            try:
+                self._held = Held(order, self._card.load(told))
+            except LoadError as error:
+                raise with_sources(error, order, told) from error
             publish(self._samples, self._over)
             return self._held.report
         finally:

@@ -14,6 +14,7 @@ from orchestrator.errors import DeploymentError
 from orchestrator.inventory import Inventory
 from orchestrator.profiles import ProfileCache, Residuals, missing, session_members
 from orchestrator.profiles.cache import model_path
+from orchestrator.sources import local_order
 
 
 class NoIdleCardError(DeploymentError):
@@ -62,14 +63,16 @@ def measure(
     for position, order in enumerate(wanted, start=1):
         if progress:
             progress(f"measuring {order.name} ({position} of {len(wanted)})")
-        found = probe.measure(order, kind=kind, rule=deployment.rule, npu_id=npu_id)
+        here = local_order(order, kind)
+        found = probe.measure(here, kind=kind, rule=deployment.rule, npu_id=npu_id)
         cache.put(order, kind, card_type, found)
     session = session_members(deployment)
     if session and any(order in wanted for order in session):
         if progress:
             progress(f"measuring {', '.join(order.name for order in session)} as one GE session")
         try:
-            peak = probe.measure_together(session, kind=kind, rule=deployment.rule, npu_id=npu_id)
+            members = [local_order(order, kind) for order in session]
+            peak = probe.measure_together(members, kind=kind, rule=deployment.rule, npu_id=npu_id)
         except LoadError as error:
             if progress:
                 progress(f"they are charged one by one: {error}")
@@ -86,7 +89,7 @@ def _read_compiled(
     """Take sizes from compiled files; ``error`` is raised where one does not tell."""
     for order in wanted:
         try:
-            found = compiled_measurement(order)
+            found = compiled_measurement(local_order(order, deployment.cards.kind))
         except CompiledError as problem:
             raise DeploymentError(deployment.name, (*error.problems, str(problem))) from problem
         cache.put(order, deployment.cards.kind, deployment.cards.type, found)

@@ -96,6 +96,8 @@ def _replicas(held: CardOrder, stats: CardStats | None) -> Iterator[ReplicaStatu
             queued=seen.queued,
             latency_p50_ms=seen.latency_p50_ms,
             latency_p99_ms=seen.latency_p99_ms,
+            version=order.version,
+            digest=order.files.digest if order.files else "",
         )
 
 

@@ -52,6 +52,10 @@ class ReplicaStatus:
     queued: int
     latency_p50_ms: float | None
     latency_p99_ms: float | None
+    version: str = ""
+    """The label that its deployment gives it."""
+    digest: str = ""
+    """SHA-256 of its files and options; empty where the plan was made without its files."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +132,23 @@ class Status:
         return table
 
     def _replicas(self) -> Table:
-        headers = ("replica", "card", "planned", "requests", "rows", "padded", "batches", "errors")
+        headers = (
+            "replica",
+            "card",
+            "version",
+            "planned",
+            "requests",
+            "rows",
+            "padded",
+            "batches",
+            "errors",
+        )
         table = _table("", *headers, "queued", "p50 ms", "p99 ms")
         for one in self.replicas:
             table.add_row(
                 one.model,
                 one.slot,
+                " ".join(filter(None, (one.version, one.digest[:12]))) or "-",
                 format_bytes(one.planned_bytes),
                 str(one.requests),
                 str(one.rows),

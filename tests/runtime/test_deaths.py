@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,9 +44,10 @@ def test_a_killed_card_loses_nothing_and_comes_back(running, truth: Truth) -> No
     assert after.restarts == before.restarts + 1
 
 
-def test_requests_of_the_only_replica_wait_for_its_restart(running) -> None:
+def test_requests_of_the_only_replica_wait_for_its_restart(running, folder: Path) -> None:
     until_back(running, "local/1")
     wanted = running.model("slow").predict({"x": rows(3)})["y"]
+    (folder / "slow.onnx").write_bytes(b"what comes back is what was planned")
     future = running.model("slow").submit({"x": rows(3)})
     kill_when_busy(running, "local/1")
     assert np.array_equal(future.result()["y"], wanted)

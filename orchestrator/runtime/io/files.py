@@ -14,6 +14,7 @@ from pyarrow import fs
 
 from orchestrator.errors import JobError
 from orchestrator.runtime.io.record import OURS
+from orchestrator.sources import SourceError, file_system, reason
 
 
 class InputFiles:
@@ -27,7 +28,10 @@ class InputFiles:
 
     def __init__(self, where: str | Path) -> None:
         self.where = str(where)
-        self._system, self._root = _file_system(self.where)
+        try:
+            self._system, self._root = file_system(self.where)
+        except SourceError as error:
+            raise JobError(self.where, str(error)) from error
         with self._told(self.where, "cannot be listed"):
             known = self._system.get_file_info(self._root)
         if known.type is fs.FileType.NotFound:
@@ -92,37 +96,4 @@ class InputFiles:
         try:
             yield
         except (OSError, pa.ArrowException) as error:
-            raise JobError(where, f"{problem}: {_reason(error)}") from error
-
-
-def _file_system(where: str) -> tuple[fs.FileSystem, str]:
-    scheme, is_url, _ = where.partition("://")
-    if not is_url:
-        return fs.LocalFileSystem(), str(Path(where).absolute())
-    try:
-        system, path = fs.FileSystem.from_uri(where)
-    except pa.ArrowInvalid:  # not one of pyarrow's own
-        return _by_fsspec(where, scheme)
-    except (OSError, pa.ArrowException) as error:
-        raise JobError(where, f"cannot be reached: {_reason(error)}") from error
-    return system, path.rstrip("/")
-
-
-def _by_fsspec(where: str, scheme: str) -> tuple[fs.FileSystem, str]:
-    try:
-        from fsspec.core import url_to_fs
-    except ImportError as error:
-        raise JobError(
-            where, f"{scheme}:// is read through fsspec: pip install fsspec, and what it needs"
-        ) from error
-    try:
-        system, path = url_to_fs(where)
-    except (ImportError, ValueError, OSError) as error:
-        raise JobError(where, f"cannot be reached: {error}") from error
-    return fs.PyFileSystem(fs.FSSpecHandler(system)), str(path).rstrip("/")
-
-
-def _reason(error: Exception) -> str:
-    """The system's words where there are any: pyarrow repeats the path around them."""
-    text = str(error).strip().splitlines()[0]
-    return text.partition("Detail: ")[2].partition("] ")[2] or text
+            raise JobError(where, f"{problem}: {reason(error)}") from error
