@@ -15,6 +15,8 @@ _LEARNING_RATE = 0.25
 #: Work of one call on the card, relative to the time that a call travels: while one travels the
 #: others keep the card busy.
 _FILL = 1.5
+#: Seconds that a row takes on a card at least, where clocks say less.
+_LEAST_ON_CARD = 1e-6
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,9 @@ class Replica:
         The time on the card includes the wait behind earlier calls, so this settles: where calls
         are too small to keep the card busy they grow, where many wait there they shrink.
         """
-        if self._on_card <= 0:
+        if not self._on_card:
             return 0
-        return math.ceil(_FILL * self._travel / self._on_card)
+        return math.ceil(_FILL * self._travel / max(self._on_card, _LEAST_ON_CARD))
 
     def expected_wait(self, rows: int) -> float:
         """Seconds until ``rows`` more would be answered."""

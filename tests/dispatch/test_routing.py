@@ -3,7 +3,7 @@
 import heapq
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.dispatch import Bundle, Desk, Replica, Route, Ticket, TransportRules
@@ -87,6 +87,7 @@ def test_calls_that_travel_for_long_carry_more_but_leave_the_others_their_part()
     travel=st.floats(0, 10),
     on_card=st.floats(0, 10),
 )
+@example(row_seconds=0.001, waiting=5, free=1, rows=1, travel=10.0, on_card=1e-311)
 def test_a_call_is_never_empty_and_never_too_large(
     row_seconds, waiting, free, rows, travel, on_card
 ) -> None:
