@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,6 +11,21 @@ settings.register_profile(
     "any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any_machine")
+
+_HERE = Path(__file__).parent
+#: Folders and files whose tests start Ray.
+_WITH_RAY = {"runtime", "docs", "seed", "cli/test_run.py", "cli/test_doctor.py"}
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Say what stays together when two processes share the tests: a file, and all that need Ray.
+
+    Two Rays that start at a time on two cores can take longer than Ray gives a node to start.
+    """
+    for item in items:
+        file = item.path.relative_to(_HERE)
+        with_ray = not _WITH_RAY.isdisjoint({file.parts[0], file.as_posix()})
+        item.add_marker(pytest.mark.xdist_group("ray" if with_ray else file.as_posix()))
 
 
 @pytest.fixture(scope="session", autouse=True)
