@@ -17,6 +17,7 @@ _HERE = Path(__file__).parent
 _WITH_RAY = {"runtime", "docs", "seed", "cli/test_run.py", "cli/test_doctor.py"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin looks at the marks
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Say what stays together when two processes share the tests: a file, and all that need Ray.
 
