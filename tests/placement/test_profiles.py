@@ -135,7 +135,7 @@ def test_a_demand_without_a_known_time_is_left_out_and_said_so(tmp_path, cache):
         made, collect(made, cache, estimate=True), Inventory.declared(made.cards)
     )
     assert plan.problem.models[0].demand_rps == 0
-    assert "[estimated, demand left out: no known time]" in plan.explain()
+    assert "[estimated, demand left out: no known time, " in plan.explain()
 
 
 def test_declared_time_is_per_item_and_goes_first(tmp_path, cache):
