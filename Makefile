@@ -17,7 +17,7 @@ demo: .venv/examples ## read 16 rendered and 2 scanned pages on two emulated car
 	$(BIN)/python -m examples.ocr.demo
 
 test: lint ## lint, then every test, those that need Ray beside the others
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 lint: .venv/dev ## ruff, the type checker, the import contracts
 	$(BIN)/ruff check .
