@@ -1,5 +1,6 @@
 """What ends a start early, and that it leaves nothing behind."""
 
+import contextlib
 from pathlib import Path
 
 import psutil
@@ -43,7 +44,10 @@ def test_a_model_that_does_not_build_ends_the_start(cluster: Connection, tmp_pat
 
 
 def test_a_ray_of_our_own_runs_no_process_that_it_does_not_need(cluster: Connection) -> None:
-    told = [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
+    told = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            told.append(" ".join(process.cmdline()))
     assert any("raylet" in line for line in told)
     assert not [line for line in told if "monitor.py" in line or "dashboard.py" in line]
 
