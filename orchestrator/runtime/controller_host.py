@@ -19,6 +19,7 @@ from orchestrator.errors import DeploymentError, NoSuchDeploymentError
 from orchestrator.placement import DeploymentPlan, order_of, same_work, transition
 from orchestrator.runtime.controller import Controller
 from orchestrator.runtime.fleet import Fleet
+from orchestrator.runtime.journal import Journal, log_events
 from orchestrator.runtime.metrics import publish
 from orchestrator.runtime.record import Record, kept
 from orchestrator.runtime.samples import controller_samples
@@ -77,7 +78,8 @@ class ControllerHost:
             for slot, held in found.items()
         )
         slots = found if differs else {**_planned(record), **found}
-        self._controller = Controller(slots.values(), self._fleet)
+        log_events()
+        self._controller = Controller(slots.values(), self._fleet, journal=Journal(name))
         patient = record.served and not record.changing
         self._work = self._controller.start(self, patient=patient)
         if differs:

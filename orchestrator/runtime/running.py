@@ -13,6 +13,7 @@ from orchestrator.runtime.connect import Connection, connect
 from orchestrator.runtime.controller import Controller
 from orchestrator.runtime.discover import Node, bind_nodes, find_nodes
 from orchestrator.runtime.fleet import Fleet
+from orchestrator.runtime.journal import Journal
 from orchestrator.runtime.metrics import publish
 from orchestrator.runtime.observe import observe
 from orchestrator.runtime.options import Options
@@ -89,7 +90,8 @@ class Running(Traffic):
         data_threads = self._options.transport.most_calls * most_models
         fleet = Fleet(cards.resource, cards.kind, data_threads)
         slots = [Slot(name, bound[name.rpartition("/")[0]], orders[name]) for name in orders]
-        self._controller = Controller(slots, fleet, self._options.restarts)
+        journal = Journal(plan.deployment.name)
+        self._controller = Controller(slots, fleet, self._options.restarts, journal=journal)
         publish(lambda: controller_samples(self._controller.slots.copy().values()), self._closed)
         self._undo.callback(self._stop_cards)
         self._undo.callback(self._stop_router)
