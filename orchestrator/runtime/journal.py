@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 EventName = Literal[
-    "start", "ready", "warning", "death", "restart", "drained", "given-up", "quarantine", "replan",
-    "set-aside",
+    "start", "ready", "warning", "death", "restart", "drained", "given-up", "quarantine", "set-aside"
 ]  # fmt: skip
 #: ``json`` for a JSON object in each line.
 VARIABLE = "ASCEND_ORCHESTRATOR_LOG"
