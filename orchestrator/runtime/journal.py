@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 EventName = Literal[
-    "start", "ready", "warning", "death", "restart", "drained", "given-up", "quarantine", "set-aside"
+    "start", "ready", "warning", "death", "restart", "drained", "given-up", "quarantine",
+    "set-aside",
 ]  # fmt: skip
 #: ``json`` for a JSON object in each line.
 VARIABLE = "ASCEND_ORCHESTRATOR_LOG"
