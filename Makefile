@@ -11,13 +11,16 @@ export PYTHONDONTWRITEBYTECODE =
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile \
 	--constraint constraints.txt
 
-.PHONY: demo test lint schema bench docs lock clean
+.PHONY: demo test chaos lint schema bench docs lock clean
 
 demo: .venv/examples ## read 16 rendered and 2 scanned pages on two emulated cards
 	$(BIN)/python -m examples.ocr.demo
 
 test: lint ## lint, then every test
 	$(BIN)/python -m pytest
+
+chaos: .venv/dev ## jobs whose processes are killed at random points, for about ten minutes
+	$(BIN)/python -m tests.chaos --seeds 20
 
 lint: .venv/dev ## ruff, the type checker, the import contracts
 	$(BIN)/ruff check .
@@ -29,6 +32,7 @@ bench: .venv/dev .venv/bench ## every benchmark, a table each
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.ocr
 	$(BIN)/python -m benchmarks.dataplane
+	$(BIN)/python -m benchmarks.jobs
 	$(BIN)/python -m benchmarks.placement
 
 docs: .venv/docs ## the documentation as a site, in site/
