@@ -42,7 +42,7 @@ _PER_CARD = 2
 _FEW_CPUS = 4
 #: A part that so many workers died of is not tried again; nor are more starts in a row.
 _MOST_DEATHS = 3
-_START_SECONDS = 120.0
+_START_SECONDS = 300.0
 _START_TICK = 0.5
 _STOP_TICK = 0.1
 

@@ -76,8 +76,7 @@ def test_the_work_is_done_by_others(running: Orchestrator, lines: Path, truth, t
     summary = start(running, lines, tmp_path / "out").wait()
     table = check(summary, tmp_path / "out", truth)
     pids = set(table["pid"].to_pylist())
-    assert len(pids) == 2
-    assert os.getpid() not in pids
+    assert os.getpid() not in pids  # which of the two began first did the most, or all
     document = json.loads((tmp_path / "out" / "_summary.json").read_text())
     assert document["answered"]["both"] >= len(pids)
 
