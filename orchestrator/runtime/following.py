@@ -98,10 +98,6 @@ class Borrowed(Following):
         self.open(seen.plan, on_lost)
         self.apply(seen.plan, seen.slots)
 
-    def close(self, drain_seconds: float = 0.0) -> None:
-        """Send nothing any more."""
-        self._router.close(drain_seconds)
-
     def answered(self) -> dict[str, int]:
         """Requests that were answered, by model."""
         return {name: counts.answered for name, counts in self._router.counts.items()}
