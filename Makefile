@@ -29,6 +29,7 @@ bench: .venv/dev .venv/bench ## every benchmark, a table each
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.ocr
 	$(BIN)/python -m benchmarks.dataplane
+	$(BIN)/python -m benchmarks.jobs
 	$(BIN)/python -m benchmarks.placement
 
 docs: .venv/docs ## the documentation as a site, in site/

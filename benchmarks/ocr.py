@@ -38,7 +38,8 @@ from orchestrator.runtime.accounts import card_documents
 from orchestrator.runtime.io.files import InputFiles
 from orchestrator.runtime.io.output import OutputFolder
 from orchestrator.runtime.io.whole import Images
-from orchestrator.runtime.runner import run_job
+from orchestrator.runtime.runner import Here, run_job
+from orchestrator.runtime.work import Task
 
 DEPLOYMENT = Path(__file__).parents[1] / "examples" / "ocr" / "deployment.yaml"
 TARGET = 0.88
@@ -112,7 +113,8 @@ def _job(pages: Images, cards: Orchestrator, out: Path) -> None:
     sink = OutputFolder(out)
     with contextlib.closing(sink):
         sink.prepare(Job.of(pages.pieces(1), pages.stamp, pages.part_size))
-        summary = run_job(pages, read_pages, cards.models, sink)
+        task = Task(pages, read_pages, pages.batch_size, IN_FLIGHT)
+        summary = run_job(Here(task, cards.models), sink)
     if summary.read != len(pages.names):
         raise RuntimeError(f"{len(summary.rejects)} pages were set aside: {summary.rejects[0]}")
 

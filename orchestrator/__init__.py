@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.bridges import ToCards
     from orchestrator.config import (
         Batching,
         Cards,
@@ -45,9 +46,12 @@ if TYPE_CHECKING:
     from orchestrator.facade import Orchestrator
     from orchestrator.handle import ModelHandle
     from orchestrator.inventory import Inventory
+    from orchestrator.jobs import JobSummary, Outcome, Progress, Reject
     from orchestrator.placement import DeploymentPlan, plan_deployment
+    from orchestrator.runtime.batch import BatchJob
 
 __all__ = [
+    "BatchJob",
     "Batching",
     "CardError",
     "CardLostError",
@@ -63,6 +67,7 @@ __all__ = [
     "InvalidRequestError",
     "Inventory",
     "JobError",
+    "JobSummary",
     "LoadError",
     "ModelHandle",
     "ModelSpec",
@@ -70,22 +75,27 @@ __all__ = [
     "NotServingError",
     "Orchestrator",
     "OrchestratorError",
+    "Outcome",
     "OverloadedError",
     "PackageDiffersError",
     "Padding",
     "Placement",
     "PlanRefusedError",
     "PredictError",
+    "Progress",
+    "Reject",
     "Replicas",
     "RequestFailedError",
     "Shapes",
     "Sharing",
+    "ToCards",
     "UnsupportedError",
     "load_deployment",
     "plan_deployment",
 ]
 
 _HOMES = {
+    "BatchJob": "orchestrator.runtime.batch",
     "Batching": "orchestrator.config",
     "CardError": "orchestrator.errors",
     "CardLostError": "orchestrator.errors",
@@ -101,6 +111,7 @@ _HOMES = {
     "InvalidRequestError": "orchestrator.errors",
     "Inventory": "orchestrator.inventory",
     "JobError": "orchestrator.errors",
+    "JobSummary": "orchestrator.jobs",
     "LoadError": "orchestrator.errors",
     "ModelHandle": "orchestrator.handle",
     "ModelSpec": "orchestrator.config",
@@ -108,16 +119,20 @@ _HOMES = {
     "NotServingError": "orchestrator.errors",
     "Orchestrator": "orchestrator.facade",
     "OrchestratorError": "orchestrator.errors",
+    "Outcome": "orchestrator.jobs",
     "OverloadedError": "orchestrator.errors",
     "PackageDiffersError": "orchestrator.errors",
     "Padding": "orchestrator.config",
     "Placement": "orchestrator.config",
     "PlanRefusedError": "orchestrator.errors",
     "PredictError": "orchestrator.errors",
+    "Progress": "orchestrator.jobs",
+    "Reject": "orchestrator.jobs",
     "Replicas": "orchestrator.config",
     "RequestFailedError": "orchestrator.errors",
     "Shapes": "orchestrator.config",
     "Sharing": "orchestrator.config",
+    "ToCards": "orchestrator.bridges",
     "UnsupportedError": "orchestrator.errors",
     "load_deployment": "orchestrator.config",
     "plan_deployment": "orchestrator.placement",

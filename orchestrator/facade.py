@@ -2,7 +2,8 @@
 
 import difflib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -12,17 +13,20 @@ from actors.queue import Priority
 from orchestrator.config import Deployment
 from orchestrator.dispatch import RetryRules
 from orchestrator.errors import DeploymentError, NotServingError
-from orchestrator.handle import ModelHandle
+from orchestrator.handle import ModelHandle, Models
 from orchestrator.jobs import IN_FLIGHT, RECORD_ID
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.options import Options
 
 if TYPE_CHECKING:  # planning and reading deployments work without importing Ray
     from orchestrator.runtime.batch import BatchJob
+    from orchestrator.runtime.following import Following, Lender
+    from orchestrator.runtime.io.inputs import Input
     from orchestrator.runtime.joined import Joined
-    from orchestrator.runtime.runner import Pipeline
     from orchestrator.runtime.running import Running
     from orchestrator.runtime.status import Status
+    from orchestrator.runtime.traffic import Traffic
+    from orchestrator.runtime.work import Pipeline
 
 _DRAIN_SECONDS = 60.0
 _STATUS_SECONDS = 5.0
@@ -191,7 +195,7 @@ class Orchestrator:
         Raises:
             InvalidRequestError: there is no such model.
         """
-        names = list(self._require().signatures)
+        names = list(self._traffic().signatures)
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}"
@@ -200,7 +204,7 @@ class Orchestrator:
 
     def run(  # noqa: PLR0913 - as many options as `orchestrator run` has
         self,
-        input: str | Path,
+        input: "Input",
         output: str | Path,
         *,
         model: str | None = None,
@@ -208,9 +212,11 @@ class Orchestrator:
         columns: Mapping[str, str] | None = None,
         ids: Sequence[str] = (RECORD_ID,),
         input_format: str | None = None,
+        id_column: str | None = None,
         output_format: str = "parquet",
         batch_size: int | None = None,
         in_flight: int = IN_FLIGHT,
+        workers: int | None = None,
         part_size: int | str | None = None,
         on_error: str = "skip",
         max_errors: int | str | None = None,
@@ -221,16 +227,19 @@ class Orchestrator:
         """Begin a batch job, ``orchestrator run`` from Python, and return while it runs.
 
         Args:
-            input: a file, a folder or the URL of one.
+            input: a file, a folder or the URL of one; or a dataset of Ray Data.
             output: a new or empty folder, or with ``resume`` that of the job to go on with.
             model: the model to run on every record; or
             pipeline: ``async def f(batch, models)``, columns of records in and of rows out.
             columns: the column for each input of the model that is named otherwise.
             ids: the columns to write beside the model's outputs.
             input_format: images, parquet, jsonl, csv, numpy or binary, where endings do not say.
+            id_column: of a dataset, the column that names each row: needed to resume.
             output_format: parquet, jsonl or numpy.
             batch_size: records in one call; by default 1 file, or 64 rows or lines.
-            in_flight: batches between input and output at once.
+            in_flight: batches between input and output at once, for each worker.
+            workers: processes of the cluster that read, run the pipeline and write; 0: this one.
+                By default 2 for each card as far as CPUs are free, on one small machine 0.
             part_size: records behind one file of the output, or bytes of lines (``"4MiB"``).
             on_error: ``skip`` sets bad records aside, ``fail`` stops at the first.
             max_errors: most records to set aside, a count or a share (``"1%"``).
@@ -242,7 +251,8 @@ class Orchestrator:
             JobError: input or output cannot be used, or an option is none.
             DeploymentError: there is no such model.
         """
-        from orchestrator.runtime.batch import BatchJob, JobSpec, PreparedJob
+        from orchestrator.runtime.batch import BatchJob, PreparedJob
+        from orchestrator.runtime.jobspec import JobSpec
 
         spec = JobSpec(
             input,
@@ -252,10 +262,12 @@ class Orchestrator:
             columns=columns or {},
             ids=tuple(ids),
             input_format=input_format,
+            id_column=id_column,
             output_format=output_format,
             part_size=part_size,
             batch_size=batch_size,
             in_flight=in_flight,
+            workers=workers,
             on_error=on_error,
             max_errors=max_errors,
             resume=resume,
@@ -267,6 +279,19 @@ class Orchestrator:
     def status(self) -> "Status":
         """Cards, replicas, bytes planned and measured, counts and latencies, as of now."""
         return self._require().status(_STATUS_SECONDS)
+
+    @property
+    def lender(self) -> "Lender":
+        """For the workers of a batch job: who tells them how to reach the cards."""
+        return self._require()
+
+    def models_of(self, priority: Priority) -> "Callable[[Following], Models]":
+        """For the workers of a batch job: makes ``models_for`` of what they were told."""
+        return partial(_models_of, priority)
+
+    def _traffic(self) -> "Traffic":
+        """The way of requests to the cards."""
+        return self._require()
 
     def _require(self) -> "Running | Joined":
         running = self._running
@@ -293,25 +318,17 @@ def _attached(name: str) -> Orchestrator:
     return _here.setdefault(name, made)
 
 
-class Models:
-    """The models of a running deployment, as attributes."""
+def _models_of(priority: Priority, following: "Following") -> "Models":
+    """All models of cards that another process keeps."""
+    return Models(_Elsewhere(following), priority)
 
-    def __init__(self, orchestrator: Orchestrator, priority: Priority = "online") -> None:
-        self._orchestrator = orchestrator
-        self._priority = priority
 
-    def __getattr__(self, name: str) -> "ModelHandle":
-        if name.startswith("__"):
-            raise AttributeError(name)
-        try:
-            return self[name]
-        except InvalidRequestError as error:
-            raise AttributeError(str(error)) from error
+class _Elsewhere(Orchestrator):
+    """A deployment that another process of the same job started."""
 
-    def __getitem__(self, name: str) -> "ModelHandle":
-        """For names that are no identifiers."""
-        return self._orchestrator.model(name, self._priority)
+    def __init__(self, following: "Following") -> None:
+        super().__init__(following.plan)
+        self._following = following
 
-    def __iter__(self) -> Iterator[str]:
-        """The models' names."""
-        return iter(self._orchestrator._require().signatures)
+    def _traffic(self) -> "Traffic":
+        return self._following

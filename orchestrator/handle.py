@@ -1,4 +1,4 @@
-"""``ModelHandle``: what a driver calls a model with."""
+"""``ModelHandle``: what a driver calls a model with; ``Models``: all of them by name."""
 
 import asyncio
 from collections import deque
@@ -13,6 +13,7 @@ from actors.queue import Priority
 from actors.shapes import Signature
 
 if TYPE_CHECKING:
+    from orchestrator.config import ModelSpec
     from orchestrator.facade import Orchestrator
 
 #: ``map`` holds at most so many requests and so many bytes of inputs between its two ends.
@@ -43,7 +44,12 @@ class ModelHandle:
     @property
     def signature(self) -> Signature:
         """Inputs, outputs and gears."""
-        return self._orchestrator._require().signatures[self.name]
+        return self._orchestrator._traffic().signatures[self.name]
+
+    @property
+    def spec(self) -> "ModelSpec":
+        """What its deployment says of it."""
+        return self._orchestrator._traffic().plan.deployment.model(self.name)
 
     def submit(
         self,
@@ -68,7 +74,7 @@ class ModelHandle:
             OverloadedError: there is no room, and it must not wait.
             DeadlineError: there was no room within ``timeout``.
         """
-        running = self._orchestrator._require()
+        running = self._orchestrator._traffic()
         return running.submit(self.name, inputs, timeout, wait, priority or self.priority)
 
     def predict(
@@ -102,7 +108,7 @@ class ModelHandle:
         priority: Priority | None = None,
     ) -> dict[str, Array]:
         """``predict`` for any event loop; cancelling the task cancels the request."""
-        running = self._orchestrator._require()
+        running = self._orchestrator._traffic()
         chosen = priority or self.priority
         future = await running.submit_async(self.name, inputs, timeout, wait, chosen)
         return await asyncio.wrap_future(future)
@@ -181,6 +187,30 @@ class ModelHandle:
             failed: Future[dict[str, Array]] = Future()
             failed.set_exception(error)
             return failed
+
+
+class Models:
+    """The models of a running deployment, as attributes."""
+
+    def __init__(self, orchestrator: "Orchestrator", priority: Priority = "online") -> None:
+        self._orchestrator = orchestrator
+        self._priority = priority
+
+    def __getattr__(self, name: str) -> ModelHandle:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except InvalidRequestError as error:
+            raise AttributeError(str(error)) from error
+
+    def __getitem__(self, name: str) -> ModelHandle:
+        """For names that are no identifiers."""
+        return self._orchestrator.model(name, self._priority)
+
+    def __iter__(self) -> Iterator[str]:
+        """The models' names."""
+        return iter(self._orchestrator._traffic().signatures)
 
 
 def _nbytes(inputs: object) -> int:

@@ -18,13 +18,18 @@ from orchestrator.placement import DeploymentPlan
 
 if TYPE_CHECKING:
     from actors.queue import Priority
-    from orchestrator.runtime.batch import JobSpec
-    from orchestrator.runtime.runner import Pipeline
+    from orchestrator.runtime.batch import PreparedJob
+    from orchestrator.runtime.jobspec import JobSpec
+    from orchestrator.runtime.work import Pipeline
 
 
 def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
     deployment: Annotated[
-        Path, typer.Argument(help="A deployment.yaml, or a plan that `plan --out` wrote.")
+        str,
+        typer.Argument(
+            help="A deployment.yaml, or a plan that `plan --out` wrote: its cards are started for "
+            "the job. Or the name of a deployment that is up."
+        ),
     ],
     input: Annotated[
         str,
@@ -71,7 +76,7 @@ def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
         str | None,
         typer.Option(
             help="local: a Ray of its own; auto or host:port: join a cluster. "
-            "By default RAY_ADDRESS, else local."
+            "By default RAY_ADDRESS, else local, and for a deployment that is up auto."
         ),
     ] = None,
     batch_size: Annotated[
@@ -79,8 +84,16 @@ def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
         typer.Option(min=1, help="Records in one call. By default 1 file, or 64 rows or lines."),
     ] = None,
     in_flight: Annotated[
-        int, typer.Option(min=1, help="Batches between input and output at once.")
+        int, typer.Option(min=1, help="Batches between input and output at once, in each worker.")
     ] = IN_FLIGHT,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes of the cluster that read, run the pipeline and write; 0: this one. "
+            "By default 2 for each card as far as CPUs are free, on one small machine 0.",
+        ),
+    ] = None,
     part_size: Annotated[
         str | None,
         typer.Option(
@@ -129,9 +142,9 @@ def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
     The first Ctrl-C finishes and saves what is in flight, the second stops at once; after that, or
     after a crash of anything, --resume does what is missing.
     """
-    from orchestrator.runtime.batch import JobSpec  # the other verbs need neither Arrow nor Pillow
+    # The other verbs need neither Arrow nor Pillow.
+    from orchestrator.runtime.jobspec import JobSpec
 
-    wanted = load_wanted(deployment)
     spec = JobSpec(
         input,
         output,
@@ -144,35 +157,65 @@ def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
         part_size=part_size,
         batch_size=batch_size,
         in_flight=in_flight,
+        workers=workers,
         on_error=on_error,
         max_errors=max_errors,
         resume=resume,
         accept_changes=accept_changes,
         priority=cast("Priority", priority),  # checked with the rest
     )
-    _run(spec, wanted, address)
+    if _is_file(deployment):
+        outcome = _run(spec, load_wanted(Path(deployment)), address)
+    else:
+        outcome = _run_on(deployment, spec, address)
+    if outcome is Outcome.INTERRUPTED:
+        raise typer.Exit(1)
 
 
-def _run(spec: "JobSpec", wanted: Deployment | DeploymentPlan, address: str | None) -> None:
-    """Start the cards if there is anything for them to do; exit code 1 when interrupted."""
+def _is_file(deployment: str) -> bool:
+    """Whether a file is meant: one is there, or nothing else can be so called."""
+    path = Path(deployment)
+    return path.exists() or path.suffix in {".yaml", ".yml", ".json"} or len(path.parts) > 1
+
+
+def _run(
+    spec: "JobSpec", wanted: Deployment | DeploymentPlan, address: str | None
+) -> Outcome | None:
+    """Start the cards if there is anything for them to do."""
     from orchestrator.report.job import measure_shown, run_shown
     from orchestrator.runtime.batch import PreparedJob
 
     console = Console(stderr=True)
     with contextlib.closing(PreparedJob(spec, wanted)) as prepared:
-        if prepared.finished:
-            console.print(
-                f"nothing left to do: the job in {spec.output} is complete", soft_wrap=True
-            )
-            return
+        if _nothing_left(prepared, console):
+            return None
         if prepared.sink.complete:  # all but the summary and the mark
-            run_shown(prepared, None, console)
-            return
+            return run_shown(prepared, None, console).outcome
         measure_shown(wanted, console)
         with Orchestrator(wanted, address=address, batch=True) as running:
-            summary = run_shown(prepared, running, console)
-    if summary.outcome is Outcome.INTERRUPTED:
-        raise typer.Exit(1)
+            return run_shown(prepared, running, console).outcome
+
+
+def _run_on(name: str, spec: "JobSpec", address: str | None) -> Outcome | None:
+    """Use the cards of a deployment that is up, and leave them as they are."""
+    from orchestrator.report.job import run_shown
+    from orchestrator.runtime.batch import PreparedJob
+
+    console = Console(stderr=True)
+    with (
+        Orchestrator.connect(name, address=address) as running,
+        contextlib.closing(PreparedJob(spec, running.plan)) as prepared,
+    ):
+        if _nothing_left(prepared, console):
+            return None
+        return run_shown(prepared, running, console).outcome
+
+
+def _nothing_left(prepared: "PreparedJob", console: Console) -> bool:
+    if prepared.finished:
+        text = f"nothing left to do: the job in {prepared.spec.output} is complete"
+        console.print(text, soft_wrap=True)
+    return prepared.finished
 
 
 def _pairs(written: list[str]) -> dict[str, str]:

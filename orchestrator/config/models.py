@@ -183,6 +183,11 @@ class ModelSpec(Section):
     batching: Batching = Field(
         default_factory=Batching, description="How requests are joined into batches."
     )
+    columns: dict[Text, Text] = Field(
+        default_factory=dict,
+        description="In batch jobs: the column of the records for an input that is named "
+        "otherwise. Omitted: the column of the input's name.",
+    )
     lite: Lite = Field(default_factory=Lite, description="Config handed to MindSpore Lite.")
     compile_at_build: Flag = Field(
         default=False,

@@ -1,59 +1,49 @@
-"""What of a job is done. Pure: results go in, finished parts come out."""
+"""What of a job is done. Pure: counts go in, finished parts come out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 from orchestrator.jobs.parts import Part
 from orchestrator.jobs.rejects import Reject, Stage
 
-Result = TypeVar("Result")
-
 
 @dataclass(frozen=True)
-class Settled(Generic[Result]):
-    """What became of one batch: ``records`` gave these results, the rest was set aside."""
+class Settled:
+    """What became of one batch: so many records gave results, the rest was set aside."""
 
     records: int
-    results: tuple[Result, ...]
     rejects: tuple[Reject, ...] = ()
-
-    def __add__(self, other: "Settled[Result]") -> "Settled[Result]":
-        return Settled(
-            self.records + other.records,
-            self.results + other.results,
-            self.rejects + other.rejects,
-        )
 
 
 @dataclass(frozen=True)
-class Finished(Generic[Result]):
-    """A part whose batches are settled: their results in the order of its records.
+class Finished:
+    """A part whose batches are settled; ``records`` of it gave results.
 
-    Records that were set aside have none, so there may be no result at all. ``whole`` is False for
-    what can be saved of a part when a job stops before all its batches are settled.
+    ``whole`` is False for what can be saved of a part when a job stops before all its batches are
+    settled.
     """
 
     part: Part
-    settled: Settled[Result]
+    records: int
+    rejects: tuple[Reject, ...] = ()
     whole: bool = True
 
 
 @dataclass
-class _Open(Generic[Result]):
-    """``batches`` is None until the part is read to its end."""
+class _Open:
+    """``batches`` is None until the part is read to its end; ``aside`` are the rejects told."""
 
-    settled: dict[int, Settled[Result]] = field(default_factory=dict)
+    settled: dict[int, Settled] = field(default_factory=dict)
     batches: int | None = None
+    aside: list[Reject] = field(default_factory=list)
 
 
-class Ledger(Generic[Result]):
-    """Keeps the results of unfinished parts, and counts.
+class Ledger:
+    """Counts what the unfinished parts have; their results lie where they were made.
 
     A part's batches are numbered from 0 and each is settled once; ``end`` says how many there are.
-    Whichever of the two comes last gets the finished part; its results are kept until it is
-    ``saved``. Records are counted as set aside at once, by ``reject``. ``resumed``: other parts are
-    done already.
+    Whichever of the two comes last gets the finished part. Records are counted as set aside at
+    once, by ``reject``. ``resumed``: other parts are done already.
     """
 
     #: A job whose first records all fail in the pipeline is broken, not unlucky.
@@ -64,10 +54,10 @@ class Ledger(Generic[Result]):
         self.rejects: list[Reject] = []
         self._resumed = resumed
         self._parts = {part.index: part for part in parts}
-        self._open: dict[int, _Open[Result]] = {part.index: _Open() for part in parts}
+        self._open: dict[int, _Open] = {part.index: _Open() for part in parts}
 
-    def settle(self, part: Part, batch: int, settled: Settled[Result]) -> Finished[Result] | None:
-        """Keep what became of a batch; its rejects have been told before."""
+    def settle(self, part: Part, batch: int, settled: Settled) -> Finished | None:
+        """Count what became of a batch; its rejects have been told before."""
         at = self._of(part)
         if batch in at.settled:
             raise ValueError(f"batch {batch} of {part.name} was settled before")
@@ -75,17 +65,27 @@ class Ledger(Generic[Result]):
         self.read += settled.records
         return self._if_whole(part)
 
-    def end(self, part: Part, batches: int) -> Finished[Result] | None:
+    def end(self, part: Part, batches: int) -> Finished | None:
         """The part is read: it has so many batches."""
         self._of(part).batches = batches
         return self._if_whole(part)
 
-    def reject(self, reject: Reject) -> None:
+    def reject(self, part: Part, reject: Reject) -> None:
         """Count a record as set aside."""
+        self._of(part).aside.append(reject)
         self.rejects.append(reject)
 
+    def again(self, part: Part) -> bool:
+        """Forget all of a part that will be done anew; whether records of it were set aside."""
+        lost = self._of(part)
+        self.read -= sum(settled.records for settled in lost.settled.values())
+        gone = {id(reject) for reject in lost.aside}
+        self.rejects = [reject for reject in self.rejects if id(reject) not in gone]
+        self._open[part.index] = _Open()
+        return bool(gone)
+
     def saved(self, part: Part) -> None:
-        """Forget the results of a part: they are written."""
+        """The part is written."""
         self._open.pop(part.index, None)
 
     @property
@@ -105,7 +105,7 @@ class Ledger(Generic[Result]):
             return (failed or self.rejects)[-1]
         return failed[-1] if len(failed) >= self.PATIENCE else None
 
-    def leftovers(self) -> list[Finished[Result]]:
+    def leftovers(self) -> list[Finished]:
         """The parts that have results and are not saved: what a job that stops can still save."""
         return [
             _finished(self._parts[index], at)
@@ -113,25 +113,25 @@ class Ledger(Generic[Result]):
             if any(settled.records for settled in at.settled.values())
         ]
 
-    def _of(self, part: Part) -> _Open[Result]:
+    def _of(self, part: Part) -> _Open:
         if part.index not in self._open:
             raise ValueError(f"{part.name} was settled before")
         return self._open[part.index]
 
-    def _if_whole(self, part: Part) -> Finished[Result] | None:
+    def _if_whole(self, part: Part) -> Finished | None:
         at = self._of(part)
         return _finished(part, at) if _whole(at) else None
 
 
-def _whole(at: "_Open[Result]") -> bool:
+def _whole(at: _Open) -> bool:
     return at.batches is not None and len(at.settled) == at.batches
 
 
-def _finished(part: Part, at: "_Open[Result]") -> Finished[Result]:
+def _finished(part: Part, at: _Open) -> Finished:
     batches = [settled for _, settled in sorted(at.settled.items())]
-    settled = Settled(
+    return Finished(
+        part,
         sum(batch.records for batch in batches),
-        tuple(result for batch in batches for result in batch.results),
         tuple(reject for batch in batches for reject in batch.rejects),
+        _whole(at),
     )
-    return Finished(part, settled, _whole(at))

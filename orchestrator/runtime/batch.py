@@ -3,23 +3,29 @@
 import inspect
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from actors.queue import PRIORITIES, Priority
+from actors.queue import Priority
 from orchestrator.config import Deployment
 from orchestrator.errors import DeploymentError, JobError
-from orchestrator.jobs import IN_FLIGHT, RECORD_ID, Job, JobSummary, OnError, Progress, Tolerance
+from orchestrator.jobs import RECORD_ID, Job, JobSummary, Progress
 from orchestrator.placement import DeploymentPlan
 from orchestrator.profiles import profile_key
 from orchestrator.runtime.accounts import card_documents
+from orchestrator.runtime.crew import Crew, workers_for
+from orchestrator.runtime.following import Following, Lender
 from orchestrator.runtime.io.inputs import open_source, part_size_of
 from orchestrator.runtime.io.output import OutputFolder
-from orchestrator.runtime.io.record import checksum
-from orchestrator.runtime.runner import JobHooks, Pace, Pipeline, run_job
+from orchestrator.runtime.io.record import checksum, owner_of
+from orchestrator.runtime.jobspec import JobSpec, input_name, keep_apart, refuse_resume
+from orchestrator.runtime.runner import Here, JobHooks, run_job
 from orchestrator.runtime.status import Status
 from orchestrator.runtime.through import Model, ThroughModel
+from orchestrator.runtime.work import Pipeline, Task
+from orchestrator.runtime.worker import WorkOrder
 
 
 class Models(Protocol):
@@ -45,50 +51,12 @@ class Serving(Protocol):
     def status(self) -> Status:
         """Cards and models, as of now."""
 
+    @property
+    def lender(self) -> Lender:
+        """How processes of a job reach the cards."""
 
-@dataclass(frozen=True)
-class JobSpec:
-    """What a job does: records of ``input`` through ``pipeline``, or one ``model``, to ``output``.
-
-    ``columns`` gives the input's column for an input of the model that is named otherwise, ``ids``
-    the columns that stand beside the model's outputs. Formats and sizes that are None are inferred,
-    or those that suit the input. ``on_error`` and ``max_errors``: see Tolerance; ``resume`` and
-    ``accept_changes``: see OutputFolder. ``priority``: that of its calls.
-    """
-
-    input: str | Path
-    output: str | Path
-    pipeline: Pipeline | None = None
-    model: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    ids: tuple[str, ...] = (RECORD_ID,)
-    input_format: str | None = None
-    output_format: str = "parquet"
-    part_size: int | str | None = None
-    batch_size: int | None = None
-    in_flight: int = IN_FLIGHT
-    on_error: str = OnError.SKIP.value
-    max_errors: int | str | None = None
-    resume: bool = False
-    accept_changes: bool = False
-    priority: Priority = "batch"
-
-    def pace(self) -> Pace:
-        """How it is run.
-
-        Raises:
-            JobError: not a way to deal with errors, or not a limit; a size below 1; no priority.
-        """
-        if self.priority not in PRIORITIES:
-            raise JobError(f"priority {self.priority}", f"is none of {', '.join(PRIORITIES)}")
-        for name, size in (("batch size", self.batch_size), ("in flight", self.in_flight)):
-            if size is not None and size < 1:
-                raise JobError(f"{name} {size}", "must be at least 1")
-        try:
-            tolerance = Tolerance.of(self.on_error, self.max_errors)
-        except ValueError as error:
-            raise JobError("bad records", str(error)) from error
-        return Pace(self.batch_size, self.in_flight, tolerance)
+    def models_of(self, priority: Priority) -> Callable[[Following], object]:
+        """Makes ``models_for`` in such a process."""
 
 
 class PreparedJob:
@@ -101,11 +69,12 @@ class PreparedJob:
 
     def __init__(self, spec: JobSpec, wanted: Deployment | DeploymentPlan) -> None:
         deployment = wanted.deployment if isinstance(wanted, DeploymentPlan) else wanted
-        self.spec, self._pace = spec, spec.pace()
-        self.source = open_source(spec.input, spec.input_format)
+        self.spec, self._tolerance = spec, spec.tolerance()
+        refuse_resume(spec)
+        self.source = open_source(spec.input, spec.input_format, spec.id_column)
         self.pipeline = self._pipeline(deployment)
         self.sink = OutputFolder(spec.output, spec.output_format)
-        _keep_apart(spec)
+        keep_apart(spec)
         part_size = part_size_of(self.source, spec.part_size)
         self.job = Job.of(
             self.source.pieces(part_size), self.source.stamp, part_size, self._facts(deployment)
@@ -136,45 +105,69 @@ class PreparedJob:
         Raises:
             OrchestratorError: see ``run_job``.
         """
+        spec, hooks = self.spec, JobHooks(on_progress)
+        task = Task(
+            self.source, self.pipeline, spec.batch_size or self.source.batch_size, spec.in_flight
+        )
         if serving is None:
-            hooks = JobHooks(on_progress)
-            return run_job(self.source, self.pipeline, None, self.sink, hooks, self._pace, stop)
+            return run_job(Here(task, None), self.sink, hooks, self._tolerance, stop)
         if isinstance(self.pipeline, ThroughModel):
             signature = serving.models[self.pipeline.name].signature
             self.pipeline.check(signature, self.source.columns)
-        hooks = JobHooks(on_progress, lambda: unserved(serving), lambda: describe(serving))
-        models = serving.models_for(self.spec.priority)
-        return run_job(self.source, self.pipeline, models, self.sink, hooks, self._pace, stop)
+        if not (count := self._workers(serving.plan)):
+            hands = Here(task, serving.models_for(spec.priority), lambda: unserved(serving))
+            hooks = replace(hooks, describe=lambda: describe(serving, {}))
+            return run_job(hands, self.sink, hooks, self._tolerance, stop)
+        crew = Crew(self._order(task, serving), serving.lender, count)
+        hooks = replace(hooks, describe=lambda: describe(serving, crew.answered))
+        with closing(crew):
+            return run_job(crew, self.sink, hooks, self._tolerance, stop)
+
+    def _workers(self, plan: DeploymentPlan) -> int:
+        left = len(self.job.parts) - len(self.sink.done)
+        if self.spec.workers is not None:
+            return min(self.spec.workers, left)
+        return workers_for(len(plan.slots), left)
+
+    def _order(self, task: Task, serving: Serving) -> WorkOrder:
+        place = self.sink.place
+        models_of = serving.models_of(self.spec.priority)
+        seen, options = serving.lender.seen(), serving.lender.options
+        return WorkOrder(task, place, owner_of(place.folder), models_of, seen, options)
 
     def _pipeline(self, deployment: Deployment) -> Pipeline:
         spec = self.spec
         if (spec.pipeline is None) == (spec.model is None):
-            raise JobError(str(spec.input), "a job has a model or a pipeline, one of the two")
+            raise JobError(input_name(spec), "a job has a model or a pipeline, one of the two")
         if spec.pipeline is not None:
             if spec.columns or spec.ids != (RECORD_ID,):
                 raise JobError(
-                    str(spec.input),
+                    input_name(spec),
                     "--column and --id go with --model; a pipeline sees all columns",
                 )
             return spec.pipeline
         assert spec.model is not None
-        axis = deployment.model(spec.model).batching.axis
+        model = deployment.model(spec.model)
+        columns, axis = {**model.columns, **spec.columns}, model.batching.axis
         known = (*self.source.columns, RECORD_ID)
-        for column in (*spec.columns.values(), *spec.ids):
+        for column in (*columns.values(), *spec.ids):
             if column not in known:
                 raise JobError(
-                    str(spec.input), f"has no column {column!r}, there are: {', '.join(known)}"
+                    input_name(spec), f"has no column {column!r}, there are: {', '.join(known)}"
                 )
-        return ThroughModel(spec.model, spec.columns, spec.ids, None if axis == "none" else axis)
+        return ThroughModel(spec.model, columns, spec.ids, None if axis == "none" else axis)
 
     def _facts(self, deployment: Deployment) -> dict[str, str]:
         """What the output depends on beside the input: models' files and options, the code."""
         spec, facts = self.spec, {"the output format": self.spec.output_format}
+        if (digest := getattr(self.source, "digest", None)) is not None:
+            facts["the input"] = digest
         if spec.pipeline is not None:
             name, digest = _code_of(spec.pipeline)
             facts[f"the pipeline {name}"] = digest
         else:
-            named = [f"{name}={column}" for name, column in sorted(spec.columns.items())]
+            columns = {**deployment.model(str(spec.model)).columns, **spec.columns}
+            named = [f"{name}={column}" for name, column in sorted(columns.items())]
             facts["the model that is run"] = str(spec.model)
             facts["the columns"] = ", ".join([*named, *spec.ids])
         for order in deployment.orders():
@@ -265,8 +258,8 @@ def unserved(serving: Serving) -> str:
     return "; ".join(model.unserved for model in serving.status().models if model.unserved)
 
 
-def describe(serving: Serving) -> dict[str, Any]:
-    """Plan and cards for the run summary."""
+def describe(serving: Serving, by_workers: Mapping[str, int]) -> dict[str, Any]:
+    """Plan and cards for the run summary; requests that others had answered count too."""
     plan, status = serving.plan, serving.status()
     return {
         "deployment": plan.deployment.name,
@@ -276,7 +269,9 @@ def describe(serving: Serving) -> dict[str, Any]:
         },
         "plan": plan.plan.to_dict(),
         "cards": card_documents(plan, status),
-        "answered": {model.model: model.answered for model in status.models},
+        "answered": {
+            model.model: model.answered + by_workers.get(model.model, 0) for model in status.models
+        },
         "set_aside_requests": list(status.set_aside),
     }
 
@@ -289,14 +284,3 @@ def _code_of(pipeline: Pipeline) -> tuple[str, str]:
         return name, checksum(Path(inspect.getsourcefile(code) or ""))
     except (OSError, TypeError):
         return name, ""
-
-
-def _keep_apart(spec: JobSpec) -> None:
-    """An output below its input would become input of the next run."""
-    if "://" in str(spec.input):
-        return
-    above, below = Path(spec.input).resolve(), Path(spec.output).resolve()
-    if above in below.parents:
-        raise JobError(
-            str(spec.output), f"lies inside the input {spec.input}: name a folder elsewhere"
-        )

@@ -7,22 +7,22 @@ the cards, whether the controller is there or not.
 import atexit
 import contextlib
 import logging
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from functools import partial
 from threading import Event, Thread
 
 from actors.messages import Arrays
 from actors.queue import Priority
 from orchestrator.errors import ClusterError, NoSuchDeploymentError, NotServingError
 from orchestrator.runtime.controller_host import View
+from orchestrator.runtime.following import Following, Seen, Watchers
 from orchestrator.runtime.gate import Gate
 from orchestrator.runtime.named import ControllerClient, join
 from orchestrator.runtime.observe import observe
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.running import signatures_of
-from orchestrator.runtime.slots import Slot, SlotState
+from orchestrator.runtime.slots import SlotState
 from orchestrator.runtime.status import Status
-from orchestrator.runtime.traffic import Send, Traffic, planned_models, routes
+from orchestrator.runtime.traffic import Send
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _VIEW_SECONDS = 30.0
 _DOWN = "the deployment was taken down"
 
 
-class Joined(Traffic):
+class Joined(Following):
     """``start`` connects to a deployment that runs elsewhere; ``close`` leaves it as it is."""
 
     def __init__(self, name: str, options: Options) -> None:
@@ -39,7 +39,7 @@ class Joined(Traffic):
         self._name = name
         self._client = ControllerClient(name)
         self._undo = contextlib.ExitStack()
-        self._told: dict[str, tuple[int, SlotState]] = {}
+        self._watchers = Watchers()
         self._models_known = Event()
         self._left: Future[None] = Future()
         self._drain_seconds = 0.0
@@ -118,39 +118,11 @@ class Joined(Traffic):
                     _log.exception("a view of deployment %s could not be followed", self._name)
 
     def _apply(self, view: View) -> None:
-        """Tell the router what has changed since the view before."""
         self._view = view
-        placed = {name: set(models) for name, models in planned_models(view.plan).items()}
-        for slot in view.slots:
-            placed.setdefault(slot.name, set()).update(model.name for model in slot.order.models)
-        replicas = routes(view.plan, placed, self._options.transport)
-        self._router.adopt(replicas)
-        self.know(view.plan, {**self.signatures, **signatures_of(view.slots)})
-        used = {route.slot for route in replicas}
-        for slot in view.slots:
-            if slot.name in used:
-                self._tell(slot)
-        for name in self._told.keys() - {slot.name for slot in view.slots}:
-            self._router.down(name, self._told.pop(name)[0], "it is no longer in the deployment")
+        self.apply(view.plan, view.slots)
         if self._all_known(view):
             self._models_known.set()
-
-    def _tell(self, slot: Slot) -> None:
-        now = slot.life, slot.state
-        before = self._told.get(slot.name)
-        if now == before:
-            return
-        self._told[slot.name] = now
-        process = slot.serving
-        if before is not None and (process is None or before[0] != slot.life):
-            self._router.down(slot.name, before[0], slot.why or "its process is replaced")
-        if process is not None:
-            models = frozenset(model.name for model in slot.order.models)
-            self._router.serving(slot.name, slot.life, process, models)
-        elif before is None:
-            self._router.down(slot.name, slot.life, slot.why or f"is {slot.state.value}")
-        if slot.lost:
-            self._router.give_up(slot.name, slot.why)
+        self._watchers.tell()
 
     def _all_known(self, view: View) -> bool:
         """Whether there is nothing to wait for before the models can be called."""
@@ -159,14 +131,22 @@ class Joined(Traffic):
             slot.state in starting for slot in view.slots
         )
 
-    def _lost(self, name: str, life: int, reason: str) -> None:
-        """A call found a card gone: the controller looks, and so do we if it is there after all."""
-        answer = self._client.call("lost", name, life, reason)
-        answer.add_done_callback(partial(self._looked, name, life))
+    def seen(self) -> Seen:
+        """See Lender."""
+        return Seen(self._view.plan, self._view.slots)
 
-    def _looked(self, name: str, life: int, answer: "Future[bool]") -> None:
-        there = answer.exception() is None and answer.result()
-        slot = next((slot for slot in self._view.slots if slot.name == name), None)
-        if there and slot is not None and slot.life == life and slot.serving is not None:
-            models = frozenset(model.name for model in slot.order.models)
-            self._router.serving(name, life, slot.serving, models)
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """See Lender."""
+        return self._watchers.add(changed)
+
+    def look(self, slot: str, life: int, reason: str) -> "Future[bool]":
+        """See Lender: the controller looks."""
+        return self._client.call("lost", slot, life, reason)
+
+    def _lost(self, name: str, life: int, reason: str) -> None:
+        """A call found a card gone: if it is there after all, it is used again."""
+
+        def looked(answer: "Future[bool]") -> None:
+            self.looked(name, life, answer.exception() is None and answer.result())
+
+        self.look(name, life, reason).add_done_callback(looked)

@@ -3,23 +3,25 @@
 import atexit
 import contextlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 
-from actors.shapes import Signature
+from actors.messages import CardStats
 from orchestrator.config import Cards, Deployment
 from orchestrator.placement import DeploymentPlan
 from orchestrator.profiles import Residuals
 from orchestrator.runtime.connect import Connection, connect
 from orchestrator.runtime.controller import Controller
 from orchestrator.runtime.discover import Node, bind_nodes, find_nodes
-from orchestrator.runtime.fleet import Fleet
+from orchestrator.runtime.fleet import CardProcess, Fleet
+from orchestrator.runtime.following import Seen, Watchers, shown
 from orchestrator.runtime.journal import Journal
 from orchestrator.runtime.metrics import publish
 from orchestrator.runtime.observe import observe
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.planning import known_profiles, plan_on
 from orchestrator.runtime.samples import controller_samples
-from orchestrator.runtime.slots import Slot
+from orchestrator.runtime.slots import Slot, signatures_of
 from orchestrator.runtime.status import Status
 from orchestrator.runtime.traffic import Traffic
 
@@ -34,6 +36,7 @@ class Running(Traffic):
         self._undo = contextlib.ExitStack()
         self._graceful = False
         self._drain_seconds = 0.0
+        self._watchers = Watchers()
         self._controller: Controller
 
     def start(self, wanted: Deployment | DeploymentPlan) -> None:
@@ -97,9 +100,49 @@ class Running(Traffic):
         self._undo.callback(self._stop_router)
         self._options.progress(f"loading models on {len(orders)} cards")
         self.open(plan, self._controller.lost)
-        self._controller.start(self._router).result()
+        self._controller.start(self).result()
         note_residuals(plan, self._controller.slots.values())
         self.know(plan, signatures_of(self._controller.slots.values()))
+
+    def serving(self, slot: str, life: int, card: CardProcess) -> None:
+        """See Listener."""
+        self._router.serving(slot, life, card)
+        self._watchers.tell()
+
+    def down(self, slot: str, life: int, reason: str) -> None:
+        """See Listener."""
+        self._router.down(slot, life, reason)
+        self._watchers.tell()
+
+    def give_up(self, slot: str, reason: str) -> None:
+        """See Listener."""
+        self._router.give_up(slot, reason)
+        self._watchers.tell()
+
+    def seen(self) -> Seen:
+        """See Lender."""
+        return Seen(self.plan, shown(self._controller.slots.values()))
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """See Lender."""
+        return self._watchers.add(changed)
+
+    def look(self, slot: str, life: int, reason: str) -> "Future[bool]":
+        """See Lender."""
+        there: Future[bool] = Future()
+        known = self._controller.slots.get(slot)
+        process = None if known is None or known.life != life else known.serving
+        if process is None:
+            there.set_result(False)
+            return there
+
+        def looked(answer: "Future[CardStats]") -> None:
+            there.set_result(answer.exception() is None)
+            if answer.exception() is not None:
+                self._controller.lost(slot, life, reason)
+
+        process.stats().add_done_callback(looked)
+        return there
 
     def _stop_router(self) -> None:
         self._closed.set()
@@ -107,15 +150,6 @@ class Running(Traffic):
 
     def _stop_cards(self) -> None:
         self._controller.close(_STOP_SECONDS if self._graceful else 0.0)
-
-
-def signatures_of(slots: Iterable[Slot]) -> dict[str, Signature]:
-    """What the models on these cards take and give."""
-    known: dict[str, Signature] = {}
-    for slot in slots:
-        if slot.report is not None:
-            known.update(slot.report.signatures)
-    return known
 
 
 def note_residuals(plan: DeploymentPlan, slots: Iterable[Slot]) -> None:

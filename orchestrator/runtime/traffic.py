@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 
 from actors.errors import InvalidRequestError
@@ -50,6 +50,11 @@ class Traffic:
         self.signatures: Mapping[str, Signature] = {}
         self._known: Mapping[str, _Known] = {}
         self._closed = Event()
+
+    @property
+    def options(self) -> Options:
+        """How it is run; may be sent to other processes."""
+        return replace(self._options, progress=_say_nothing)
 
     def open(self, plan: DeploymentPlan, on_lost: Callable[[str, int, str], None]) -> None:
         """Take requests for the models of a plan; ``on_lost`` hears of cards that are gone."""
@@ -99,6 +104,10 @@ class Traffic:
             gate.enter_or_refuse()
         return send(started, timeout)
 
+    def unserved(self) -> str:
+        """Which models have no card left, and why; empty while all have one."""
+        return "; ".join(why for why in self._router.view().result().unserved.values() if why)
+
     def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, Send]:
         known = self._known.get(model)
         if known is None:
@@ -117,6 +126,10 @@ class Traffic:
             return future
 
         return gate, send
+
+
+def _say_nothing(line: str) -> None:
+    """What is slow about a start, nobody asks elsewhere."""
 
 
 def planned_models(plan: DeploymentPlan) -> Mapping[str, Iterable[str]]:

@@ -70,10 +70,10 @@ def test_parts_refuse_what_cannot_be_kept_apart(pieces, size, message):
         cut(pieces, size)
 
 
-def settled(record: str, broken=()) -> Settled[str]:
+def settled(record: str, broken=()) -> Settled:
     if record in broken:
-        return Settled(0, (), (Reject(record, Stage.READ, "broken"),))
-    return Settled(1, (f"text of {record}",))
+        return Settled(0, (Reject(record, Stage.READ, "broken"),))
+    return Settled(1)
 
 
 @given(
@@ -85,7 +85,7 @@ def settled(record: str, broken=()) -> Settled[str]:
 def test_any_order_gives_the_same_parts(order, size, broken, counted_first):
     parts = cut(FILES, size)
     places = [(part, at) for part in parts for at in range(len(part.pieces))]
-    ledger: Ledger[str] = Ledger(parts)
+    ledger: Ledger = Ledger(parts)
 
     def ends():
         return [ledger.end(part, len(part.pieces)) for part in parts]
@@ -98,21 +98,20 @@ def test_any_order_gives_the_same_parts(order, size, broken, counted_first):
     whole = sorted((one for one in finished if one), key=lambda one: one.part.index)
     assert ledger.ended
     assert ledger.read == 10 - len(broken)
-    assert ledger.leftovers() == [one for one in whole if one.settled.records]
+    assert ledger.leftovers() == [one for one in whole if one.records]
     for one in whole:
         ledger.saved(one.part)
     assert ledger.leftovers() == []
     assert [one.part for one in whole] == list(parts)
     names = [piece.file for piece in FILES]
-    results = [result for one in whole for result in one.settled.results]
-    assert results == [f"text of {name}" for name in names if name not in broken]
-    rejects = [reject.record for one in whole for reject in one.settled.rejects]
+    assert sum(one.records for one in whole) == 10 - len(broken)
+    rejects = [reject.record for one in whole for reject in one.rejects]
     assert rejects == [name for name in names if name in broken]
 
 
 def test_a_batch_is_settled_once():
     part, other = cut(FILES, 2)[:2]
-    ledger: Ledger[str] = Ledger((part, other))
+    ledger: Ledger = Ledger((part, other))
     ledger.settle(part, 0, settled("page-0"))
     with pytest.raises(ValueError, match="batch 0 of part-00000 was settled before"):
         ledger.settle(part, 0, settled("page-0"))
@@ -126,27 +125,43 @@ def test_a_batch_is_settled_once():
 def test_a_part_without_records_is_finished_when_it_is_read():
     part = Part(0, (Piece("a.jsonl", 4, 8, Unit.BYTE),))
     finished = Ledger((part,)).end(part, 0)
-    assert (finished.whole, finished.settled) == (True, Settled(0, ()))
+    assert (finished.whole, finished.records, finished.rejects) == (True, 0, ())
 
 
 def test_a_stopped_job_can_save_what_its_open_parts_have():
     parts = cut(FILES, 4)
-    ledger: Ledger[str] = Ledger(parts)
+    ledger: Ledger = Ledger(parts)
     ledger.settle(parts[0], 2, settled("page-2"))
     ledger.settle(parts[0], 0, settled("page-0"))
     ledger.settle(parts[1], 1, settled("page-5", {"page-5"}))
     (left,) = ledger.leftovers()
     assert (left.part.index, left.whole) == (0, False)
-    assert left.settled.results == ("text of page-0", "text of page-2")
+    assert left.records == 2
+
+
+def test_what_is_lost_of_a_part_is_forgotten_and_done_again():
+    parts = cut(FILES, 4)
+    ledger = Ledger(parts)
+    kept, lost = (Reject(name, Stage.READ, "broken") for name in ("page-1", "page-5"))
+    ledger.reject(parts[0], kept)
+    ledger.settle(parts[0], 0, settled("page-0"))
+    assert not ledger.again(parts[2])
+    ledger.reject(parts[1], lost)
+    ledger.settle(parts[1], 0, settled("page-4"))
+    ledger.end(parts[1], 2)
+    assert ledger.again(parts[1])
+    assert (ledger.read, ledger.rejects) == (1, [kept])
+    ledger.settle(parts[1], 0, settled("page-4"))
+    assert ledger.read == 2
 
 
 def test_ten_failures_without_a_success_are_hopeless_and_one_success_ends_that():
     parts = cut(FILES, 4)
-    ledger: Ledger[str] = Ledger(parts, resumed=True)
+    ledger: Ledger = Ledger(parts, resumed=True)
     for index in range(9):
-        ledger.reject(Reject(str(index), Stage.PIPELINE, "TypeError"))
+        ledger.reject(parts[0], Reject(str(index), Stage.PIPELINE, "TypeError"))
         assert ledger.hopeless() is None
-    ledger.reject(Reject("9", Stage.PIPELINE, "the tenth"))
+    ledger.reject(parts[0], Reject("9", Stage.PIPELINE, "the tenth"))
     last = ledger.hopeless()
     assert last is not None
     assert last.reason == "the tenth"
@@ -157,11 +172,11 @@ def test_ten_failures_without_a_success_are_hopeless_and_one_success_ends_that()
 @pytest.mark.parametrize("resumed", [False, True])
 def test_unreadable_records_are_hopeless_only_when_there_is_nothing_else(resumed):
     (part,) = cut(FILES, 10)
-    ledger: Ledger[str] = Ledger((part,), resumed)
+    ledger: Ledger = Ledger((part,), resumed)
     for index in range(10):
-        ledger.reject(Reject(str(index), Stage.READ, "broken"))
+        ledger.reject(part, Reject(str(index), Stage.READ, "broken"))
         assert ledger.hopeless() is None
-    ledger.settle(part, 0, Settled(0, ()))
+    ledger.settle(part, 0, Settled(0))
     ledger.end(part, 1)
     assert (ledger.hopeless() is None) == resumed
 

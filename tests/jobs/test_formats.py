@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from orchestrator.errors import JobError
-from orchestrator.jobs import Finished, Job, Piece, Settled
+from orchestrator.jobs import Job, Piece
 from orchestrator.runtime.io.columns import to_table
+from orchestrator.runtime.io.draft import write_draft
 from orchestrator.runtime.io.formats import FORMATS, format_of
 from orchestrator.runtime.io.inputs import open_source
 from orchestrator.runtime.io.output import OutputFolder
@@ -68,7 +69,7 @@ def test_what_a_format_cannot_hold_is_said_and_leaves_no_file(tmp_path, format, 
         with pytest.raises(
             JobError, match=rf"part-00000\{sink.format.suffix} cannot be made: "
         ) as told:
-            sink.write_part(Finished(job.parts[0], Settled(1, (table,))))
+            write_draft(sink.place, job.parts[0].name, [table], None)
     assert message in str(told.value)
     assert {path.name for path in sink.folder.iterdir()} == {"_lock", "_manifest.jsonl"}
 

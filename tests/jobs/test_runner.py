@@ -19,7 +19,8 @@ from orchestrator.errors import CardsUnavailableError, JobError, RequestFailedEr
 from orchestrator.jobs import Job, Outcome, Tolerance
 from orchestrator.runtime.io.inputs import open_source
 from orchestrator.runtime.io.output import OutputFolder
-from orchestrator.runtime.runner import JobHooks, Pace, run_job
+from orchestrator.runtime.runner import Here, run_job
+from orchestrator.runtime.work import Task
 
 PAGES = 20
 
@@ -45,13 +46,24 @@ def pages(tmp_path):
     return folder
 
 
-def run(pages, out, pipeline=shades, *, part_size=None, hooks=None, prepared=None, **pace):
+def run(  # noqa: PLR0913 - what the tests vary
+    pages,
+    out,
+    pipeline=shades,
+    *,
+    part_size=None,
+    unserved=str,
+    prepared=None,
+    in_flight=8,
+    tolerance=None,
+):
     source, sink = open_source(pages), OutputFolder(out)
+    hands = Here(Task(source, pipeline, source.batch_size, in_flight), None, unserved)
     part_size = part_size or source.part_size
     with contextlib.closing(sink):
         job = Job.of(source.pieces(part_size), source.stamp, part_size)
         sink.prepare(job, **(prepared or {}))
-        return run_job(source, pipeline, None, sink, hooks or JobHooks(), Pace(**pace))
+        return run_job(hands, sink, tolerance=tolerance or Tolerance())
 
 
 def test_a_job_writes_one_data_set_and_a_summary(pages, tmp_path):
@@ -198,9 +210,8 @@ def test_when_a_model_has_no_card_left_the_job_stops_and_else_the_page_is_set_as
         "model det: request failed: died on local/0; died on local/1"
     )
     assert summary.rejects[0].card == "local/0, local/1"
-    hooks = JobHooks(unserved=lambda: "local/0 given up")
     with pytest.raises(JobError, match=r"05\.png: no card is left for it: local/0 given up"):
-        run(pages, tmp_path / "two", failing, hooks=hooks)
+        run(pages, tmp_path / "two", failing, unserved=lambda: "local/0 given up")
     assert "00.png" in pq.read_table(tmp_path / "two")["page"].to_pylist()
 
 

@@ -11,6 +11,7 @@ from threading import Thread
 
 import numpy as np
 import psutil
+import pyarrow.parquet as pq
 import pytest
 import ray
 
@@ -160,6 +161,23 @@ def test_a_drained_card_stays_empty_until_undo(named: str, driver: Orchestrator,
         drain(named, "local/7")
     assert main(["drain", "local/0", "--undo"]) == 0
     until(all_ready)
+
+
+def test_a_job_runs_on_a_deployment_that_is_up(named: str, truth, tmp_path: Path, capsys) -> None:
+    x = rows(50)
+    np.save(tmp_path / "rows.npy", x)
+    words = ["--model", "both", "--column", "x=data", "--input", str(tmp_path / "rows.npy")]
+    words += ["--batch-size", "8", "--part-size", "20", "--address", "auto"]
+    for workers in ("0", "1"):
+        out = tmp_path / workers
+        assert main(["run", named, *words, "--output", str(out), "--workers", workers]) == 0
+        assert "50 of 50 records read" in capsys.readouterr().err
+        assert np.allclose(np.stack(pq.read_table(out)["y"].to_numpy()), truth(x), atol=1e-5)
+    assert main(["run", named, *words, "--output", str(out), "--resume"]) == 0
+    assert "nothing left to do" in capsys.readouterr().err
+    assert main(["run", "raeder", *words, "--output", str(tmp_path / "none")]) == 1
+    assert "no deployment 'raeder' runs in this cluster" in capsys.readouterr().err
+    assert all_ready(status_of(named, 250.0))
 
 
 def test_the_status_on_the_command_line(named: str, capsys) -> None:

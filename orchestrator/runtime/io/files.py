@@ -6,6 +6,7 @@ through fsspec for every other scheme, so that an object store is read as a loca
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -17,10 +18,19 @@ from orchestrator.runtime.io.record import OURS
 from orchestrator.sources import SourceError, file_system, reason
 
 
+@dataclass(frozen=True)
+class _Known:
+    """A file when it was listed."""
+
+    size: int
+    mtime_ns: int
+
+
 class InputFiles:
     """Files by their paths below ``where`` with ``/``, sorted; hidden ones are skipped.
 
-    So are the records that a job keeps beside its output, which may be another job's input.
+    So are the records that a job keeps beside its output, which may be another job's input. May be
+    sent to other processes.
 
     Raises:
         JobError: nothing is there, it cannot be listed, or its file system is not known here.
@@ -39,7 +49,7 @@ class InputFiles:
         self.is_file = known.type is fs.FileType.File
         if self.is_file:
             self._root = self._root.rpartition("/")[0]
-            found = {known.base_name: known}
+            found = {known.base_name: _Known(known.size, known.mtime_ns)}
         else:
             found = self._below()
         self._known = {name: found[name] for name in sorted(found)}
@@ -47,7 +57,7 @@ class InputFiles:
 
     def size(self, name: str) -> int:
         """Bytes of a file when it was listed."""
-        return int(self._known[name].size)
+        return self._known[name].size
 
     def stamp(self, name: str) -> str:
         """Size and time of change: what differs when the file was written anew."""
@@ -73,13 +83,22 @@ class InputFiles:
                 )
             yield file
 
+    def seen_from_here(self) -> bool:
+        """Whether this process, wherever it runs, finds the first file as it was listed."""
+        name, known = next(iter(self._known.items()))
+        try:
+            found = self._system.get_file_info(f"{self._root}/{name}")
+        except (OSError, pa.ArrowException):
+            return False
+        return (found.type, found.size) == (fs.FileType.File, known.size)
+
     def only(self, suffixes: Sequence[str]) -> tuple[str, ...]:
         """The files with these endings; a file that was named itself, whatever its ending is."""
         if self.is_file:
             return self.names
         return tuple(name for name in self.names if name.lower().endswith(tuple(suffixes)))
 
-    def _below(self) -> dict[str, fs.FileInfo]:
+    def _below(self) -> dict[str, _Known]:
         selector = fs.FileSelector(self._root, recursive=True)
         with self._told(self.where, "cannot be listed"):
             infos = self._system.get_file_info(selector)
@@ -88,7 +107,7 @@ class InputFiles:
             name = info.path[len(self._root) :].lstrip("/")
             hidden = any(step.startswith(".") for step in name.split("/"))
             if info.type is not fs.FileType.Directory and not hidden and name not in OURS:
-                found[name] = info
+                found[name] = _Known(info.size, info.mtime_ns)
         return found
 
     @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Union
 
 from orchestrator.errors import JobError
 from orchestrator.jobs import Unit
@@ -11,6 +12,12 @@ from orchestrator.runtime.io.rows import NumpyRows, ParquetRows
 from orchestrator.runtime.io.source import Source
 from orchestrator.runtime.io.whole import Images, WholeFiles
 from orchestrator.units import exact_bytes, parse_bytes
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+#: A file, a folder or the URL of one; or a dataset of Ray Data.
+Input = Union[str, Path, "Dataset"]
 
 #: By the name of the format. ``binary`` takes any file, so that it is never inferred.
 KINDS: Mapping[str, type[Images | ParquetRows | JsonLines | CsvLines | NumpyRows | WholeFiles]] = {
@@ -23,12 +30,20 @@ KINDS: Mapping[str, type[Images | ParquetRows | JsonLines | CsvLines | NumpyRows
 }
 
 
-def open_source(where: str | Path, kind: str | None = None) -> Source:
-    """The source for a file or folder; ``kind`` says what it holds where endings do not tell.
+def open_source(where: Input, kind: str | None = None, id_column: str | None = None) -> Source:
+    """The source for an input; ``kind`` says what files hold where endings do not tell.
+
+    ``id_column`` is that of a dataset.
 
     Raises:
         JobError: nothing is there, or of several kinds, or it cannot be read.
     """
+    if not isinstance(where, str | Path):
+        from orchestrator.runtime.io.dataset import DatasetRows
+
+        return DatasetRows(where, id_column)
+    if id_column is not None:
+        raise JobError(str(where), "records of files have ids: id_column goes with a dataset")
     if kind is not None and kind not in KINDS:
         raise JobError(kind, f"no such input format, there are: {', '.join(KINDS)}")
     files = InputFiles(where)

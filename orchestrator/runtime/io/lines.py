@@ -68,6 +68,10 @@ class LineFiles:
         """Size and time of change."""
         return self._files.stamp(file)
 
+    def seen_from_here(self) -> bool:
+        """Whether this process can read the files."""
+        return self._files.seen_from_here()
+
     def read(self, part: Part, rows: int) -> Iterator[Load]:
         """Batches over lines and files."""
         return batches_of(self._rows(part), rows)

@@ -1,28 +1,24 @@
 """A folder that becomes one data set, part by part.
 
 Part files lie in the folder itself and everything else has a name that starts with an underscore,
-so that any reader of such files takes the folder as it is. A file appears whole or not at all: it
-is written under a hidden name, flushed to disk and renamed.
+so that any reader of such files takes the folder as it is. A file appears whole or not at all.
 """
 
-import contextlib
 import os
 import tempfile
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import pyarrow as pa
 
 from orchestrator.errors import JobError
 from orchestrator.jobs import Finished, Job, PartEntry, Reject, WrittenPart
+from orchestrator.runtime.io.draft import Draft, Place, explained, hidden_file
 from orchestrator.runtime.io.formats import Format, format_of
 from orchestrator.runtime.io.record import (
     REJECTS,
     SUMMARY,
     JobRecord,
-    checksum,
     finished_job,
     has_job,
     is_untouched,
@@ -44,12 +40,12 @@ class OutputFolder:
             )
         self.folder = Path(folder)
         self.format: Format = format_of(format)
+        self.place = Place(self.folder.absolute(), format)
         self.job: Job
         self.done: dict[int, PartEntry] = {}
         self._record = JobRecord(self.folder)
         self._leftovers: dict[int, WrittenPart] = {}
-        self._schema: pa.Schema | None = None
-        self._columns = threading.Lock()
+        self.schema: pa.Schema | None = None
 
     def prepare(self, job: Job, *, resume: bool = False, accept_changes: bool = False) -> None:
         """Make the folder if need be, try a write, and begin the job or go on with it.
@@ -63,7 +59,7 @@ class OutputFolder:
         if self.folder.exists() and not self.folder.is_dir():
             raise JobError(str(self.folder), "is a file; the output is a folder")
         self.job = job
-        with self._explained("cannot be written to"):
+        with explained(self.folder, "cannot be written to"):
             self.folder.mkdir(parents=True, exist_ok=True)
             fresh = is_untouched(self.folder)
             if not fresh and not resume:
@@ -108,14 +104,19 @@ class OutputFolder:
         }
         return tuple(part for _, part in sorted({**whole, **self._leftovers}.items()))
 
-    def write_part(self, finished: Finished[pa.Table]) -> None:
-        """Write a part's tables, one after the other, as its file, and list it. Thread-safe.
+    def accept(self, finished: Finished, draft: Draft | None) -> None:
+        """Make a part's file appear and list it; without a draft it has no records. Thread-safe.
 
         Raises:
-            JobError: its columns differ from those of the parts before, or the write failed.
+            JobError: the folder cannot be written to.
         """
-        index, settled = finished.part.index, finished.settled
-        written = self._write_file(finished) if settled.results else None
+        index, written = finished.part.index, None
+        if draft is not None:
+            self.schema = self.schema or draft.schema
+            name = finished.part.name + self.format.suffix
+            with explained(self.folder, f"cannot be written to ({name})"):
+                (self.folder / draft.hidden).replace(self.folder / name)
+            written = WrittenPart(name, finished.records, draft.rows, draft.bytes)
         if not finished.whole:  # not listed: the next run does it anew
             if written is not None:
                 self._leftovers[index] = written
@@ -124,27 +125,15 @@ class OutputFolder:
             index,
             self.job.inputs[index],
             None if written is None else written.file,
-            settled.records,
+            finished.records,
             0 if written is None else written.rows,
             0 if written is None else written.bytes,
-            "" if written is None else checksum(self.folder / written.file),
-            settled.rejects,
+            "" if draft is None else draft.sha256,
+            finished.rejects,
         )
-        with self._explained("cannot be written to (the manifest)"):
+        with explained(self.folder, "cannot be written to (the manifest)"):
             self._record.add(entry)
         self.done[index] = entry
-
-    def _write_file(self, finished: Finished[pa.Table]) -> WrittenPart:
-        name = finished.part.name + self.format.suffix
-        with self._columns:
-            table = self._joined(name, finished.settled.results)
-        with self._explained(f"cannot be written to ({name})"), self._whole_file(name) as file:
-            try:
-                self.format.write(table, file)
-            except ValueError as error:
-                raise JobError(str(self.folder), f"{name} cannot be made: {error}") from error
-        size = (self.folder / name).stat().st_size
-        return WrittenPart(name, finished.settled.records, table.num_rows, size)
 
     def _why_not_empty(self) -> str:
         if finished_job(self.folder):
@@ -157,16 +146,32 @@ class OutputFolder:
         """What a run left that is no finished part; and the rejects file as the parts tell it."""
         known = part_files(self.done)
         for path in self.folder.iterdir():
-            if path.name.startswith(("part-", ".part-", f".{SUMMARY}")) and path.name not in known:
+            if path.name.startswith("part-") and path.name not in known:
                 path.unlink()
-        rejects = [
-            reject.line() for _, entry in sorted(self.done.items()) for reject in entry.rejects
-        ]
-        (self.folder / REJECTS).unlink(missing_ok=True)
-        if rejects:
-            (self.folder / REJECTS).write_text("".join(rejects), encoding="utf-8")
+        self._remove_drafts()
+        self.write_rejects(
+            [reject for _, entry in sorted(self.done.items()) for reject in entry.rejects]
+        )
         if known:
-            self._schema = self.format.schema(self.folder / min(known))
+            self.schema = self.format.schema(self.folder / min(known))
+
+    def _remove_drafts(self) -> None:
+        """Hidden files of writers that died."""
+        for path in self.folder.iterdir():
+            if path.name.startswith((".part-", f".{SUMMARY}")):
+                path.unlink(missing_ok=True)
+
+    def write_rejects(self, rejects: Sequence[Reject]) -> None:
+        """Write the rejects file anew.
+
+        Raises:
+            JobError: the write failed.
+        """
+        path = self.folder / REJECTS
+        with explained(self.folder, f"cannot be written to ({REJECTS})"):
+            path.unlink(missing_ok=True)
+            if rejects:
+                path.write_text("".join(one.line() for one in rejects), encoding="utf-8")
 
     def write_reject(self, reject: Reject) -> None:
         """Add a line to the rejects file.
@@ -175,7 +180,7 @@ class OutputFolder:
             JobError: the write failed.
         """
         with (
-            self._explained(f"cannot be written to ({REJECTS})"),
+            explained(self.folder, f"cannot be written to ({REJECTS})"),
             (self.folder / REJECTS).open("a", encoding="utf-8") as file,
         ):
             file.write(reject.line())
@@ -186,44 +191,11 @@ class OutputFolder:
         Raises:
             JobError: the write failed.
         """
-        with (
-            self._explained(f"cannot be written to ({SUMMARY})"),
-            self._whole_file(SUMMARY) as file,
-        ):
-            file.write(text.encode())
+        with explained(self.folder, f"cannot be written to ({SUMMARY})"):
+            with hidden_file(self.folder, SUMMARY) as (file, hidden):
+                file.write(text.encode())
+            hidden.replace(self.folder / SUMMARY)
         if complete:
-            with self._explained("cannot be written to (the end mark)"):
+            with explained(self.folder, "cannot be written to (the end mark)"):
+                self._remove_drafts()
                 self._record.finish()
-
-    def _joined(self, name: str, tables: Sequence[pa.Table]) -> pa.Table:
-        try:
-            table = pa.concat_tables(tables, promote_options="default")
-            table = table if self._schema is None else table.cast(self._schema)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-            raise JobError(
-                str(self.folder), f"{name} has other columns than before: {error}"
-            ) from error
-        self._schema = table.schema
-        return table
-
-    @contextlib.contextmanager
-    def _explained(self, problem: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise JobError(str(self.folder), f"{problem}: {reason}") from error
-
-    @contextlib.contextmanager
-    def _whole_file(self, name: str) -> Iterator[IO[bytes]]:
-        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=f".{name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(self.folder / name)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise

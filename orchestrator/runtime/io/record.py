@@ -99,7 +99,7 @@ class JobRecord:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            owner = (self.folder / LOCK).read_text(encoding="utf-8").strip() or "another process"
+            owner = owner_of(self.folder) or "another process"
             self._lock.close()
             self._lock = None
             raise JobError(
@@ -147,6 +147,14 @@ def checksum(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def owner_of(folder: Path) -> str:
+    """Who writes to the folder, as told there; empty where it is not seen from here."""
+    try:
+        return (folder / LOCK).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 def finished_job(folder: Path) -> bool:

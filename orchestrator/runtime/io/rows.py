@@ -77,6 +77,10 @@ class RowFiles:
         """Size and time of change."""
         return self._files.stamp(file)
 
+    def seen_from_here(self) -> bool:
+        """Whether this process can read the files."""
+        return self._files.seen_from_here()
+
     def read(self, part: Part, rows: int) -> Iterator[Load]:
         """Batches over rows and files."""
         return batches_of(self._rows(part, rows), rows)

@@ -49,7 +49,7 @@ class Source(Protocol):
 
     Pieces, ids and columns are the same each time as long as the input is. A record that cannot be
     read is a reject of its batch; a file that cannot be read is a JobError, because how many
-    records it would have cost is not known.
+    records it would have cost is not known. A source may be sent to other processes.
     """
 
     @property
@@ -77,6 +77,9 @@ class Source(Protocol):
 
     def stamp(self, file: str) -> str:
         """What changes when the bytes of a file do."""
+
+    def seen_from_here(self) -> bool:
+        """Whether this process, wherever it runs, can read the input."""
 
     def read(self, part: Part, rows: int) -> Iterator[Load]:
         """Batches of at most ``rows`` records, in order. One thread at a time may step it."""

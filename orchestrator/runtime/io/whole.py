@@ -50,6 +50,10 @@ class WholeFiles:
         """Size and time of change."""
         return self._files.stamp(file)
 
+    def seen_from_here(self) -> bool:
+        """Whether this process can read the files."""
+        return self._files.seen_from_here()
+
     def read(self, part: Part, rows: int) -> Iterator[Load]:
         """Batches of files; each is read and decoded where it is loaded."""
         names = [piece.file for piece in part.pieces]

@@ -1,0 +1,1 @@
+"""A batch job handed to a Ray cluster from a laptop."""

@@ -1,0 +1,132 @@
+"""Requests of a process that does not keep the cards itself: it is told who serves which slot."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from orchestrator.placement import DeploymentPlan
+from orchestrator.runtime.options import Options
+from orchestrator.runtime.slots import Slot, SlotState, signatures_of
+from orchestrator.runtime.traffic import Traffic, planned_models, routes
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A deployment as whoever keeps it sees it. May be sent to other processes."""
+
+    plan: DeploymentPlan
+    slots: tuple[Slot, ...]
+
+
+class Lender(Protocol):
+    """Whoever can tell other processes of its job how to reach the cards."""
+
+    @property
+    def plan(self) -> DeploymentPlan:
+        """The plan that runs."""
+
+    @property
+    def options(self) -> Options:
+        """How requests are sent."""
+
+    def seen(self) -> Seen:
+        """As it is now."""
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Have ``changed`` called, on any thread, when ``seen`` differs; returns what ends that."""
+
+    def look(self, slot: str, life: int, reason: str) -> "Future[bool]":
+        """Somebody could not reach a card: is it there all the same? Else it is replaced."""
+
+
+class Following(Traffic):
+    """Routes requests as the last ``apply`` tells."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self._told: dict[str, tuple[int, SlotState]] = {}
+        self._slots: Sequence[Slot] = ()
+
+    def apply(self, plan: DeploymentPlan, slots: Sequence[Slot]) -> None:
+        """Tell the router what has changed since the last time."""
+        self._slots = slots
+        placed = {name: set(models) for name, models in planned_models(plan).items()}
+        for slot in slots:
+            placed.setdefault(slot.name, set()).update(model.name for model in slot.order.models)
+        replicas = routes(plan, placed, self._options.transport)
+        self._router.adopt(replicas)
+        self.know(plan, {**self.signatures, **signatures_of(slots)})
+        used = {route.slot for route in replicas}
+        for slot in slots:
+            if slot.name in used:
+                self._tell(slot)
+        for name in self._told.keys() - {slot.name for slot in slots}:
+            self._router.down(name, self._told.pop(name)[0], "it is no longer in the deployment")
+
+    def looked(self, name: str, life: int, there: bool) -> None:
+        """A card that a call could not reach was looked at; if it is there it is used again."""
+        slot = next((slot for slot in self._slots if slot.name == name), None)
+        if there and slot is not None and slot.life == life and slot.serving is not None:
+            self._router.serving(name, life, slot.serving, _models(slot))
+
+    def _tell(self, slot: Slot) -> None:
+        now = slot.life, slot.state
+        before = self._told.get(slot.name)
+        if now == before:
+            return
+        self._told[slot.name] = now
+        process = slot.serving
+        if before is not None and (process is None or before[0] != slot.life):
+            self._router.down(slot.name, before[0], slot.why or "its process is replaced")
+        if process is not None:
+            self._router.serving(slot.name, slot.life, process, _models(slot))
+        elif before is None:
+            self._router.down(slot.name, slot.life, slot.why or f"is {slot.state.value}")
+        if slot.lost:
+            self._router.give_up(slot.name, slot.why)
+
+
+class Borrowed(Following):
+    """The cards of a job in one of its workers; ``on_lost`` asks the job's driver to look."""
+
+    def __init__(
+        self, options: Options, seen: Seen, on_lost: Callable[[str, int, str], None]
+    ) -> None:
+        super().__init__(options)
+        self.open(seen.plan, on_lost)
+        self.apply(seen.plan, seen.slots)
+
+    def answered(self) -> dict[str, int]:
+        """Requests that were answered, by model."""
+        return {name: counts.answered for name, counts in self._router.counts.items()}
+
+
+class Watchers:
+    """Those who want to hear that the cards have changed. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._told: tuple[Callable[[], None], ...] = ()
+
+    def add(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """One more; returns what removes it."""
+        self._told = (*self._told, changed)
+        return partial(self._remove, changed)
+
+    def tell(self) -> None:
+        """They have."""
+        for changed in self._told:
+            changed()
+
+    def _remove(self, changed: Callable[[], None]) -> None:
+        self._told = tuple(one for one in self._told if one is not changed)
+
+
+def shown(slots: Iterable[Slot]) -> tuple[Slot, ...]:
+    """Slots as they are now."""
+    return tuple(slot.shown() for slot in slots)
+
+
+def _models(slot: Slot) -> frozenset[str]:
+    return frozenset(model.name for model in slot.order.models)

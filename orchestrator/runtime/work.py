@@ -1,0 +1,196 @@
+"""The work of a batch job, wherever it is done: parts are read, computed and written here.
+
+The pipeline function runs on the event loop of ``Work.run``, with many batches in flight; the
+models that it calls run on the cards. Memory is bounded by the batches in flight and the rows of
+the parts that are held here until they are written.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from orchestrator.errors import (
+    CardError,
+    CardsUnavailableError,
+    JobError,
+    NotServingError,
+    OrchestratorError,
+    RequestFailedError,
+)
+from orchestrator.jobs import Part, Reject, Settled, Stage
+from orchestrator.runtime.io.columns import Array, Columns, to_table
+from orchestrator.runtime.io.draft import Draft, Place, write_draft
+from orchestrator.runtime.io.source import Batch, Load, Source
+
+#: ``async def f(batch, models)``: columns of records in, columns of rows out.
+Pipeline = Callable[[Columns, Any], Awaitable[Mapping[str, Array]]]
+#: The next part to do; None when there is none any more.
+NextPart = Callable[[], Awaitable[Part | None]]
+
+#: Batches that are read ahead of those that are asked for; most sources decode them later.
+_AHEAD = 8
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is done with each batch of ``rows`` records; ``in_flight`` of them at once."""
+
+    source: Source
+    pipeline: Pipeline
+    rows: int
+    in_flight: int
+
+
+class Told(Protocol):
+    """Who keeps the books. Each call may raise what ends the job."""
+
+    async def set_aside(self, part: Part, reject: Reject) -> None:
+        """A record gave nothing."""
+
+    async def settled(self, part: Part, batch: int, settled: Settled) -> None:
+        """All records of a batch gave results or were set aside."""
+
+    async def ended(self, part: Part, batches: int) -> None:
+        """A part is read: it has so many batches."""
+
+
+class Work:
+    """Does parts, keeps their results until they are ``saved``, and tells only counts.
+
+    ``unserved`` says after a request has failed for good why a model has no card left (the job
+    stops), or nothing (the record is set aside).
+    """
+
+    def __init__(self, task: Task, models: object, told: Told, unserved: Callable[[], str]) -> None:
+        self._task, self._models, self._told, self._unserved = task, models, told, unserved
+        self._tables: dict[int, dict[int, tuple[pa.Table, ...]]] = {}
+
+    async def run(self, next_part: NextPart, stop: threading.Event) -> None:
+        """Do parts until there are none, or until ``stop``: what is in flight is then finished."""
+        feed = _Feed(self._task, next_part)
+        workers = [
+            asyncio.ensure_future(self._work(feed, stop)) for _ in range(self._task.in_flight)
+        ]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    def write(self, part: Part, place: Place, schema: pa.Schema | None) -> Draft:
+        """Write what there is of a part; thread-safe. See ``write_draft``.
+
+        Raises:
+            JobError: it cannot be written.
+        """
+        batches = sorted(self._tables[part.index].items())
+        return write_draft(place, part.name, [one for _, batch in batches for one in batch], schema)
+
+    def saved(self, part: Part) -> None:
+        """Forget a part: it is in the output."""
+        self._tables.pop(part.index, None)
+
+    async def _work(self, feed: "_Feed", stop: threading.Event) -> None:
+        while not stop.is_set():
+            taken = await feed.take()
+            if taken is None:
+                return
+            part, number, load = taken
+            if load is None:
+                await self._told.ended(part, number)
+                continue
+            batch = await asyncio.to_thread(load)
+            for reject in batch.rejects:
+                await self._told.set_aside(part, reject)
+            made = await self._through(part, batch)
+            self._tables.setdefault(part.index, {})[number] = made.tables
+            settled = Settled(made.records, batch.rejects + made.rejects)
+            await self._told.settled(part, number, settled)
+
+    async def _through(self, part: Part, batch: Batch) -> "_Made":
+        """A batch through the pipeline; one that fails is halved until the fault is alone."""
+        if not len(batch):
+            return _Made()
+        outcome = await self._called(batch)
+        if isinstance(outcome, pa.Table):
+            return _Made(len(batch), (outcome,))
+        if len(batch) == 1:
+            await self._told.set_aside(part, outcome)
+            return _Made(rejects=(outcome,))
+        first, second = batch.halves()
+        return await self._through(part, first) + await self._through(part, second)
+
+    async def _called(self, batch: Batch) -> pa.Table | Reject:
+        """What the pipeline makes of a batch, or the reject of its first record."""
+        name = batch.ids[0]
+        try:
+            return to_table(await self._task.pipeline(batch.columns, self._models))
+        except (CardsUnavailableError, NotServingError):
+            raise  # no card is left to serve: the next record would fare no better
+        except RequestFailedError as error:
+            if why := await asyncio.to_thread(self._unserved):
+                raise JobError(name, f"no card is left for it: {why}") from error
+            return Reject(name, Stage.PIPELINE, str(error), ", ".join(error.cards))
+        except CardError as error:
+            return Reject(name, Stage.PIPELINE, str(error), getattr(error, "card", ""))
+        except OrchestratorError as error:
+            return Reject(name, Stage.PIPELINE, str(error))
+        except Exception as error:  # a user's function: whatever it raises costs this record alone
+            return Reject(name, Stage.PIPELINE, f"{type(error).__name__}: {error}")
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What came of some records of a batch, in their order."""
+
+    records: int = 0
+    tables: tuple[pa.Table, ...] = ()
+    rejects: tuple[Reject, ...] = ()
+
+    def __add__(self, other: "_Made") -> "_Made":
+        return _Made(
+            self.records + other.records,
+            self.tables + other.tables,
+            self.rejects + other.rejects,
+        )
+
+
+class _Feed:
+    """Gives out the batches of all parts, in order, to whoever asks next."""
+
+    def __init__(self, task: Task, next_part: NextPart) -> None:
+        self._task, self._next_part = task, next_part
+        self._lock = asyncio.Lock()
+        self._part: Part | None = None
+        self._batches: Iterator[Load] = iter(())
+        self._ahead: deque[Load] = deque()
+        self._given = 0
+
+    async def take(self) -> tuple[Part, int, Load | None] | None:
+        """A part, the number of a batch and the batch; without a batch, the number of them all."""
+        async with self._lock:
+            if self._part is None:
+                self._part = await self._next_part()
+                if self._part is None:
+                    return None
+                self._batches = self._task.source.read(self._part, self._task.rows)
+                self._given = 0
+            if not self._ahead:
+                self._ahead.extend(await asyncio.to_thread(self._few))
+            part, number = self._part, self._given
+            self._given += 1
+            if self._ahead:
+                return part, number, self._ahead.popleft()
+            self._part = None
+            return part, number, None
+
+    def _few(self) -> list[Load]:
+        """The next batches: going to another thread costs as much as making a small one."""
+        return list(islice(self._batches, _AHEAD))

@@ -1,0 +1,261 @@
+"""A worker of a batch job: the Ray actor that does parts of it on some node of the cluster.
+
+It reads its parts, runs the pipeline on them and writes them; between it and the job's driver only
+counts, refusals and the names of written files travel.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestrator.errors import JobError, OrchestratorError
+from orchestrator.jobs import Part, Reject, Settled
+from orchestrator.runtime.following import Borrowed, Following, Seen
+from orchestrator.runtime.io.draft import Draft, Place
+from orchestrator.runtime.io.record import owner_of
+from orchestrator.runtime.options import Options
+from orchestrator.runtime.work import Task, Work
+
+_log = logging.getLogger(__name__)
+
+#: News that nobody waits for urgently is gathered for so long: one call carries it all.
+_GATHER_SECONDS = 0.05
+#: Calls of one worker at once: news waits, parts are written, and control must get through.
+_THREADS = 8
+
+
+@dataclass(frozen=True)
+class WorkOrder:
+    """What a worker does. ``models_of`` makes what the pipeline calls of a way to the cards.
+
+    ``seen`` are the cards, None where there are no models. ``owner`` is what the output folder
+    says of whom it belongs to, where it is seen.
+    """
+
+    task: Task
+    place: Place
+    owner: str
+    models_of: Callable[[Following], object]
+    seen: Seen | None
+    options: Options
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """See Told."""
+
+    part: Part
+    reject: Reject
+
+
+@dataclass(frozen=True)
+class BatchSettled:
+    """See Told."""
+
+    part: Part
+    batch: int
+    settled: Settled
+
+
+@dataclass(frozen=True)
+class PartEnded:
+    """See Told."""
+
+    part: Part
+    batches: int
+
+
+@dataclass(frozen=True)
+class Unreachable:
+    """A call found a card gone."""
+
+    slot: str
+    life: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Over:
+    """The worker has ended its work: stopped, or by an error. ``answered``: requests by model."""
+
+    error: OrchestratorError | None
+    answered: Mapping[str, int] = field(default_factory=dict)
+
+
+News = SetAside | BatchSettled | PartEnded | Unreachable | Over
+
+
+class _Outbox:
+    """What the driver has not heard yet."""
+
+    def __init__(self) -> None:
+        self._news: list[News] = []
+        self._changed = threading.Condition()
+
+    def put(self, news: News) -> None:
+        with self._changed:
+            self._news.append(news)
+            self._changed.notify()
+
+    def take(self) -> list[News]:
+        """All there is; waits for something."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._news)
+            gathered = time.monotonic() + _GATHER_SECONDS
+            while (left := gathered - time.monotonic()) > 0 and not self._urgent():
+                self._changed.wait(left)
+            news, self._news = self._news, []
+            return news
+
+    def _urgent(self) -> bool:
+        """Whether somebody waits: for the next part, or for a card to be looked at."""
+        return any(not isinstance(one, BatchSettled | SetAside) for one in self._news)
+
+    async def set_aside(self, part: Part, reject: Reject) -> None:
+        """See Told."""
+        self.put(SetAside(part, reject))
+
+    async def settled(self, part: Part, batch: int, settled: Settled) -> None:
+        """See Told."""
+        self.put(BatchSettled(part, batch, settled))
+
+    async def ended(self, part: Part, batches: int) -> None:
+        """See Told."""
+        self.put(PartEnded(part, batches))
+
+
+class _Inbox:
+    """Parts that the driver has given, for the event loop of the work."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._parts: deque[Part | None] = deque()
+        self._more = asyncio.Event()
+
+    def put(self, part: Part | None) -> None:
+        """One more, or none ever; from any thread."""
+        self._parts.append(part)
+        self.loop.call_soon_threadsafe(self._more.set)
+
+    async def take(self) -> Part | None:
+        """The next one; waits for it. After the last, None whoever asks."""
+        while not self._parts:
+            self._more.clear()
+            await self._more.wait()
+        return self._parts[0] and self._parts.popleft()
+
+
+class JobWorker:
+    """What Ray runs in a worker's process. ``open`` comes first.
+
+    No method is ``async``, nor may one be: Ray would run all of them on one event loop.
+    """
+
+    def __init__(self) -> None:
+        self._outbox = _Outbox()
+        self._stop = threading.Event()
+        self._traffic: Borrowed | None = None
+        self._inbox: _Inbox
+        self._work: Work
+
+    def open(self, order: WorkOrder) -> bool:
+        """Begin, unless input or output are not seen from this node."""
+        seen_here = owner_of(order.place.folder) == order.owner
+        if not (seen_here and order.task.source.seen_from_here()):
+            return False
+        models: object = None
+        if order.seen is not None:
+            self._traffic = Borrowed(order.options, order.seen, self._lost)
+            models = order.models_of(self._traffic)
+        self._inbox = _Inbox()
+        self._work = Work(order.task, models, self._outbox, self._unserved)
+        threading.Thread(target=self._run, name="job", daemon=True).start()
+        return True
+
+    def follow(self, seen: Seen) -> None:
+        """The cards are now as told."""
+        if self._traffic is not None:
+            self._traffic.apply(seen.plan, seen.slots)
+
+    def looked(self, slot: str, life: int, there: bool) -> None:
+        """See Following."""
+        if self._traffic is not None:
+            self._traffic.looked(slot, life, there)
+
+    def give(self, part: Part) -> None:
+        """One more part to do."""
+        self._inbox.put(part)
+
+    def news(self) -> list[News]:
+        """What has happened since the last call; waits for something."""
+        return self._outbox.take()
+
+    def write(self, part: Part, place: Place, schema: pa.Schema | None) -> Draft:
+        """See Work."""
+        return self._work.write(part, place, schema)
+
+    def saved(self, part: Part) -> None:
+        """See Work."""
+        self._work.saved(part)
+
+    def stop(self) -> None:
+        """Finish what is in flight, read no further, and be over; results stay to be written."""
+        self._stop.set()
+        self._inbox.put(None)
+
+    def _run(self) -> None:
+        error: OrchestratorError | None = None
+        try:
+            asyncio.set_event_loop(self._inbox.loop)
+            self._inbox.loop.run_until_complete(self._work.run(self._inbox.take, self._stop))
+        except OrchestratorError as problem:
+            error = problem
+        except BaseException as mistake:  # of ours, which the driver must hear of
+            _log.exception("a worker of a job failed")
+            error = JobError("a worker of the job", repr(mistake))
+        answered = {} if self._traffic is None else self._traffic.answered()
+        self._outbox.put(Over(error, answered))
+
+    def _lost(self, slot: str, life: int, reason: str) -> None:
+        self._outbox.put(Unreachable(slot, life, reason))
+
+    def _unserved(self) -> str:
+        return "" if self._traffic is None else self._traffic.unserved()
+
+
+class WorkerProcess:
+    """A worker's process as the driver calls it."""
+
+    def __init__(self, cpus: float, node: str | None = None) -> None:
+        there = "SPREAD" if node is None else NodeAffinitySchedulingStrategy(node, soft=False)
+        decorate: Any = ray.remote
+        remote = decorate(
+            num_cpus=cpus,
+            max_restarts=0,
+            max_task_retries=0,
+            max_concurrency=_THREADS,
+            scheduling_strategy=there,
+        )(JobWorker)
+        self._actor = remote.remote()
+
+    def call(self, method: str, *arguments: object) -> "Future[Any]":
+        """Call a method; fails with our errors, or RayActorError when the process is gone."""
+        found: Future[Any] = getattr(self._actor, method).remote(*arguments).future()
+        return found
+
+    def kill(self) -> None:
+        """End the process now."""
+        with contextlib.suppress(RayError):  # it may have ended already
+            ray.kill(self._actor, no_restart=True)

@@ -1,0 +1,129 @@
+"""``examples/ray_job``: a job handed to a head that this test starts, with token authentication."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from examples.ray_job.submit import HERE, refused, token_here
+from tests.models import write_mlp
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+#: Ray keeps 10002 to 19999 for its workers.
+PORTS = range(23000, 32000)
+
+
+def free_ports(count: int) -> list[int]:
+    found = []
+    for port in PORTS[os.getpid() % 5000 :]:
+        with closing(socket.socket()) as one, suppress(OSError):
+            one.bind(("", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError("no port is free")
+
+
+@pytest.fixture
+def head() -> Iterator[str]:
+    """A head with a dashboard, which asks for a token; its dashboard's address."""
+    pytest.importorskip("aiohttp_cors", reason="needs ray[default]")
+    gcs, dashboard, agent = free_ports(3)
+    ray = Path(sys.executable).with_name("ray")
+    settings = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": TOKEN,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PATH": f"{ray.parent}:{os.environ['PATH']}",
+    }
+    with tempfile.TemporaryDirectory(prefix="h", dir="/tmp") as folder:
+        words = f"""start --head --block --port={gcs} --dashboard-port={dashboard}
+            --dashboard-agent-listen-port={agent} --temp-dir={folder} --num-cpus=4
+            --object-store-memory=100000000 --disable-usage-stats --include-dashboard=true"""
+        command = [ray, *words.split(), '--resources={"NPU": 2}']
+        with Path(folder, "head.log").open("w") as log:
+            process = subprocess.Popen(
+                command, env={**os.environ, **settings}, stdout=log, stderr=log
+            )
+        try:
+            address = f"http://127.0.0.1:{dashboard}"
+            while problem := refused(address, TOKEN):
+                assert process.poll() is None, f"{problem}: {Path(folder, 'head.log').read_text()}"
+            yield address
+        finally:
+            family = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=20)
+            for one in (process, *family):
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
+
+
+@pytest.fixture
+def shipped(tmp_path: Path) -> Path:
+    """The example's folder with the model that its deployment names."""
+    folder = tmp_path / "ray_job"
+    shutil.copytree(HERE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "models").mkdir()
+    write_mlp(folder / "models", "embed", width=8, rows=4)
+    return folder
+
+
+def submit(address: str, folder: Path, *run: str, token: str) -> "subprocess.CompletedProcess[str]":
+    words = ["--address", address, "--working-dir", str(folder), "--", *run]
+    return subprocess.run(
+        [sys.executable, "-m", "examples.ray_job.submit", *words],
+        env={**os.environ, "RAY_AUTH_TOKEN": token, "RAY_AUTH_TOKEN_PATH": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_job_from_a_laptop(head: str, shipped: Path, tmp_path: Path) -> None:
+    for token, told in (("", "asks for a token"), ("f" * 32, "does not accept the token of this")):
+        denied = submit(head, shipped, "deployment.yaml", token=token)
+        assert (denied.returncode, denied.stdout) == (1, "")
+        assert f"error: {head}: the cluster {told}" in denied.stderr
+        assert "copy ~/.ray/auth_token from its head node here" in denied.stderr
+
+    source, out = tmp_path / "rows.jsonl", tmp_path / "out"
+    run = ["deployment.yaml", "--pipeline", "pipeline:embed", "--output", str(out), "--input"]
+    failed = submit(head, shipped, *run, str(source), token=TOKEN)
+    assert failed.returncode == 1
+    assert f"error: {source}: no such file or folder" in failed.stdout + failed.stderr
+
+    rows = np.random.default_rng(0).random((100, 8))
+    source.write_text("".join(json.dumps({"x": row.tolist()}) + "\n" for row in rows))
+    done = submit(head, shipped, *run, str(source), "--part-size", "2kB", token=TOKEN)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"100 of 100 records read into {out}" in (done.stdout + done.stderr).replace("\n", " ")
+    lengths = np.linalg.norm(np.stack(pq.read_table(out)["y"].to_numpy()), axis=1)
+    assert np.allclose(lengths, 1)
+
+
+def test_where_a_token_is_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("abc\n")
+    path = {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    assert token_here(path) == "abc"
+    assert token_here({**path, "RAY_AUTH_TOKEN": "def"}) == "def"
+    assert token_here({"RAY_AUTH_TOKEN_PATH": str(tmp_path / "none")}) == ""
+
+
+def test_an_address_where_nobody_answers() -> None:
+    (port,) = free_ports(1)
+    assert "is the head running" in refused(f"http://127.0.0.1:{port}", "")
+    assert "is the head running" in refused("nonsense", "")

@@ -1,0 +1,147 @@
+"""Jobs whose work other processes of the cluster do: no record passes through the driver."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator import JobError, Orchestrator
+from orchestrator.jobs import JobSummary, Outcome
+from orchestrator.runtime.io.draft import Place
+from orchestrator.runtime.io.inputs import open_source
+from orchestrator.runtime.options import Options
+from orchestrator.runtime.work import Task
+from orchestrator.runtime.worker import JobWorker, WorkOrder
+from tests.runtime.deployments import WIDTH, Truth, rows
+
+RECORDS = 300
+BAD = (30, 140)
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two files of rows of x; one line is no JSON, one is negative."""
+    folder = tmp_path_factory.mktemp("lines")
+    data = rows(RECORDS)
+    texts = [json.dumps({"key": key, "x": row.tolist()}) for key, row in enumerate(data)]
+    texts[BAD[0]] = "broken"
+    texts[BAD[1]] = json.dumps({"key": -1, "x": [0.0] * WIDTH})
+    (folder / "a.jsonl").write_text("\n".join(texts[:120]))
+    (folder / "b.jsonl").write_text("\n".join(texts[120:]))
+    return folder
+
+
+async def both(batch: Mapping[str, Any], models: Any) -> dict[str, np.ndarray]:
+    """Fails on negative keys; says which process it ran in."""
+    if (batch["key"] < 0).any():
+        raise ValueError("a negative key")
+    answer = await models.both.predict_async({"x": batch["x"].astype(np.float32)})
+    pids = np.full(len(batch["key"]), os.getpid())
+    return {"key": batch["key"], "y": answer["y"], "pid": pids}
+
+
+async def always_deadly(batch: Mapping[str, Any], models: Any) -> dict[str, np.ndarray]:
+    if 200 in batch["key"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return await both(batch, models)
+
+
+def start(running: Orchestrator, lines: Path, out: Path, pipeline: Any = both, **options: Any):
+    options = {"workers": 2, "batch_size": 10, "part_size": "4kB", **options}
+    return running.run(lines, out, pipeline=pipeline, **options)
+
+
+def check(summary: JobSummary, out: Path, truth: Truth) -> Any:
+    """Every record but the two bad ones is there once, in order, and right."""
+    assert (summary.outcome, summary.read) == (Outcome.COMPLETE, RECORDS - len(BAD))
+    table = pq.read_table(out)
+    assert table["key"].to_pylist() == [key for key in range(RECORDS) if key not in BAD]
+    expected = np.delete(truth(rows(RECORDS)), BAD, axis=0)
+    assert np.allclose(np.stack(table["y"].to_numpy()), expected, atol=1e-5)
+    told = [json.loads(one) for one in (out / "_rejects.jsonl").read_text().splitlines()]
+    assert sorted(one["stage"] for one in told) == ["pipeline", "read"]
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+    return table
+
+
+def test_the_work_is_done_by_others(running: Orchestrator, lines: Path, truth, tmp_path) -> None:
+    summary = start(running, lines, tmp_path / "out").wait()
+    table = check(summary, tmp_path / "out", truth)
+    pids = set(table["pid"].to_pylist())
+    assert os.getpid() not in pids  # which of the two began first did the most, or all
+    document = json.loads((tmp_path / "out" / "_summary.json").read_text())
+    assert document["answered"]["both"] >= len(pids)
+
+
+def test_a_worker_that_does_not_see_the_output_does_not_begin(lines: Path, tmp_path) -> None:
+    source = open_source(lines)
+    task = Task(source, both, 10, 2)
+    place = Place(tmp_path / "nowhere", "parquet")
+    order = WorkOrder(task, place, "process 1 on head", str, None, Options())
+    assert not JobWorker().open(order)
+    shutil.copytree(lines, tmp_path / "moved")
+    gone = open_source(tmp_path / "moved")
+    shutil.rmtree(tmp_path / "moved")
+    assert (source.seen_from_here(), gone.seen_from_here()) == (True, False)
+
+
+def test_what_dead_workers_and_cards_had_is_done_again_and_nothing_twice(
+    running: Orchestrator, lines: Path, truth, tmp_path
+) -> None:
+    victim = next(card.pid for card in running.status().cards if card.slot == "local/0")
+    marks = {200: tmp_path / "worker", 100: tmp_path / "card"}
+
+    async def deadly(batch, models):
+        for key, mark in marks.items():
+            if key in batch["key"] and not mark.exists():
+                mark.touch()
+                os.kill(os.getpid() if key == 200 else victim, signal.SIGKILL)
+        return await both(batch, models)
+
+    summary = start(running, lines, tmp_path / "out", deadly).wait()
+    assert all(mark.exists() for mark in marks.values())
+    check(summary, tmp_path / "out", truth)
+
+
+def test_a_part_that_ends_every_worker_ends_the_job(
+    running: Orchestrator, lines: Path, truth, tmp_path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(JobError, match=r"b\.jsonl@\d+-\d+: 3 workers ended while they had it"):
+        start(running, lines, out, always_deadly, workers=1).wait()
+    resumed = start(running, lines, out, workers=0, resume=True, accept_changes=True)
+    check(resumed.wait(), out, truth)
+
+
+def test_a_cancelled_job_saves_what_is_in_flight_and_goes_on(
+    running: Orchestrator, lines: Path, truth, tmp_path
+) -> None:
+    out, seen = tmp_path / "out", tmp_path / "seen"
+
+    async def slow_after_half(batch, models):
+        if 150 in batch["key"]:
+            seen.touch()
+        while (batch["key"] > 150).any() and not (out / "_stopped").exists():
+            await asyncio.sleep(0.01)
+        return await both(batch, models)
+
+    job = start(running, lines, out, slow_after_half, workers=1)
+    while not seen.exists():
+        pass
+    job.cancel()
+    (out / "_stopped").touch()
+    summary = job.wait()
+    assert summary.outcome is Outcome.INTERRUPTED
+    assert 150 < summary.read < RECORDS - len(BAD)
+    assert len(pq.read_table(out)) == summary.read
+    (out / "_stopped").unlink()
+    resumed = start(running, lines, out, workers=0, resume=True, accept_changes=True)
+    check(resumed.wait(), out, truth)
