@@ -7,6 +7,7 @@ from orchestrator.placement.moves import Change
 from orchestrator.placement.plan import CardPlan, Load, Plan, Point
 from orchestrator.placement.problem import Model, Problem
 from orchestrator.placement.refusal import solve
+from orchestrator.placement.survivors import plan_without, unserved
 from orchestrator.placement.transition import order_of, same_work, transition
 from orchestrator.placement.verify import verify
 
@@ -26,9 +27,11 @@ __all__ = [
     "order_of",
     "plan_deployment",
     "plan_diff",
+    "plan_without",
     "problem_of",
     "same_work",
     "solve",
     "transition",
+    "unserved",
     "verify",
 ]

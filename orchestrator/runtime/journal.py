@@ -14,6 +14,7 @@ from typing import Literal
 
 EventName = Literal[
     "start", "ready", "warning", "death", "restart", "drained", "given-up", "quarantine",
+    "replan",
     "set-aside",
 ]  # fmt: skip
 #: ``json`` for a JSON object in each line.
