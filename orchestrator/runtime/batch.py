@@ -45,6 +45,9 @@ class Serving(Protocol):
     def status(self) -> Status:
         """Cards and models, as of now."""
 
+    def expect(self, settled: int, total: int | None) -> None:
+        """So many records of so many are settled; None: the job is over."""
+
 
 @dataclass(frozen=True)
 class JobSpec:
@@ -142,9 +145,17 @@ class PreparedJob:
         if isinstance(self.pipeline, ThroughModel):
             signature = serving.models[self.pipeline.name].signature
             self.pipeline.check(signature, self.source.columns)
-        hooks = JobHooks(on_progress, lambda: unserved(serving), lambda: describe(serving))
+
+        def told(progress: Progress) -> None:
+            serving.expect(progress.settled, progress.expected)
+            on_progress(progress)
+
+        hooks = JobHooks(told, lambda: unserved(serving), lambda: describe(serving))
         models = serving.models_for(self.spec.priority)
-        return run_job(self.source, self.pipeline, models, self.sink, hooks, self._pace, stop)
+        try:
+            return run_job(self.source, self.pipeline, models, self.sink, hooks, self._pace, stop)
+        finally:
+            serving.expect(0, None)
 
     def _pipeline(self, deployment: Deployment) -> Pipeline:
         spec = self.spec
@@ -276,6 +287,7 @@ def describe(serving: Serving) -> dict[str, Any]:
         },
         "plan": plan.plan.to_dict(),
         "cards": card_documents(plan, status),
+        "autoscale": status.scaling.to_dict() if status.scaling else None,
         "answered": {model.model: model.answered for model in status.models},
         "set_aside_requests": list(status.set_aside),
     }

@@ -7,19 +7,20 @@ the cards, whether the controller is there or not.
 import atexit
 import contextlib
 import logging
+import secrets
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
 from threading import Event, Thread
 
 from actors.messages import Arrays
 from actors.queue import Priority
+from orchestrator.autoscale import Waiting
 from orchestrator.errors import ClusterError, NoSuchDeploymentError, NotServingError
 from orchestrator.runtime.controller_host import View
 from orchestrator.runtime.gate import Gate
 from orchestrator.runtime.named import ControllerClient, join
 from orchestrator.runtime.observe import observe
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.running import signatures_of
 from orchestrator.runtime.slots import Slot, SlotState
 from orchestrator.runtime.status import Status
 from orchestrator.runtime.traffic import Send, Traffic, planned_models, routes
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.2
 _VIEW_SECONDS = 30.0
+_TELL_SECONDS = 1.0
 _DOWN = "the deployment was taken down"
 
 
@@ -43,6 +45,7 @@ class Joined(Traffic):
         self._models_known = Event()
         self._left: Future[None] = Future()
         self._drain_seconds = 0.0
+        self._driver = secrets.token_hex(8)
         self._view: View
 
     def start(self) -> None:
@@ -64,6 +67,7 @@ class Joined(Traffic):
             self._apply(view)
             Thread(target=self._follow, name="orchestrator-follow", daemon=True).start()
             self._undo.callback(self._left.set_result, None)
+            Thread(target=self._tell_load, name="orchestrator-load", daemon=True).start()
             self._wait_for_models()
         except BaseException:
             self.close()
@@ -81,7 +85,7 @@ class Joined(Traffic):
             self._view = self._client.ask("view", seconds=timeout_seconds)
         view = self._view
         seen = observe(view.plan, view.slots, self._router, timeout_seconds)
-        return seen.controlled_by(view.pid)
+        return seen.controlled_by(view.pid, view.scaling)
 
     def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, Send]:
         if self.over:
@@ -125,7 +129,7 @@ class Joined(Traffic):
             placed.setdefault(slot.name, set()).update(model.name for model in slot.order.models)
         replicas = routes(view.plan, placed, self._options.transport)
         self._router.adopt(replicas)
-        self.know(view.plan, {**self.signatures, **signatures_of(view.slots)})
+        self.know(view.plan, {**self.signatures, **view.signatures})
         used = {route.slot for route in replicas}
         for slot in view.slots:
             if slot.name in used:
@@ -155,9 +159,23 @@ class Joined(Traffic):
     def _all_known(self, view: View) -> bool:
         """Whether there is nothing to wait for before the models can be called."""
         starting = (SlotState.STARTING, SlotState.LOADING, SlotState.WAITING)
-        return len(self.signatures) == len(view.plan.deployment.models) or not any(
-            slot.state in starting for slot in view.slots
+        return len(self.signatures) == len(view.plan.deployment.models) or not (
+            view.asleep or any(slot.state in starting for slot in view.slots)
         )
+
+    def _tell_load(self) -> None:
+        """Tell the controller what waits here, while something does and it can do about it."""
+        told = False
+        while not self._closed.wait(_TELL_SECONDS):
+            if self._view.plan.deployment.autoscale is None or self.over:
+                continue
+            waiting = self.waiting()
+            if not self._models_known.is_set():  # whoever waits to call a model waits for a row
+                names = (model.name for model in self._view.plan.deployment.models)
+                waiting = {name: Waiting(1.0) for name in names}
+            if waiting or told:
+                self._client.call("load", self._driver, waiting)
+            told = bool(waiting)
 
     def _lost(self, name: str, life: int, reason: str) -> None:
         """A call found a card gone: the controller looks, and so do we if it is there after all."""

@@ -23,7 +23,7 @@ class Record:
 
     ``generation`` counts plans, from 1. ``served``: all cards of its first plan have served once.
     ``changing``: the cards do not hold all of the plan yet. ``drained`` are slots that must not be
-    started.
+    started. ``asleep``: there was nothing to do, and all cards were given back.
     """
 
     plan: DeploymentPlan
@@ -32,6 +32,7 @@ class Record:
     served: bool = False
     changing: bool = False
     drained: frozenset[str] = frozenset()
+    asleep: bool = False
 
     @property
     def name(self) -> str:
@@ -51,6 +52,7 @@ class Record:
             "served": self.served,
             "changing": self.changing,
             "drained": sorted(self.drained),
+            "asleep": self.asleep,
         }
         was_there = internal_kv._internal_kv_put(
             self.name.encode(), json.dumps(data).encode(), overwrite=not new, namespace=_STORE
@@ -71,6 +73,7 @@ class Record:
             served=data["served"],
             changing=data["changing"],
             drained=frozenset(data["drained"]),
+            asleep=data["asleep"],
         )
 
 

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Protocol
 
 from actors.messages import CardIdentity, CardOrder, LoadReport
+from actors.shapes import Signature
 from orchestrator.runtime.fleet import CardProcess
 
 
@@ -110,3 +111,12 @@ def bind(slots: Iterable[Slot], slot: Slot, identity: CardIdentity) -> Slot:
             if one.process is not None:
                 one.process.label = one.name
     return same
+
+
+def signatures_of(slots: Iterable[Slot]) -> dict[str, Signature]:
+    """What the models on these cards take and give."""
+    known: dict[str, Signature] = {}
+    for slot in slots:
+        if slot.report is not None:
+            known.update(slot.report.signatures)
+    return known

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass
 from threading import Event
 
@@ -12,6 +13,7 @@ from actors.messages import Array, Arrays, ModelOrder
 from actors.queue import PRIORITIES, Priority
 from actors.shapes import BatchRule, Signature, check, gear_rows, row_limit, split
 from actors.shapes import bucket as bucket_of
+from orchestrator.autoscale import Waiting
 from orchestrator.dispatch import Desk, Route, TransportRules
 from orchestrator.errors import NotServingError
 from orchestrator.placement import DeploymentPlan
@@ -23,6 +25,8 @@ from orchestrator.runtime.samples import publish_driver
 
 #: A replica without planned load still gets this part of what the most loaded one gets.
 _LEAST_SHARE = 0.05
+#: A router that does not say so soon what waits is asked again at the next look.
+_VIEW_SECONDS = 0.5
 
 #: Sends a checked request: when its caller came, and its timeout.
 Send = Callable[[float, float | None], "Future[dict[str, Array]]"]
@@ -35,6 +39,15 @@ class _Known:
     signature: Signature
     rule: BatchRule
     gates: Mapping[Priority, Gate]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Records that were settled, and rows of each model answered, at first; records as of now."""
+
+    first: tuple[int, Mapping[str, int]]
+    settled: int
+    total: int
 
 
 class Traffic:
@@ -50,6 +63,7 @@ class Traffic:
         self.signatures: Mapping[str, Signature] = {}
         self._known: Mapping[str, _Known] = {}
         self._closed = Event()
+        self._job: _Job | None = None
 
     def open(self, plan: DeploymentPlan, on_lost: Callable[[str, int, str], None]) -> None:
         """Take requests for the models of a plan; ``on_lost`` hears of cards that are gone."""
@@ -98,6 +112,40 @@ class Traffic:
         else:
             gate.enter_or_refuse()
         return send(started, timeout)
+
+    def expect(self, settled: int, total: int | None) -> None:
+        """A job has settled so many records, of so many; of none: it has ended.
+
+        From this, and from the rows that it has sent, follows what it is still to send.
+        """
+        if not total:
+            self._job = None
+            return
+        rows = {name: counts.rows for name, counts in self._router.counts.copy().items()}
+        first = self._job.first if self._job else (settled, rows)
+        self._job = _Job(first, settled, total)
+
+    def waiting(self) -> dict[str, Waiting]:
+        """Rows that callers of this process wait for, and those that its job is still to send."""
+        try:
+            backlog = self._router.view().result(_VIEW_SECONDS).backlog
+        except NotInTime:
+            backlog = {}
+        coming = self._coming()
+        return {
+            name: Waiting(backlog.get(name, 0), coming.get(name, 0.0))
+            for name in backlog.keys() | coming.keys()
+        }
+
+    def _coming(self) -> dict[str, float]:
+        job = self._job
+        if job is None or job.settled <= job.first[0]:
+            return {}
+        left = (job.total - job.settled) / (job.settled - job.first[0])
+        return {
+            name: left * (counts.rows - job.first[1].get(name, 0))
+            for name, counts in self._router.counts.copy().items()
+        }
 
     def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, Send]:
         known = self._known.get(model)
