@@ -44,7 +44,7 @@ def carry_out(
     for name, slot in list(controller.slots.items()):
         if name in plan.slots:
             slot.order = plan.orders(name)
-        else:
+        elif not slot.lost:  # those stay, for their story and for whoever wants them back
             controller.forget(name)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from actors.shapes import Signature
 from orchestrator.autoscale import Waiting
@@ -24,16 +25,20 @@ from orchestrator.runtime.inherited import (
     data_threads,
     empty_slot,
     fleet_of,
+    lost_slots,
     orders_held,
     planned_slots,
     serving_now,
 )
+from orchestrator.runtime.journal import Journal, log_events
+from orchestrator.runtime.losses import Losses
 from orchestrator.runtime.metrics import publish
 from orchestrator.runtime.record import Record, kept
 from orchestrator.runtime.samples import controller_samples
 from orchestrator.runtime.scaler import Scaler
 from orchestrator.runtime.scaling import Scaling
 from orchestrator.runtime.slots import Slot, signatures_of
+from orchestrator.runtime.survivors import Survivors
 
 #: A driver that has heard nothing for so long asks again.
 _FOLLOW_SECONDS = 20.0
@@ -45,7 +50,10 @@ _LOAD_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class View:
-    """A deployment as its controller sees it. ``version`` differs whenever drivers must know."""
+    """A deployment as its controller sees it. ``version`` differs whenever drivers must know.
+
+    ``waits_for``: lost cards that others are to take over from. ``notes``: what came of that.
+    """
 
     version: tuple[str, int]
     plan: DeploymentPlan
@@ -57,6 +65,8 @@ class View:
     signatures: Mapping[str, Signature]
     asleep: bool = False
     scaling: Scaling | None = None
+    notes: tuple[str, ...] = ()
+    waits_for: frozenset[str] = frozenset()
 
 
 class ControllerHost:
@@ -80,8 +90,11 @@ class ControllerHost:
             slot not in record.plan.slots or not same_work(held.order, record.plan.orders(slot))
             for slot, held in found.items()
         )
-        slots = found if differs or record.asleep else {**planned_slots(record), **found}
-        self._controller = Controller(slots.values(), self._fleet)
+        planned = {} if differs or record.asleep else planned_slots(record)
+        slots = {**lost_slots(record), **planned, **found}
+        self._survivors = Survivors(self)
+        log_events()
+        self._controller = Controller(slots.values(), self._fleet, journal=Journal(name))
         patient = record.served and not record.changing
         self._work = self._controller.start(self, patient=patient)
         if differs or (record.asleep and found):
@@ -103,7 +116,10 @@ class ControllerHost:
         self._post()
 
     def give_up(self, slot: str, reason: str) -> None:
-        """See Listener."""
+        """See Listener; once it has served, the others take over."""
+        if self._record.served and not self._controller.slots[slot].refused:
+            taken_over = self._survivors.gone(slot, reason)
+            taken_over.add_done_callback(lambda _: self._post())
         self._post()
 
     async def view(self) -> View:
@@ -167,7 +183,10 @@ class ControllerHost:
                 drained=drained,
                 changing=True,
                 asleep=False,
+                losses=Losses(),
             )
+            for name in before.losses.lost:  # whoever changes it knows which cards there are
+                self._controller.forget(name)
             self._record.save()
             self._work = self._begin_change()
         self._work.add_done_callback(self._has_settled)
@@ -194,7 +213,16 @@ class ControllerHost:
     @property
     def drained(self) -> Collection[str]:
         """See Scaled."""
-        return self._record.drained
+        return self._record.drained | self._record.losses.lost.keys()
+
+    @property
+    def losses(self) -> Losses:
+        """See Planned."""
+        return self._record.losses
+
+    @losses.setter
+    def losses(self, losses: Losses) -> None:
+        self._keep(losses=losses)
 
     def slots(self) -> list[Slot]:
         """See Scaled."""
@@ -235,14 +263,15 @@ class ControllerHost:
 
     async def drain(self, slots: tuple[str, ...]) -> None:
         """End these slots' processes when they have finished; none follows, crash or not."""
-        self._keep_drained(self._record.drained | set(slots))
+        self._keep(drained=self._record.drained | set(slots))
         retired = [self._controller.retire(slot, DRAIN_SECONDS) for slot in slots]
         await asyncio.gather(*map(asyncio.wrap_future, retired))
 
     async def undo(self, slots: tuple[str, ...]) -> None:
         """Start slots that were drained, or given up, again."""
-        self._keep_drained(self._record.drained - set(slots))
-        for slot in slots:
+        self._keep(drained=self._record.drained - set(slots))
+        self._survivors.back(again := self._record.losses.lost.keys() & set(slots))
+        for slot in set(slots) - again:
             self._controller.resume(slot)
 
     async def close(self, drain_seconds: float) -> None:
@@ -272,6 +301,8 @@ class ControllerHost:
             self._signatures,
             record.asleep,
             self._scaler.shown() if self._scaler and record.plan.deployment.autoscale else None,
+            record.losses.told(record.plan),
+            frozenset(self._survivors.pending.copy()),
         )
 
     def _post(self) -> None:
@@ -291,9 +322,9 @@ class ControllerHost:
                     self._record = replace(self._record, served=True, changing=False)
                     self._record.save()
 
-    def _keep_drained(self, drained: Collection[str]) -> None:
+    def _keep(self, **changes: Any) -> None:  # noqa: ANN401 - fields of a Record
         with self._lock:
-            self._record = replace(self._record, drained=frozenset(drained))
+            self._record = replace(self._record, **changes)
             self._record.save()
 
     def _begin_change(self) -> "Future[None]":

@@ -79,6 +79,16 @@ def planned_slots(record: Record) -> dict[str, Slot]:
     return {name: empty_slot(record, name, record.plan.orders(name)) for name in record.plan.slots}
 
 
+def lost_slots(record: Record) -> dict[str, Slot]:
+    """The slots that it does without."""
+    whole = record.losses.whole
+    return {
+        name: Slot(name, record.node_id(name), whole.orders(name), SlotState.QUARANTINED, why=why)
+        for name, why in record.losses.lost.items()
+        if whole is not None
+    }
+
+
 def empty_slot(record: Record, name: str, order: CardOrder) -> Slot:
     """A slot without a process, drained if it was."""
     slot = Slot(name, record.node_id(name), order)

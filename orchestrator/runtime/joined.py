@@ -41,7 +41,7 @@ class Joined(Traffic):
         self._name = name
         self._client = ControllerClient(name)
         self._undo = contextlib.ExitStack()
-        self._told: dict[str, tuple[int, SlotState]] = {}
+        self._told: dict[str, tuple[int, SlotState, bool]] = {}
         self._models_known = Event()
         self._left: Future[None] = Future()
         self._drain_seconds = 0.0
@@ -85,7 +85,7 @@ class Joined(Traffic):
             self._view = self._client.ask("view", seconds=timeout_seconds)
         view = self._view
         seen = observe(view.plan, view.slots, self._router, timeout_seconds)
-        return seen.controlled_by(view.pid, view.scaling)
+        return seen.controlled_by(view.pid, view.scaling, view.notes)
 
     def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, Send]:
         if self.over:
@@ -133,14 +133,15 @@ class Joined(Traffic):
         used = {route.slot for route in replicas}
         for slot in view.slots:
             if slot.name in used:
-                self._tell(slot)
+                self._tell(slot, over=slot.lost and slot.name not in view.waits_for)
         for name in self._told.keys() - {slot.name for slot in view.slots}:
             self._router.down(name, self._told.pop(name)[0], "it is no longer in the deployment")
         if self._all_known(view):
             self._models_known.set()
 
-    def _tell(self, slot: Slot) -> None:
-        now = slot.life, slot.state
+    def _tell(self, slot: Slot, over: bool) -> None:
+        """What serves a slot now; ``over``: nothing will, and nobody takes over any more."""
+        now = slot.life, slot.state, over
         before = self._told.get(slot.name)
         if now == before:
             return
@@ -153,7 +154,7 @@ class Joined(Traffic):
             self._router.serving(slot.name, slot.life, process, models)
         elif before is None:
             self._router.down(slot.name, slot.life, slot.why or f"is {slot.state.value}")
-        if slot.lost:
+        if over:
             self._router.give_up(slot.name, slot.why)
 
     def _all_known(self, view: View) -> bool:

@@ -159,7 +159,7 @@ def status_of(name: str, timeout_seconds: float) -> Status:
     """
     view: View = ControllerClient(name).ask("view", seconds=timeout_seconds)
     seen = observe(view.plan, view.slots, None, timeout_seconds)
-    return seen.controlled_by(view.pid, view.scaling)
+    return seen.controlled_by(view.pid, view.scaling, view.notes)
 
 
 def drain(name: str, where: str, *, undo: bool = False) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from functools import partial
 
 from actors.messages import CardOrder
 from orchestrator.config import Cards, Deployment
+from orchestrator.dispatch import Route
 from orchestrator.placement import DeploymentPlan
 from orchestrator.profiles import Residuals
 from orchestrator.runtime.changing import beside, carry_out, give_back_all
@@ -18,6 +19,8 @@ from orchestrator.runtime.controller import Controller
 from orchestrator.runtime.discover import Node, bind_nodes, find_nodes
 from orchestrator.runtime.fleet import Fleet
 from orchestrator.runtime.inherited import orders_held
+from orchestrator.runtime.journal import Journal
+from orchestrator.runtime.losses import Losses
 from orchestrator.runtime.metrics import publish
 from orchestrator.runtime.observe import observe
 from orchestrator.runtime.options import Options
@@ -26,6 +29,7 @@ from orchestrator.runtime.samples import controller_samples
 from orchestrator.runtime.scaler import Scaler
 from orchestrator.runtime.slots import Slot, signatures_of
 from orchestrator.runtime.status import Status
+from orchestrator.runtime.survivors import Survivors, Told
 from orchestrator.runtime.traffic import Traffic, planned_models, routes
 
 _STOP_SECONDS = 5.0
@@ -39,7 +43,8 @@ class Running(Traffic):
         self._undo = contextlib.ExitStack()
         self.asleep = False
         self.nodes: Mapping[str, str] = {}
-        self.drained: frozenset[str] = frozenset()
+        self.losses = Losses()
+        self._survivors: Survivors | None = None
         self._scaler: Scaler | None = None
         self._graceful = False
         self._drain_seconds = 0.0
@@ -68,7 +73,13 @@ class Running(Traffic):
     def status(self, timeout_seconds: float) -> Status:
         """Ask every card; those that do not answer in time are shown without numbers."""
         seen = observe(self.plan, self.slots(), self._router, timeout_seconds)
-        return replace(seen, scaling=self._scaler.shown()) if self._scaler else seen
+        scaling = self._scaler.shown() if self._scaler else None
+        return replace(seen, scaling=scaling, notes=self.losses.told(self.plan))
+
+    @property
+    def drained(self) -> frozenset[str]:
+        """Slots that must not be used."""
+        return frozenset(self.losses.lost)
 
     def slots(self) -> list[Slot]:
         """All slots, as of now."""
@@ -112,15 +123,25 @@ class Running(Traffic):
         self.nodes = bind_nodes(used, nodes, cards.resource)
         self._fleet = Fleet(cards.resource, cards.kind, self._data_threads(plan))
         slots = [self._empty_slot(name, plan.orders(name)) for name in plan.slots]
-        self._controller = Controller(slots, self._fleet, self._options.restarts)
+        journal = Journal(plan.deployment.name)
+        self._controller = Controller(slots, self._fleet, self._options.restarts, journal=journal)
         publish(lambda: controller_samples(self._controller.slots.copy().values()), self._closed)
         self._undo.callback(self._stop_cards)
         self._undo.callback(self._stop_router)
         self._options.progress(f"loading models on {len(slots)} cards")
         self.open(plan, self._controller.lost)
-        self._controller.start(self._router).result()
+        self._controller.start(Told(self._router, self._gone)).result()
+        self._survivors = Survivors(self)
         note_residuals(plan, self._controller.slots.values())
         self.know(plan, signatures_of(self._controller.slots.values()))
+
+    def _gone(self, slot: str, why: str) -> "Future[None]":
+        """A card is gone for good: once all have served, the others take over."""
+        if self._survivors is not None and not self._controller.slots[slot].refused:
+            return self._survivors.gone(slot, why)
+        nobody: Future[None] = Future()
+        nobody.set_result(None)
+        return nobody
 
     def _data_threads(self, plan: DeploymentPlan) -> int:
         return self._options.transport.most_calls * max(
@@ -143,17 +164,22 @@ class Running(Traffic):
             give_back_all(controller)
             return
         self._fleet.data_threads = self._data_threads(plan)
-        held = orders_held(controller.slots.copy().values(), self.drained)
-        placed = {name: set(models) for name, models in planned_models(plan).items()}
-        for name, order in held.items():
-            placed.setdefault(name, set()).update(model.name for model in order.models)
-        self._router.adopt(routes(plan, placed, self._options.transport))
+        held = orders_held(controller.slots.copy().values(), ())
+        self._router.adopt(self._routes(plan, self.slots()))
         self.asleep = False
         try:
             carry_out(controller, plan, held, self._empty_slot)
         finally:
             self.know(plan, {**self.signatures, **signatures_of(controller.slots.copy().values())})
-        self._router.adopt(routes(plan, planned_models(plan), self._options.transport))
+        lost = [slot for slot in self.slots() if slot.lost]  # for their story
+        self._router.adopt(self._routes(plan, lost))
+
+    def _routes(self, plan: DeploymentPlan, also: Iterable[Slot]) -> list[Route]:
+        """Where the plan has its models, and where these slots have theirs."""
+        placed = {name: set(models) for name, models in planned_models(plan).items()}
+        for slot in also:
+            placed.setdefault(slot.name, set()).update(model.name for model in slot.order.models)
+        return routes(plan, placed, self._options.transport)
 
     def _stop_router(self) -> None:
         self._closed.set()

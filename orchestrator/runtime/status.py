@@ -86,10 +86,14 @@ class Status:
     """Of a named deployment: the process of its controller."""
     scaling: Scaling | None = None
     """Of one whose cards follow the work."""
+    notes: tuple[str, ...] = ()
+    """What became of lost cards' models."""
 
-    def controlled_by(self, pid: int, scaling: Scaling | None) -> "Status":
+    def controlled_by(
+        self, pid: int, scaling: Scaling | None, notes: tuple[str, ...] = ()
+    ) -> "Status":
         """The same of a deployment whose controller is a process of its own."""
-        return replace(self, controller_pid=pid, scaling=scaling)
+        return replace(self, controller_pid=pid, scaling=scaling, notes=notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: the fields under their own names."""
@@ -104,7 +108,7 @@ class Status:
         notes = [f"model {m.model} is not served: {m.unserved}" for m in self.models if m.unserved]
         notes += [f"card {card.slot}: {card.why}" for card in self.cards if card.why]
         notes += [f"card {card.slot}: {told}" for card in self.cards for told in card.warnings]
-        notes += list(self.set_aside)
+        notes += [*self.notes, *self.set_aside]
         notes += self.scaling.lines() if self.scaling else []
         if self.controller_pid is not None:
             notes.append(f"controller: pid {self.controller_pid}")
