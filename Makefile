@@ -11,13 +11,17 @@ export PYTHONDONTWRITEBYTECODE =
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile \
 	--constraint constraints.txt
 
-.PHONY: demo test lint schema bench docs lock clean
+.PHONY: demo test chaos lint schema bench docs lock clean
 
 demo: .venv/examples ## read 16 rendered and 2 scanned pages on two emulated cards
 	$(BIN)/python -m examples.ocr.demo
 
 test: lint ## lint, then every test
 	$(BIN)/python -m pytest
+
+chaos: .venv/dev ## jobs and deployments through long schedules of kills, and nodes that come and go
+	$(BIN)/python -m tests.chaos
+	$(BIN)/python -m pytest -m chaos
 
 lint: .venv/dev ## ruff, the type checker, the import contracts
 	$(BIN)/ruff check .

@@ -276,6 +276,14 @@ class Orchestrator:
         )
         return BatchJob(PreparedJob(spec, self.plan), self)
 
+    def expect(self, settled: int, total: int | None) -> None:
+        """Tell how far a job is whose requests come from here: so many records settled of so many.
+
+        Cards that follow the work are then added for what is still to come, too. None: it is over.
+        Jobs that ``run`` runs tell this themselves.
+        """
+        self._require().outlook.expect(settled, total)
+
     def status(self) -> "Status":
         """Cards, replicas, bytes planned and measured, counts and latencies, as of now."""
         return self._require().status(_STATUS_SECONDS)

@@ -1,5 +1,6 @@
 """The deployment file: what it may say, how it is read, and the same objects for Python."""
 
+from orchestrator.config.autoscale import Autoscale
 from orchestrator.config.cards import Allocation, Cards, Sharing
 from orchestrator.config.deployment import Deployment
 from orchestrator.config.load import load_deployment, parse_deployment
@@ -18,6 +19,7 @@ from orchestrator.config.shapes import Batching, DynamicShapes, Padding, Shapes
 __all__ = [
     "CARD_TYPES",
     "Allocation",
+    "Autoscale",
     "Batching",
     "CardType",
     "Cards",

@@ -32,6 +32,16 @@ def deployment_findings(
         yield from _spread(named, cards, placement)
 
 
+def autoscale_findings(cards: Cards, min_cards: int) -> Iterator[Finding]:
+    """The least number of cards against the most."""
+    if cards.count is None:
+        text = "needs cards.count, which is then the most cards that it may use"
+        yield Finding(("autoscale",), text)
+    elif min_cards > cards.count:
+        text = f"{min_cards}, and cards.count, the most, is {cards.count}"
+        yield Finding(("autoscale", "min_cards"), text)
+
+
 def _duplicate_names(models: Sequence[ModelSpec]) -> Iterator[Finding]:
     names = [model.name for model in models]
     for index, name in enumerate(names):

@@ -7,8 +7,9 @@ from pydantic import Field, model_validator
 
 from actors.memory import AllocationRule
 from actors.messages import ModelOrder
+from orchestrator.config.autoscale import Autoscale
 from orchestrator.config.cards import Cards, Sharing
-from orchestrator.config.checks import deployment_findings
+from orchestrator.config.checks import autoscale_findings, deployment_findings
 from orchestrator.config.findings import did_you_mean, require
 from orchestrator.config.models import ModelSpec
 from orchestrator.config.orders import order_of
@@ -29,10 +30,17 @@ class Deployment(Section):
     placement: Placement = Field(
         default_factory=Placement, description="What a placement is for, and what it must keep to."
     )
+    autoscale: Autoscale | None = Field(
+        default=None,
+        description="Lets the number of cards follow the work, from autoscale.min_cards to "
+        "cards.count. Omitted: cards stay as planned.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "Deployment":
         require(deployment_findings(self.cards, self.sharing, self.models, self.placement))
+        if self.autoscale is not None:
+            require(autoscale_findings(self.cards, self.autoscale.min_cards))
         return self
 
     @property

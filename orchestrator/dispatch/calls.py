@@ -48,7 +48,7 @@ class Failure:
 class DeskView:
     """The desk's numbers at one moment: ``in_flight`` per card, all else per model.
 
-    ``retries`` by model and the card on which it failed.
+    ``retries`` by model and the card on which it failed; ``backlog``: rows that are not answered.
     """
 
     in_flight: Mapping[str, int]
@@ -56,6 +56,7 @@ class DeskView:
     retries: Mapping[tuple[str, str], int]
     unserved: Mapping[str, str]
     set_aside: tuple[str, ...]
+    backlog: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass

@@ -198,7 +198,14 @@ class Desk:
                 m: self._board.why_unserved(m) for m in self._pending if self._board.abandoned(m)
             },
             set_aside=tuple(str(failure.error) for failure in self._set_aside),
+            backlog=self._backlog(),
         )
+
+    def _backlog(self) -> dict[str, int]:
+        rows: Counter[str] = Counter()
+        for ticket in self._open.values():
+            rows[ticket.model] += ticket.rows
+        return dict(rows)
 
     def _dispatch_suspects(self, now: float) -> list[Bundle]:
         made = []

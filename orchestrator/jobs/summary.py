@@ -40,6 +40,13 @@ class Progress:
         return self.read + self.rejected
 
     @property
+    def expected(self) -> int | None:
+        """Records of the whole job: counted, or else reckoned from the parts that are done."""
+        if self.total is not None or not self.parts_done:
+            return self.total
+        return self.settled * self.parts // self.parts_done
+
+    @property
     def complete(self) -> bool:
         """Whether there is nothing left."""
         return self.parts_done == self.parts

@@ -55,6 +55,9 @@ class Serving(Protocol):
     def lender(self) -> Lender:
         """How processes of a job reach the cards."""
 
+    def expect(self, settled: int, total: int | None) -> None:
+        """So many records of so many are settled; None: the job is over."""
+
     def models_of(self, priority: Priority) -> Callable[[Following], object]:
         """Makes ``models_for`` in such a process."""
 
@@ -114,20 +117,32 @@ class PreparedJob:
         if isinstance(self.pipeline, ThroughModel):
             signature = serving.models[self.pipeline.name].signature
             self.pipeline.check(signature, self.source.columns)
-        if not (count := self._workers(serving.plan)):
-            hands = Here(task, serving.models_for(spec.priority), lambda: unserved(serving))
-            hooks = replace(hooks, describe=lambda: describe(serving, {}))
-            return run_job(hands, self.sink, hooks, self._tolerance, stop)
-        crew = Crew(self._order(task, serving), serving.lender, count)
-        hooks = replace(hooks, describe=lambda: describe(serving, crew.answered))
-        with closing(crew):
-            return run_job(crew, self.sink, hooks, self._tolerance, stop)
+
+        def told(progress: Progress) -> None:
+            serving.expect(progress.settled, progress.expected)
+            on_progress(progress)
+
+        hooks = JobHooks(told)
+        try:
+            if not (count := self._workers(serving.plan)):
+                hands = Here(task, serving.models_for(spec.priority), lambda: unserved(serving))
+                hooks = replace(hooks, describe=lambda: describe(serving, {}))
+                return run_job(hands, self.sink, hooks, self._tolerance, stop)
+            crew = Crew(self._order(task, serving), serving.lender, count)
+            hooks = replace(hooks, describe=lambda: describe(serving, crew.answered))
+            with closing(crew):
+                return run_job(crew, self.sink, hooks, self._tolerance, stop)
+        finally:
+            serving.expect(0, None)
 
     def _workers(self, plan: DeploymentPlan) -> int:
         left = len(self.job.parts) - len(self.sink.done)
         if self.spec.workers is not None:
             return min(self.spec.workers, left)
-        return workers_for(len(plan.slots), left)
+        cards = len(plan.slots)
+        if plan.deployment.autoscale is not None:
+            cards = plan.deployment.cards.count or cards
+        return workers_for(cards, left)
 
     def _order(self, task: Task, serving: Serving) -> WorkOrder:
         place = self.sink.place
@@ -269,6 +284,7 @@ def describe(serving: Serving, by_workers: Mapping[str, int]) -> dict[str, Any]:
         },
         "plan": plan.plan.to_dict(),
         "cards": card_documents(plan, status),
+        "autoscale": status.scaling.to_dict() if status.scaling else None,
         "answered": {
             model.model: model.answered + by_workers.get(model.model, 0) for model in status.models
         },

@@ -9,43 +9,51 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Collection, Iterable
-from concurrent.futures import Future, wait
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
-from actors.messages import CardOrder
-from orchestrator.dispatch import TransportRules
+from actors.shapes import Signature
+from orchestrator.autoscale import Waiting
 from orchestrator.errors import DeploymentError, NoSuchDeploymentError
-from orchestrator.placement import DeploymentPlan, order_of, same_work, transition
+from orchestrator.placement import DeploymentPlan, same_work
+from orchestrator.runtime.changing import DRAIN_SECONDS, beside, carry_out, give_back_all
 from orchestrator.runtime.controller import Controller
-from orchestrator.runtime.fleet import Fleet
+from orchestrator.runtime.inherited import (
+    data_threads,
+    empty_slot,
+    fleet_of,
+    lost_slots,
+    orders_held,
+    planned_slots,
+    serving_now,
+)
 from orchestrator.runtime.journal import Journal, log_events
+from orchestrator.runtime.losses import Losses
 from orchestrator.runtime.metrics import publish
 from orchestrator.runtime.record import Record, kept
 from orchestrator.runtime.samples import controller_samples
-from orchestrator.runtime.slots import Slot, SlotState
+from orchestrator.runtime.scaler import Scaler
+from orchestrator.runtime.scaling import Scaling
+from orchestrator.runtime.slots import Slot, signatures_of
+from orchestrator.runtime.survivors import Survivors
 
 #: A driver that has heard nothing for so long asks again.
 _FOLLOW_SECONDS = 20.0
-#: A card that does not say in time what it holds is replaced.
-_HELD_SECONDS = 30.0
 #: A card that a driver could not reach, and that answers us within this time, is not replaced.
 _ALIVE_SECONDS = 5.0
-#: What a card that is to be replaced may take to finish what it has.
-_DRAIN_SECONDS = 30.0
-#: The calls of so many drivers are on a card at once; those of further ones wait before it.
-_DRIVERS = 4
-_MOST_THREADS = 64
-
-
-def namespace_of(name: str) -> str:
-    """The Ray namespace of a deployment's actors."""
-    return f"ascend-orchestrator-{name}"
+#: A driver that has not said for so long what it waits for is gone.
+_LOAD_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class View:
-    """A deployment as its controller sees it. ``version`` differs whenever drivers must know."""
+    """A deployment as its controller sees it. ``version`` differs whenever drivers must know.
+
+    ``waits_for``: lost cards that others are to take over from. ``notes``: what came of that.
+    """
 
     version: tuple[str, int]
     plan: DeploymentPlan
@@ -54,6 +62,11 @@ class View:
     drained: frozenset[str]
     slots: tuple[Slot, ...]
     pid: int
+    signatures: Mapping[str, Signature]
+    asleep: bool = False
+    scaling: Scaling | None = None
+    notes: tuple[str, ...] = ()
+    waits_for: frozenset[str] = frozenset()
 
 
 class ControllerHost:
@@ -71,20 +84,26 @@ class ControllerHost:
         self._lock = threading.Lock()
         self._version = (secrets.token_hex(4), 0)
         self._waiting: list[Future[None]] = []
-        self._fleet = _fleet(record)
-        found = _found(self._fleet, record.drained)
+        self._fleet = fleet_of(record)
+        found = serving_now(self._fleet, record.drained)
         differs = any(
             slot not in record.plan.slots or not same_work(held.order, record.plan.orders(slot))
             for slot, held in found.items()
         )
-        slots = found if differs else {**_planned(record), **found}
+        planned = {} if differs or record.asleep else planned_slots(record)
+        slots = {**lost_slots(record), **planned, **found}
+        self._survivors = Survivors(self)
         log_events()
         self._controller = Controller(slots.values(), self._fleet, journal=Journal(name))
         patient = record.served and not record.changing
         self._work = self._controller.start(self, patient=patient)
-        if differs:
+        if differs or (record.asleep and found):
             self._work = self._begin_change()
         self._work.add_done_callback(self._has_settled)
+        self._signatures: dict[str, Signature] = {}
+        self._loads: dict[str, tuple[float, Mapping[str, Waiting]]] = {}
+        self._scaler: Scaler | None = None
+        self._follow_the_work()
         self._over = threading.Event()
         publish(lambda: controller_samples(self._controller.slots.copy().values()), self._over)
 
@@ -97,7 +116,10 @@ class ControllerHost:
         self._post()
 
     def give_up(self, slot: str, reason: str) -> None:
-        """See Listener."""
+        """See Listener; once it has served, the others take over."""
+        if self._record.served and not self._controller.slots[slot].refused:
+            taken_over = self._survivors.gone(slot, reason)
+            taken_over.add_done_callback(lambda _: self._post())
         self._post()
 
     async def view(self) -> View:
@@ -160,26 +182,103 @@ class ControllerHost:
                 generation=generation,
                 drained=drained,
                 changing=True,
+                asleep=False,
+                losses=Losses(),
             )
+            for name in before.losses.lost:  # whoever changes it knows which cards there are
+                self._controller.forget(name)
             self._record.save()
             self._work = self._begin_change()
         self._work.add_done_callback(self._has_settled)
 
+    async def load(self, driver: str, waiting: Mapping[str, Waiting]) -> None:
+        """What a driver waits for; it tells that again and again while it waits for something."""
+        self._loads[driver] = time.monotonic(), waiting
+
+    @property
+    def plan(self) -> DeploymentPlan:
+        """See Scaled."""
+        return self._record.plan
+
+    @property
+    def asleep(self) -> bool:
+        """See Scaled."""
+        return self._record.asleep
+
+    @property
+    def nodes(self) -> Mapping[str, str]:
+        """See Scaled."""
+        return self._record.nodes
+
+    @property
+    def drained(self) -> Collection[str]:
+        """See Scaled."""
+        return self._record.drained | self._record.losses.lost.keys()
+
+    @property
+    def losses(self) -> Losses:
+        """See Planned."""
+        return self._record.losses
+
+    @losses.setter
+    def losses(self, losses: Losses) -> None:
+        self._keep(losses=losses)
+
+    def slots(self) -> list[Slot]:
+        """See Scaled."""
+        return list(self._controller.slots.values())
+
+    def waiting(self) -> dict[str, Waiting]:
+        """See Scaled."""
+        oldest = time.monotonic() - _LOAD_SECONDS
+        self._loads = {d: told for d, told in self._loads.copy().items() if told[0] > oldest}
+        found: dict[str, Waiting] = {}
+        for _, told in self._loads.values():
+            for model, more in told.items():
+                found[model] = found.get(model, Waiting()) + more
+        return found
+
+    def rescale(self, plan: DeploymentPlan | None, nodes: Mapping[str, str]) -> "Future[None]":
+        """See Scaled; not while it changes anyway."""
+        with self._lock:
+            if not self._work.done():
+                return self._work
+            before = self._record
+            if plan is None:
+                self._record = replace(before, asleep=True)
+            else:
+                known = {name: node for name, node in before.nodes.items() if name in nodes}
+                self._record = replace(
+                    before,
+                    plan=plan,
+                    nodes={**known, **nodes},
+                    generation=before.generation + 1,
+                    changing=True,
+                    asleep=False,
+                )
+            self._record.save()
+            self._work = self._begin_change()
+        self._work.add_done_callback(self._has_settled)
+        return self._work
+
     async def drain(self, slots: tuple[str, ...]) -> None:
         """End these slots' processes when they have finished; none follows, crash or not."""
-        self._keep_drained(self._record.drained | set(slots))
-        retired = [self._controller.retire(slot, _DRAIN_SECONDS) for slot in slots]
+        self._keep(drained=self._record.drained | set(slots))
+        retired = [self._controller.retire(slot, DRAIN_SECONDS) for slot in slots]
         await asyncio.gather(*map(asyncio.wrap_future, retired))
 
     async def undo(self, slots: tuple[str, ...]) -> None:
         """Start slots that were drained, or given up, again."""
-        self._keep_drained(self._record.drained - set(slots))
-        for slot in slots:
+        self._keep(drained=self._record.drained - set(slots))
+        self._survivors.back(again := self._record.losses.lost.keys() & set(slots))
+        for slot in set(slots) - again:
             self._controller.resume(slot)
 
     async def close(self, drain_seconds: float) -> None:
         """Let every card finish what it has, for at most so long, and end its process."""
         self._over.set()
+        if self._scaler is not None:
+            await asyncio.to_thread(self._scaler.close)
         if drain_seconds > 0:
             slots = list(self._controller.slots)
             retired = [self._controller.retire(slot, drain_seconds) for slot in slots]
@@ -190,6 +289,7 @@ class ControllerHost:
         with self._lock:
             version, record = self._version, self._record
         slots = tuple(slot.shown() for slot in list(self._controller.slots.values()))
+        self._signatures.update(signatures_of(slots))
         return View(
             version,
             record.plan,
@@ -198,6 +298,11 @@ class ControllerHost:
             record.drained,
             slots,
             os.getpid(),
+            self._signatures,
+            record.asleep,
+            self._scaler.shown() if self._scaler and record.plan.deployment.autoscale else None,
+            record.losses.told(record.plan),
+            frozenset(self._survivors.pending.copy()),
         )
 
     def _post(self) -> None:
@@ -217,101 +322,29 @@ class ControllerHost:
                     self._record = replace(self._record, served=True, changing=False)
                     self._record.save()
 
-    def _keep_drained(self, drained: Collection[str]) -> None:
+    def _keep(self, **changes: Any) -> None:  # noqa: ANN401 - fields of a Record
         with self._lock:
-            self._record = replace(self._record, drained=frozenset(drained))
+            self._record = replace(self._record, **changes)
             self._record.save()
 
     def _begin_change(self) -> "Future[None]":
-        done: Future[None] = Future()
-
-        def carry_out() -> None:
-            try:
-                self._carry_out()
-            except BaseException as error:  # CancelledError too: the deployment was closed
-                done.set_exception(error)
-            else:
-                done.set_result(None)
-
-        threading.Thread(target=carry_out, name="orchestrator-change", daemon=True).start()
-        return done
+        return beside("orchestrator-change", self._carry_out)
 
     def _carry_out(self) -> None:
         """From what the cards hold to what the plan wants, step by step."""
         record, controller = self._record, self._controller
-        self._fleet.data_threads = _data_threads(record)
+        self._fleet.data_threads = data_threads(record)
+        self._follow_the_work()
         self._post()
-        held = orders_held(controller.slots.values(), record.drained)
-        for step in transition(held, record.plan).steps:
-            if step.action in ("drain", "start"):  # a start finds nothing to end after its drain
-                controller.retire(step.card, _DRAIN_SECONDS).result()
-            if step.action == "start":
-                slot = _empty_slot(record, step.card, order_of(step, record.plan))
-                controller.install(slot).result()
-        for name, slot in list(controller.slots.items()):
-            if name in record.plan.slots:
-                slot.order = record.plan.orders(name)
-            else:
-                controller.forget(name)
+        if record.asleep:
+            give_back_all(controller)
+        else:
+            held = orders_held(controller.slots.values(), record.drained)
+            carry_out(controller, record.plan, held, partial(empty_slot, record))
         self._post()
 
-
-def orders_held(slots: Iterable[Slot], drained: Collection[str]) -> dict[str, CardOrder]:
-    """What the cards hold, or would if they were not drained or just being replaced."""
-    nothing = {SlotState.STOPPED, SlotState.DRAINED}
-    return {
-        slot.name: slot.order
-        for slot in slots
-        if slot.name in drained or not (slot.lost or slot.state in nothing)
-    }
-
-
-def _fleet(record: Record) -> Fleet:
-    cards = record.plan.deployment.cards
-    # The clock makes lives differ from those of every controller before.
-    first_life = int(time.time() * 1000)
-    home = namespace_of(record.name)
-    return Fleet(cards.resource, cards.kind, _data_threads(record), home, first_life)
-
-
-def _data_threads(record: Record) -> int:
-    models = max(len(card.models) for card in record.plan.plan.cards)
-    least = TransportRules().most_calls * models
-    return max(least, min(least * _DRIVERS, _MOST_THREADS))
-
-
-def _found(fleet: Fleet, drained: Collection[str]) -> dict[str, Slot]:
-    """The slots that are served already; processes that serve none, or should not, are ended."""
-    processes = fleet.found()
-    asked = [process.held() for process in processes]
-    wait(asked, _HELD_SECONDS)
-    found: dict[str, Slot] = {}
-    for process, answer in zip(processes, asked, strict=True):
-        held = answer.result() if answer.done() and answer.exception() is None else None
-        if held is None or held.order.slot in found or held.order.slot in drained:
-            process.kill()
-            continue
-        process.label = held.order.slot
-        identity = held.report.identity
-        found[process.label] = Slot(
-            process.label,
-            identity.node_id,
-            held.order,
-            SlotState.READY,
-            process.life,
-            process,
-            identity,
-            held.report,
-        )
-    return found
-
-
-def _planned(record: Record) -> dict[str, Slot]:
-    return {name: _empty_slot(record, name, record.plan.orders(name)) for name in record.plan.slots}
-
-
-def _empty_slot(record: Record, name: str, order: CardOrder) -> Slot:
-    slot = Slot(name, record.node_id(name), order)
-    if name in record.drained:
-        slot.state, slot.why = SlotState.DRAINED, "it was drained"
-    return slot
+    def _follow_the_work(self) -> None:
+        """Look after the number of cards, from the first plan on that wants that."""
+        if self._scaler is None and self._record.plan.deployment.autoscale is not None:
+            self._scaler = Scaler(self)
+            self._scaler.start()

@@ -22,12 +22,14 @@ from orchestrator.errors import JobError, OrchestratorError
 from orchestrator.jobs import Part
 from orchestrator.runtime.following import Lender
 from orchestrator.runtime.io.draft import Draft, Place
+from orchestrator.runtime.outlook import Sent
 from orchestrator.runtime.runner import Books
 from orchestrator.runtime.worker import (
     BatchSettled,
     News,
     Over,
     PartEnded,
+    Sends,
     SetAside,
     Unreachable,
     WorkerProcess,
@@ -73,6 +75,7 @@ class _Member:
     process: WorkerProcess
     parts: dict[int, Part] = field(default_factory=dict)
     ready: bool = False
+    sent: Sent = field(default_factory=Sent)
 
 
 class Crew:
@@ -185,6 +188,7 @@ class Crew:
                 if isinstance(news, Over):
                     if news.error is not None:
                         raise news.error
+                    self._hears(member, Sent({}, member.sent.answered))
                     self.answered.update(news.answered)
                     return
                 await self._heard(member, news)
@@ -196,6 +200,8 @@ class Crew:
             await self._books.settled(news.part, news.batch, news.settled)
         elif isinstance(news, PartEnded):
             await self._books.ended(news.part, news.batches)
+        elif isinstance(news, Sends):
+            self._hears(member, news.sent)
         elif isinstance(news, Unreachable) and self._lender is not None:
             looked = self._lender.look(news.slot, news.life, news.reason)
             told = news
@@ -206,8 +212,14 @@ class Crew:
 
             looked.add_done_callback(answer)
 
+    def _hears(self, member: _Member, sent: Sent) -> None:
+        member.sent = sent
+        if self._lender is not None:
+            self._lender.hear(member, sent)
+
     async def _bury(self, member: _Member, why: str) -> None:
         """Let others do what a dead worker had."""
+        self._hears(member, Sent())
         self._dismiss(member)
         self._failed_starts = 0 if member.ready else self._failed_starts + 1
         if self._failed_starts >= _MOST_DEATHS:

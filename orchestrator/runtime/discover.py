@@ -43,6 +43,14 @@ def find_nodes(resource: str, wanted: int = 1) -> tuple[Node, ...]:
 
 
 def _free_now(resource: str) -> tuple[Node, ...]:
+    return named(list(free_cards(resource)))
+
+
+def free_cards(resource: str, kept: Sequence[str] = ()) -> tuple[Node, ...]:
+    """The nodes that have free cards now, under their host names.
+
+    ``kept``: the node of each card that is in use, but kept for us.
+    """
     # Ray tells free amounts per node only here; the public call sums them up.
     free = available_resources_per_node()  # type: ignore[no-untyped-call]
     found = []
@@ -50,9 +58,35 @@ def _free_now(resource: str) -> tuple[Node, ...]:
         count = min(
             node["Resources"].get(resource, 0), free.get(node["NodeID"], {}).get(resource, 0)
         )
+        count += kept.count(node["NodeID"])
         if node["Alive"] and count >= 1:
             found.append(Node(node["NodeManagerHostname"], node["NodeID"], int(count)))
-    return named(found)
+    return tuple(found)
+
+
+def alive_nodes() -> frozenset[str]:
+    """Ray's ids of the nodes that are up."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return frozenset(node["NodeID"] for node in nodes if node["Alive"])
+
+
+def known_as(nodes: Iterable[Node], names: Mapping[str, str]) -> tuple[Node, ...]:
+    """These nodes under the names that they have already, Ray's ids by name; new ones get others.
+
+    A host's second node is numbered, as is one whose host is the name of a node that is gone.
+    """
+    by_id = {node_id: name for name, node_id in names.items()}
+    taken = set(names)
+    found = []
+    for node in sorted(nodes, key=lambda node: node.id):
+        name = by_id.get(node.id, node.name)
+        number = 1
+        while node.id not in by_id and name in taken:
+            number += 1
+            name = f"{node.name}-{number}"
+        taken.add(name)
+        found.append(replace(node, name=name))
+    return tuple(found)
 
 
 def named(nodes: list[Node]) -> tuple[Node, ...]:

@@ -1,23 +1,30 @@
 """Requests of a process that does not keep the cards itself: it is told who serves which slot."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from actors.shapes import Signature
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.slots import Slot, SlotState, signatures_of
+from orchestrator.runtime.outlook import Sent
+from orchestrator.runtime.slots import Slot, SlotState
 from orchestrator.runtime.traffic import Traffic, planned_models, routes
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A deployment as whoever keeps it sees it. May be sent to other processes."""
+    """A deployment as whoever keeps it sees it. May be sent to other processes.
+
+    ``waits_for``: lost cards that others are to take over from.
+    """
 
     plan: DeploymentPlan
     slots: tuple[Slot, ...]
+    signatures: Mapping[str, Signature]
+    waits_for: frozenset[str] = frozenset()
 
 
 class Lender(Protocol):
@@ -40,29 +47,32 @@ class Lender(Protocol):
     def look(self, slot: str, life: int, reason: str) -> "Future[bool]":
         """Somebody could not reach a card: is it there all the same? Else it is replaced."""
 
+    def hear(self, worker: Hashable, sent: Sent) -> None:
+        """What one of these processes sends."""
+
 
 class Following(Traffic):
     """Routes requests as the last ``apply`` tells."""
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self._told: dict[str, tuple[int, SlotState]] = {}
-        self._slots: Sequence[Slot] = ()
+        self._told: dict[str, tuple[int, SlotState, bool]] = {}
+        self._slots: tuple[Slot, ...] = ()
 
-    def apply(self, plan: DeploymentPlan, slots: Sequence[Slot]) -> None:
+    def apply(self, seen: Seen) -> None:
         """Tell the router what has changed since the last time."""
-        self._slots = slots
-        placed = {name: set(models) for name, models in planned_models(plan).items()}
-        for slot in slots:
+        self._slots = seen.slots
+        placed = {name: set(models) for name, models in planned_models(seen.plan).items()}
+        for slot in seen.slots:
             placed.setdefault(slot.name, set()).update(model.name for model in slot.order.models)
-        replicas = routes(plan, placed, self._options.transport)
+        replicas = routes(seen.plan, placed, self._options.transport)
         self._router.adopt(replicas)
-        self.know(plan, {**self.signatures, **signatures_of(slots)})
+        self.know(seen.plan, {**self.signatures, **seen.signatures})
         used = {route.slot for route in replicas}
-        for slot in slots:
+        for slot in seen.slots:
             if slot.name in used:
-                self._tell(slot)
-        for name in self._told.keys() - {slot.name for slot in slots}:
+                self._tell(slot, over=slot.lost and slot.name not in seen.waits_for)
+        for name in self._told.keys() - {slot.name for slot in seen.slots}:
             self._router.down(name, self._told.pop(name)[0], "it is no longer in the deployment")
 
     def looked(self, name: str, life: int, there: bool) -> None:
@@ -71,8 +81,9 @@ class Following(Traffic):
         if there and slot is not None and slot.life == life and slot.serving is not None:
             self._router.serving(name, life, slot.serving, _models(slot))
 
-    def _tell(self, slot: Slot) -> None:
-        now = slot.life, slot.state
+    def _tell(self, slot: Slot, over: bool) -> None:
+        """What serves a slot now; ``over``: nothing will, and nobody takes over any more."""
+        now = slot.life, slot.state, over
         before = self._told.get(slot.name)
         if now == before:
             return
@@ -84,7 +95,7 @@ class Following(Traffic):
             self._router.serving(slot.name, slot.life, process, _models(slot))
         elif before is None:
             self._router.down(slot.name, slot.life, slot.why or f"is {slot.state.value}")
-        if slot.lost:
+        if over:
             self._router.give_up(slot.name, slot.why)
 
 
@@ -96,7 +107,7 @@ class Borrowed(Following):
     ) -> None:
         super().__init__(options)
         self.open(seen.plan, on_lost)
-        self.apply(seen.plan, seen.slots)
+        self.apply(seen)
 
     def answered(self) -> dict[str, int]:
         """Requests that were answered, by model."""

@@ -7,12 +7,14 @@ the cards, whether the controller is there or not.
 import atexit
 import contextlib
 import logging
+import secrets
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from threading import Event, Thread
 
 from actors.messages import Arrays
 from actors.queue import Priority
+from orchestrator.autoscale import Waiting
 from orchestrator.errors import ClusterError, NoSuchDeploymentError, NotServingError
 from orchestrator.runtime.controller_host import View
 from orchestrator.runtime.following import Following, Seen, Watchers
@@ -28,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.2
 _VIEW_SECONDS = 30.0
+_TELL_SECONDS = 1.0
 _DOWN = "the deployment was taken down"
 
 
@@ -43,6 +46,7 @@ class Joined(Following):
         self._models_known = Event()
         self._left: Future[None] = Future()
         self._drain_seconds = 0.0
+        self._driver = secrets.token_hex(8)
         self._view: View
 
     def start(self) -> None:
@@ -64,6 +68,7 @@ class Joined(Following):
             self._apply(view)
             Thread(target=self._follow, name="orchestrator-follow", daemon=True).start()
             self._undo.callback(self._left.set_result, None)
+            Thread(target=self._tell_load, name="orchestrator-load", daemon=True).start()
             self._wait_for_models()
         except BaseException:
             self.close()
@@ -81,7 +86,7 @@ class Joined(Following):
             self._view = self._client.ask("view", seconds=timeout_seconds)
         view = self._view
         seen = observe(view.plan, view.slots, self._router, timeout_seconds)
-        return seen.controlled_by(view.pid)
+        return seen.controlled_by(view.pid, view.scaling, view.notes)
 
     def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, Send]:
         if self.over:
@@ -119,7 +124,7 @@ class Joined(Following):
 
     def _apply(self, view: View) -> None:
         self._view = view
-        self.apply(view.plan, view.slots)
+        self.apply(self.seen())
         if self._all_known(view):
             self._models_known.set()
         self._watchers.tell()
@@ -127,13 +132,28 @@ class Joined(Following):
     def _all_known(self, view: View) -> bool:
         """Whether there is nothing to wait for before the models can be called."""
         starting = (SlotState.STARTING, SlotState.LOADING, SlotState.WAITING)
-        return len(self.signatures) == len(view.plan.deployment.models) or not any(
-            slot.state in starting for slot in view.slots
+        return len(self.signatures) == len(view.plan.deployment.models) or not (
+            view.asleep or any(slot.state in starting for slot in view.slots)
         )
+
+    def _tell_load(self) -> None:
+        """Tell the controller what waits here, while something does and it can do about it."""
+        told = False
+        while not self._closed.wait(_TELL_SECONDS):
+            if self._view.plan.deployment.autoscale is None or self.over:
+                continue
+            waiting = self.outlook.waiting()
+            if not self._models_known.is_set():  # whoever waits to call a model waits for a row
+                names = (model.name for model in self._view.plan.deployment.models)
+                waiting = {name: Waiting(1.0) for name in names}
+            if waiting or told:
+                self._client.call("load", self._driver, waiting)
+            told = bool(waiting)
 
     def seen(self) -> Seen:
         """See Lender."""
-        return Seen(self._view.plan, self._view.slots)
+        view = self._view
+        return Seen(view.plan, view.slots, view.signatures, view.waits_for)
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """See Lender."""

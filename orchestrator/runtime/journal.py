@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 EventName = Literal[
-    "start", "ready", "warning", "death", "restart", "drained", "given-up", "quarantine",
-    "replan",
+    "start", "ready", "warning", "death", "restart", "drained", "given-up", "quarantine", "replan",
     "set-aside",
 ]  # fmt: skip
 #: ``json`` for a JSON object in each line.

@@ -18,7 +18,8 @@ from orchestrator.errors import (
 )
 from orchestrator.runtime import record
 from orchestrator.runtime.connect import Connection, connect
-from orchestrator.runtime.controller_host import ControllerHost, View, namespace_of
+from orchestrator.runtime.controller_host import ControllerHost, View
+from orchestrator.runtime.inherited import namespace_of
 from orchestrator.runtime.observe import observe
 from orchestrator.runtime.status import Status
 
@@ -158,7 +159,7 @@ def status_of(name: str, timeout_seconds: float) -> Status:
     """
     view: View = ControllerClient(name).ask("view", seconds=timeout_seconds)
     seen = observe(view.plan, view.slots, None, timeout_seconds)
-    return seen.controlled_by(view.pid)
+    return seen.controlled_by(view.pid, view.scaling, view.notes)
 
 
 def drain(name: str, where: str, *, undo: bool = False) -> tuple[str, ...]:

@@ -47,7 +47,10 @@ class RestartRules:
 
 @dataclass(frozen=True)
 class Options:
-    """How a deployment is run; see Orchestrator."""
+    """How a deployment is run; see Orchestrator.
+
+    ``nodes_patience``: seconds that a first card may take to come, where cards are asked of Ray.
+    """
 
     address: str | None = None
     object_store_bytes: int | None = None
@@ -57,3 +60,4 @@ class Options:
     retry: RetryRules = field(default_factory=RetryRules)
     restarts: RestartRules = field(default_factory=RestartRules)
     transport: TransportRules = field(default_factory=TransportRules)
+    nodes_patience: float = 600.0

@@ -6,12 +6,13 @@ it, and where it ends with the cluster, as the cards do. A file on one node woul
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ray.experimental import internal_kv
 
 from orchestrator.placement import DeploymentPlan
+from orchestrator.runtime.losses import Losses
 
 #: The part of the store that is ours; a key is a deployment's name.
 _STORE = b"ascend-orchestrator"
@@ -23,7 +24,8 @@ class Record:
 
     ``generation`` counts plans, from 1. ``served``: all cards of its first plan have served once.
     ``changing``: the cards do not hold all of the plan yet. ``drained`` are slots that must not be
-    started.
+    started. ``asleep``: there was nothing to do, and all cards were given back. ``losses``: cards
+    that are gone for good.
     """
 
     plan: DeploymentPlan
@@ -32,6 +34,8 @@ class Record:
     served: bool = False
     changing: bool = False
     drained: frozenset[str] = frozenset()
+    asleep: bool = False
+    losses: Losses = field(default_factory=Losses)
 
     @property
     def name(self) -> str:
@@ -51,6 +55,9 @@ class Record:
             "served": self.served,
             "changing": self.changing,
             "drained": sorted(self.drained),
+            "asleep": self.asleep,
+            "lost": dict(self.losses.lost),
+            "whole": self.losses.whole.to_dict() if self.losses.whole else None,
         }
         was_there = internal_kv._internal_kv_put(
             self.name.encode(), json.dumps(data).encode(), overwrite=not new, namespace=_STORE
@@ -64,13 +71,19 @@ class Record:
         if found is None:
             return None
         data = json.loads(found)
+
+        def plan(part: object) -> DeploymentPlan:
+            return DeploymentPlan.from_json(json.dumps(part), f"deployment {name}")
+
         return cls(
-            plan=DeploymentPlan.from_json(json.dumps(data["plan"]), f"deployment {name}"),
+            plan=plan(data["plan"]),
             nodes=data["nodes"],
             generation=data["generation"],
             served=data["served"],
             changing=data["changing"],
             drained=frozenset(data["drained"]),
+            asleep=data["asleep"],
+            losses=Losses(plan(data["whole"]) if data["whole"] else None, data["lost"]),
         )
 
 

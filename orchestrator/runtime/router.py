@@ -52,6 +52,7 @@ class ModelCounts:
     """What the driver saw of one model. ``latencies`` in seconds, the most recent ones."""
 
     answered: int = 0
+    rows: int = 0
     failed: int = 0
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
 
@@ -273,6 +274,7 @@ class Router:
             return
         counts = self.counts.setdefault(call.model, ModelCounts())
         counts.answered += 1
+        counts.rows += sum(call.rows)
         counts.latencies.append(self._clock() - call.started)
         if call.future.set_running_or_notify_cancel():
             merged = dict(merge(call.rule, [call.outputs[i] for i in call.ids]))

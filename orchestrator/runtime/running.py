@@ -3,27 +3,36 @@
 import atexit
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
 
-from actors.messages import CardStats
+from actors.messages import CardOrder, CardStats
+from orchestrator.autoscale import Waiting
 from orchestrator.config import Cards, Deployment
+from orchestrator.dispatch import Route
 from orchestrator.placement import DeploymentPlan
 from orchestrator.profiles import Residuals
+from orchestrator.runtime.changing import beside, carry_out, give_back_all
 from orchestrator.runtime.connect import Connection, connect
 from orchestrator.runtime.controller import Controller
 from orchestrator.runtime.discover import Node, bind_nodes, find_nodes
 from orchestrator.runtime.fleet import CardProcess, Fleet
 from orchestrator.runtime.following import Seen, Watchers, shown
+from orchestrator.runtime.inherited import orders_held
 from orchestrator.runtime.journal import Journal
+from orchestrator.runtime.losses import Losses
 from orchestrator.runtime.metrics import publish
 from orchestrator.runtime.observe import observe
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.planning import known_profiles, plan_on
+from orchestrator.runtime.planning import FirstPlan, first_plan, known_profiles
 from orchestrator.runtime.samples import controller_samples
+from orchestrator.runtime.scaler import Scaler
 from orchestrator.runtime.slots import Slot, signatures_of
 from orchestrator.runtime.status import Status
-from orchestrator.runtime.traffic import Traffic
+from orchestrator.runtime.survivors import Survivors, Told
+from orchestrator.runtime.traffic import Traffic, planned_models, routes
 
 _STOP_SECONDS = 5.0
 
@@ -34,10 +43,16 @@ class Running(Traffic):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self._undo = contextlib.ExitStack()
+        self.asleep = False
+        self.nodes: Mapping[str, str] = {}
+        self.losses = Losses()
+        self._survivors: Survivors | None = None
+        self._scaler: Scaler | None = None
         self._graceful = False
         self._drain_seconds = 0.0
         self._watchers = Watchers()
         self._controller: Controller
+        self._fleet: Fleet
 
     def start(self, wanted: Deployment | DeploymentPlan) -> None:
         """Start everything, or raise and leave nothing.
@@ -60,18 +75,43 @@ class Running(Traffic):
 
     def status(self, timeout_seconds: float) -> Status:
         """Ask every card; those that do not answer in time are shown without numbers."""
-        return observe(self.plan, self._controller.slots.values(), self._router, timeout_seconds)
+        seen = observe(self.plan, self.slots(), self._router, timeout_seconds)
+        scaling = self._scaler.shown() if self._scaler else None
+        return replace(seen, scaling=scaling, notes=self.losses.told(self.plan))
+
+    @property
+    def drained(self) -> frozenset[str]:
+        """Slots that must not be used."""
+        return frozenset(self.losses.lost)
+
+    def slots(self) -> list[Slot]:
+        """All slots, as of now."""
+        return list(self._controller.slots.values())
+
+    def waiting(self) -> Mapping[str, Waiting]:
+        """See Scaled."""
+        return self.outlook.waiting()
+
+    def rescale(self, plan: DeploymentPlan | None, nodes: Mapping[str, str]) -> "Future[None]":
+        """Begin to change what runs to a plan on these nodes, or to no card at all."""
+        if plan is not None:
+            self.nodes = {**self.nodes, **nodes}
+        return beside("orchestrator-change", partial(self._carry_out, plan))
 
     def _start(self, wanted: Deployment | DeploymentPlan) -> None:
+        first: FirstPlan | None = None
         if isinstance(wanted, DeploymentPlan):
-            self._connect(wanted.deployment.cards, len(wanted.inventory))
+            most = wanted.deployment.cards.count if wanted.deployment.autoscale else None
+            self._connect(wanted.deployment.cards, max(len(wanted.inventory), most or 0))
             plan = wanted
         else:
             wanted, profiles = known_profiles(wanted, self._options.progress)
             connection = self._connect(wanted.cards, wanted.cards.count or 1)
-            nodes = find_nodes(wanted.cards.resource, wanted.cards.count or 1)
-            plan = plan_on(nodes, wanted, profiles, self._options, started=connection.ours)
+            first = first_plan(wanted, profiles, self._options, started=connection.ours)
+            plan = first.plan
         self._run_cards(plan, find_nodes(plan.deployment.cards.resource, len(plan.slots)))
+        if plan.deployment.autoscale is not None:
+            self._follow_the_work(first.node_seconds if first else None)
 
     def _connect(self, cards: Cards, count: int) -> Connection:
         self._options.progress("connecting to Ray")
@@ -85,22 +125,20 @@ class Running(Traffic):
         return connection
 
     def _run_cards(self, plan: DeploymentPlan, nodes: tuple[Node, ...]) -> None:
-        orders = {slot: plan.orders(slot) for slot in plan.slots}
-        used = Counter(slot.rpartition("/")[0] for slot in orders)
+        used = Counter(slot.rpartition("/")[0] for slot in plan.slots)
         cards = plan.deployment.cards
-        bound = bind_nodes(used, nodes, cards.resource)
-        most_models = max(len(order.models) for order in orders.values())
-        data_threads = self._options.transport.most_calls * most_models
-        fleet = Fleet(cards.resource, cards.kind, data_threads)
-        slots = [Slot(name, bound[name.rpartition("/")[0]], orders[name]) for name in orders]
+        self.nodes = bind_nodes(used, nodes, cards.resource)
+        self._fleet = Fleet(cards.resource, cards.kind, self._data_threads(plan))
+        slots = [self._empty_slot(name, plan.orders(name)) for name in plan.slots]
         journal = Journal(plan.deployment.name)
-        self._controller = Controller(slots, fleet, self._options.restarts, journal=journal)
+        self._controller = Controller(slots, self._fleet, self._options.restarts, journal=journal)
         publish(lambda: controller_samples(self._controller.slots.copy().values()), self._closed)
         self._undo.callback(self._stop_cards)
         self._undo.callback(self._stop_router)
-        self._options.progress(f"loading models on {len(orders)} cards")
+        self._options.progress(f"loading models on {len(slots)} cards")
         self.open(plan, self._controller.lost)
-        self._controller.start(self).result()
+        self._controller.start(Told(self, self._gone)).result()
+        self._survivors = Survivors(self)
         note_residuals(plan, self._controller.slots.values())
         self.know(plan, signatures_of(self._controller.slots.values()))
 
@@ -121,7 +159,8 @@ class Running(Traffic):
 
     def seen(self) -> Seen:
         """See Lender."""
-        return Seen(self.plan, shown(self._controller.slots.values()))
+        pending = self._survivors.pending.copy() if self._survivors else ()
+        return Seen(self.plan, shown(self.slots()), self.signatures, frozenset(pending))
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """See Lender."""
@@ -143,6 +182,54 @@ class Running(Traffic):
 
         process.stats().add_done_callback(looked)
         return there
+
+    def _gone(self, slot: str, why: str) -> "Future[None]":
+        """A card is gone for good: once all have served, the others take over."""
+        if self._survivors is not None and not self._controller.slots[slot].refused:
+            return self._survivors.gone(slot, why)
+        nobody: Future[None] = Future()
+        nobody.set_result(None)
+        return nobody
+
+    def _data_threads(self, plan: DeploymentPlan) -> int:
+        return self._options.transport.most_calls * max(
+            len(card.models) for card in plan.plan.cards
+        )
+
+    def _empty_slot(self, name: str, order: CardOrder) -> Slot:
+        return Slot(name, self.nodes[name.rpartition("/")[0]], order)
+
+    def _follow_the_work(self, node_seconds: float | None) -> None:
+        self._scaler = Scaler(self, node_seconds)
+        self._undo.callback(self._scaler.close)
+        self._scaler.start()
+
+    def _carry_out(self, plan: DeploymentPlan | None) -> None:
+        """Change what runs to a plan, or to nothing; requests are routed by either meanwhile."""
+        controller = self._controller
+        if plan is None:
+            self.asleep = True
+            give_back_all(controller)
+            self._watchers.tell()
+            return
+        self._fleet.data_threads = self._data_threads(plan)
+        held = orders_held(controller.slots.copy().values(), ())
+        self._router.adopt(self._routes(plan, self.slots()))
+        self.asleep = False
+        try:
+            carry_out(controller, plan, held, self._empty_slot)
+        finally:
+            self.know(plan, {**self.signatures, **signatures_of(controller.slots.copy().values())})
+        lost = [slot for slot in self.slots() if slot.lost]  # for their story
+        self._router.adopt(self._routes(plan, lost))
+        self._watchers.tell()
+
+    def _routes(self, plan: DeploymentPlan, also: Iterable[Slot]) -> list[Route]:
+        """Where the plan has its models, and where these slots have theirs."""
+        placed = {name: set(models) for name, models in planned_models(plan).items()}
+        for slot in also:
+            placed.setdefault(slot.name, set()).update(model.name for model in slot.order.models)
+        return routes(plan, placed, self._options.transport)
 
     def _stop_router(self) -> None:
         self._closed.set()

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.memory import CardMemory
+from orchestrator.runtime.scaling import Scaling
 from orchestrator.units import format_bytes
 
 
@@ -83,10 +84,16 @@ class Status:
     set_aside: tuple[str, ...] = ()
     controller_pid: int | None = None
     """Of a named deployment: the process of its controller."""
+    scaling: Scaling | None = None
+    """Of one whose cards follow the work."""
+    notes: tuple[str, ...] = ()
+    """What became of lost cards' models."""
 
-    def controlled_by(self, pid: int) -> "Status":
+    def controlled_by(
+        self, pid: int, scaling: Scaling | None, notes: tuple[str, ...] = ()
+    ) -> "Status":
         """The same of a deployment whose controller is a process of its own."""
-        return replace(self, controller_pid=pid)
+        return replace(self, controller_pid=pid, scaling=scaling, notes=notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: the fields under their own names."""
@@ -101,7 +108,8 @@ class Status:
         notes = [f"model {m.model} is not served: {m.unserved}" for m in self.models if m.unserved]
         notes += [f"card {card.slot}: {card.why}" for card in self.cards if card.why]
         notes += [f"card {card.slot}: {told}" for card in self.cards for told in card.warnings]
-        notes += list(self.set_aside)
+        notes += [*self.notes, *self.set_aside]
+        notes += self.scaling.lines() if self.scaling else []
         if self.controller_pid is not None:
             notes.append(f"controller: pid {self.controller_pid}")
         out = StringIO()

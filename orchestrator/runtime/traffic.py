@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass, replace
 from threading import Event
 
@@ -18,11 +19,14 @@ from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.gate import Gate
 from orchestrator.runtime.journal import Journal
 from orchestrator.runtime.options import Options
+from orchestrator.runtime.outlook import Outlook, Sent
 from orchestrator.runtime.router import Router
 from orchestrator.runtime.samples import publish_driver
 
 #: A replica without planned load still gets this part of what the most loaded one gets.
 _LEAST_SHARE = 0.05
+#: A router that does not say so soon what waits is asked again at the next look.
+_VIEW_SECONDS = 0.5
 
 #: Sends a checked request: when its caller came, and its timeout.
 Send = Callable[[float, float | None], "Future[dict[str, Array]]"]
@@ -50,6 +54,7 @@ class Traffic:
         self.signatures: Mapping[str, Signature] = {}
         self._known: Mapping[str, _Known] = {}
         self._closed = Event()
+        self.outlook = Outlook(self.sent)
 
     @property
     def options(self) -> Options:
@@ -107,6 +112,19 @@ class Traffic:
     def unserved(self) -> str:
         """Which models have no card left, and why; empty while all have one."""
         return "; ".join(why for why in self._router.view().result().unserved.values() if why)
+
+    def hear(self, worker: Hashable, sent: Sent) -> None:
+        """See Lender."""
+        self.outlook.hear(worker, sent)
+
+    def sent(self) -> Sent:
+        """What callers of this process wait for, and what was answered."""
+        counts = self._router.counts.copy()
+        try:
+            waiting = self._router.view().result(_VIEW_SECONDS).backlog
+        except NotInTime:
+            waiting = {}
+        return Sent(waiting, {name: seen.rows for name, seen in counts.items()})
 
     def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, Send]:
         known = self._known.get(model)

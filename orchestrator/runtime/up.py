@@ -9,11 +9,12 @@ from orchestrator.errors import DeploymentError
 from orchestrator.placement import Change, DeploymentPlan, PlanDiff, transition
 from orchestrator.placement.problem import PreviousCard
 from orchestrator.profiles import ModelProfile
-from orchestrator.runtime.controller_host import View, orders_held
+from orchestrator.runtime.controller_host import View
 from orchestrator.runtime.discover import Node, bind_nodes, find_nodes
+from orchestrator.runtime.inherited import orders_held
 from orchestrator.runtime.named import ControllerClient, join, take_down
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.planning import known_profiles, plan_on
+from orchestrator.runtime.planning import first_plan, known_profiles, plan_on
 from orchestrator.runtime.record import Record
 from orchestrator.runtime.running import note_residuals
 from orchestrator.runtime.slots import Slot
@@ -37,19 +38,23 @@ class _Wanted:
     made: DeploymentPlan | None
     options: Options
 
-    def planned(self, nodes: tuple[Node, ...], before: DeploymentPlan | None) -> DeploymentPlan:
+    def planned(self, nodes: tuple[Node, ...], before: DeploymentPlan) -> DeploymentPlan:
         """The plan for these nodes, changed from the one before as cheaply as may be."""
         if self.made is not None:
             return self.made
-        wanted, change = self.deployment, None
-        if before is not None:
-            cards = before.plan.cards
-            change = Change(tuple(PreviousCard(card.card, card.models) for card in cards))
-            if wanted.cards.capacity is None:  # cards in use do not tell what an idle one has
-                section = {"capacity": before.problem.cards[0].capacity_bytes}
-                section_now = wanted.cards.model_copy(update=section)
-                wanted = wanted.model_copy(update={"cards": section_now})
-        return plan_on(nodes, wanted, self.profiles, self.options, change=change)
+        cards = before.plan.cards
+        change = Change(tuple(PreviousCard(card.card, card.models) for card in cards))
+        section: dict[str, int] = {}
+        if self.deployment.cards.capacity is None:  # cards in use do not tell what an idle one has
+            section["capacity"] = before.problem.cards[0].capacity_bytes
+        if self.deployment.autoscale is not None:  # its count is the most
+            most = self.deployment.cards.count or 1
+            section["count"] = max(min(sum(node.cards for node in nodes), most), 1)
+        wanted = self.deployment.model_copy(
+            update={"cards": self.deployment.cards.model_copy(update=section)}
+        )
+        plan = plan_on(nodes, wanted, self.profiles, self.options, change=change)
+        return replace(plan, deployment=self.deployment)
 
 
 def up(
@@ -84,8 +89,11 @@ def up(
 
 def _start(request: _Wanted) -> Outcome:
     name, resource = request.deployment.name, request.deployment.cards.resource
-    nodes = find_nodes(resource, request.deployment.cards.count or 1)
-    plan = request.planned(nodes, None)
+    if request.made is None:
+        plan = first_plan(request.deployment, request.profiles, request.options).plan
+    else:
+        plan = request.made
+    nodes = find_nodes(resource, len(plan.slots))
     if not Record(plan, _bound(plan, nodes)).save(new=True):
         raise DeploymentError(name, ("somebody else has just started one of this name",))
     client = ControllerClient(name)

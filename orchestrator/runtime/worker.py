@@ -26,12 +26,15 @@ from orchestrator.runtime.following import Borrowed, Following, Seen
 from orchestrator.runtime.io.draft import Draft, Place
 from orchestrator.runtime.io.record import owner_of
 from orchestrator.runtime.options import Options
+from orchestrator.runtime.outlook import Sent
 from orchestrator.runtime.work import Task, Work
 
 _log = logging.getLogger(__name__)
 
 #: News that nobody waits for urgently is gathered for so long: one call carries it all.
 _GATHER_SECONDS = 0.05
+#: So often a worker says what it waits for, where cards follow the work.
+_TELL_SECONDS = 1.0
 #: Calls of one worker at once: news waits, parts are written, and control must get through.
 _THREADS = 8
 
@@ -94,7 +97,14 @@ class Over:
     answered: Mapping[str, int] = field(default_factory=dict)
 
 
-News = SetAside | BatchSettled | PartEnded | Unreachable | Over
+@dataclass(frozen=True)
+class Sends:
+    """What the worker waits for: cards may be added for it."""
+
+    sent: Sent
+
+
+News = SetAside | BatchSettled | PartEnded | Unreachable | Sends | Over
 
 
 class _Outbox:
@@ -110,9 +120,9 @@ class _Outbox:
             self._changed.notify()
 
     def take(self) -> list[News]:
-        """All there is; waits for something."""
+        """All there is; waits for something, if not for long."""
         with self._changed:
-            self._changed.wait_for(lambda: self._news)
+            self._changed.wait_for(lambda: self._news, _TELL_SECONDS)
             gathered = time.monotonic() + _GATHER_SECONDS
             while (left := gathered - time.monotonic()) > 0 and not self._urgent():
                 self._changed.wait(left)
@@ -167,6 +177,7 @@ class JobWorker:
         self._outbox = _Outbox()
         self._stop = threading.Event()
         self._traffic: Borrowed | None = None
+        self._next_tell = 0.0
         self._inbox: _Inbox
         self._work: Work
 
@@ -187,7 +198,7 @@ class JobWorker:
     def follow(self, seen: Seen) -> None:
         """The cards are now as told."""
         if self._traffic is not None:
-            self._traffic.apply(seen.plan, seen.slots)
+            self._traffic.apply(seen)
 
     def looked(self, slot: str, life: int, there: bool) -> None:
         """See Following."""
@@ -199,8 +210,13 @@ class JobWorker:
         self._inbox.put(part)
 
     def news(self) -> list[News]:
-        """What has happened since the last call; waits for something."""
-        return self._outbox.take()
+        """What has happened since the last call; waits for something, if not for long."""
+        news = self._outbox.take()
+        traffic, now = self._traffic, time.monotonic()
+        if traffic is None or traffic.plan.deployment.autoscale is None or now < self._next_tell:
+            return news
+        self._next_tell = now + _TELL_SECONDS
+        return [Sends(traffic.sent()), *news]
 
     def write(self, part: Part, place: Place, schema: pa.Schema | None) -> Draft:
         """See Work."""

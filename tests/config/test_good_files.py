@@ -47,6 +47,10 @@ def test_every_field_arrives():
     assert (det.sizes.weights, det.sizes.workspace, det.sizes.io) == (10 << 20, 56 << 20, 12 << 20)
     assert det.service_time == 0.012
     assert deployment.model("rec").replicas.max == 2
+    autoscale = deployment.autoscale
+    assert autoscale is not None
+    assert (autoscale.min_cards, autoscale.busy, autoscale.idle) == (0, 0.7, 30.0)
+    assert autoscale.starts_per_minute == 6
     placement = deployment.placement
     assert placement.objective == "max_alpha"
     assert placement.affinity == (("det", "rec"),)

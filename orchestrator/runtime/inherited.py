@@ -1,0 +1,97 @@
+"""The slots of a named deployment: as planned, as they serve, and as a change of it finds them."""
+
+import time
+from collections.abc import Collection, Iterable
+from concurrent.futures import wait
+
+from actors.messages import CardOrder
+from orchestrator.dispatch import TransportRules
+from orchestrator.runtime.fleet import Fleet
+from orchestrator.runtime.record import Record
+from orchestrator.runtime.slots import Slot, SlotState
+
+#: A card that does not say in time what it holds is replaced.
+_HELD_SECONDS = 30.0
+#: The calls of so many drivers are on a card at once; those of further ones wait before it.
+_DRIVERS = 4
+_MOST_THREADS = 64
+
+
+def namespace_of(name: str) -> str:
+    """The Ray namespace of a deployment's actors."""
+    return f"ascend-orchestrator-{name}"
+
+
+def orders_held(slots: Iterable[Slot], drained: Collection[str]) -> dict[str, CardOrder]:
+    """What the cards hold, or would if they were not drained or just being replaced."""
+    nothing = {SlotState.STOPPED, SlotState.DRAINED}
+    return {
+        slot.name: slot.order
+        for slot in slots
+        if slot.name in drained or not (slot.lost or slot.state in nothing)
+    }
+
+
+def fleet_of(record: Record) -> Fleet:
+    """Starts its processes, detached."""
+    cards = record.plan.deployment.cards
+    # The clock makes lives differ from those of every controller before.
+    first_life = int(time.time() * 1000)
+    home = namespace_of(record.name)
+    return Fleet(cards.resource, cards.kind, data_threads(record), home, first_life)
+
+
+def data_threads(record: Record) -> int:
+    """Threads of a card for data: so many calls are on it at once."""
+    models = max(len(card.models) for card in record.plan.plan.cards)
+    least = TransportRules().most_calls * models
+    return max(least, min(least * _DRIVERS, _MOST_THREADS))
+
+
+def serving_now(fleet: Fleet, drained: Collection[str]) -> dict[str, Slot]:
+    """The slots that are served already; processes that serve none, or should not, are ended."""
+    processes = fleet.found()
+    asked = [process.held() for process in processes]
+    wait(asked, _HELD_SECONDS)
+    found: dict[str, Slot] = {}
+    for process, answer in zip(processes, asked, strict=True):
+        held = answer.result() if answer.done() and answer.exception() is None else None
+        if held is None or held.order.slot in found or held.order.slot in drained:
+            process.kill()
+            continue
+        process.label = held.order.slot
+        identity = held.report.identity
+        found[process.label] = Slot(
+            process.label,
+            identity.node_id,
+            held.order,
+            SlotState.READY,
+            process.life,
+            process,
+            identity,
+            held.report,
+        )
+    return found
+
+
+def planned_slots(record: Record) -> dict[str, Slot]:
+    """All slots of its plan, without processes."""
+    return {name: empty_slot(record, name, record.plan.orders(name)) for name in record.plan.slots}
+
+
+def lost_slots(record: Record) -> dict[str, Slot]:
+    """The slots that it does without."""
+    whole = record.losses.whole
+    return {
+        name: Slot(name, record.node_id(name), whole.orders(name), SlotState.QUARANTINED, why=why)
+        for name, why in record.losses.lost.items()
+        if whole is not None
+    }
+
+
+def empty_slot(record: Record, name: str, order: CardOrder) -> Slot:
+    """A slot without a process, drained if it was."""
+    slot = Slot(name, record.node_id(name), order)
+    if name in record.drained:
+        slot.state, slot.why = SlotState.DRAINED, "it was drained"
+    return slot

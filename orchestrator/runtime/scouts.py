@@ -1,0 +1,77 @@
+"""Asks Ray for cards that the cluster does not have yet, by actors that wait for one each.
+
+Ray's autoscaler adds nodes for actors that wait, and takes nodes back on which nothing is left. Its
+``request_resources`` is of no use here: there is one such request for a whole cluster, so that two
+deployments would overwrite each other's.
+"""
+
+import contextlib
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+
+@dataclass
+class _Scout:
+    actor: Any
+    asked: float
+    found: "Future[str]"
+    seen: bool = False
+
+
+class _Waiter:
+    """Takes up one card, and says where it is."""
+
+    def where(self) -> str:
+        return ray.get_runtime_context().get_node_id()
+
+
+class Scouts:
+    """Keeps so many actors waiting for a card; each holds the one that it got until ``release``."""
+
+    def __init__(self, resource: str) -> None:
+        self._resource = resource
+        self._scouts: list[_Scout] = []
+        self.node_seconds: float | None = None
+        """How long the last one waited for its card."""
+
+    def want(self, count: int) -> None:
+        """So many cards are wanted beside those that are free."""
+        while len(self._scouts) < count:
+            remote: Any = ray.remote(num_cpus=0, resources={self._resource: 1}, max_restarts=0)
+            actor = remote(_Waiter).remote()
+            self._scouts.append(_Scout(actor, time.monotonic(), actor.where.remote().future()))
+        while len(self._scouts) > count:
+            waiting = [one for one in self._scouts if not one.found.done()]
+            self._end(waiting[-1] if waiting else self._scouts[-1])
+
+    def found(self) -> list[str]:
+        """The node of each card that was got."""
+        nodes = []
+        for one in list(self._scouts):
+            if one.found.done() and one.found.exception() is not None:
+                self._end(one)
+            elif one.found.done():
+                if not one.seen:
+                    one.seen, self.node_seconds = True, time.monotonic() - one.asked
+                nodes.append(one.found.result())
+        return nodes
+
+    def release(self) -> None:
+        """Give back the cards that were got, for whoever comes next to take them."""
+        for one in list(self._scouts):
+            if one.found.done():
+                self._end(one)
+
+    def close(self) -> None:
+        """Want none."""
+        self.want(0)
+
+    def _end(self, scout: _Scout) -> None:
+        self._scouts.remove(scout)
+        with contextlib.suppress(RayError):
+            ray.kill(scout.actor, no_restart=True)
