@@ -58,8 +58,8 @@ def token_here(environ: Mapping[str, str]) -> str:
 def refused(address: str, token: str) -> str:
     """Why the head would not take the job, and what helps; empty if it would."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    request = urllib.request.Request(f"{address.rstrip('/')}/api/jobs/", headers=headers)
     try:
+        request = urllib.request.Request(f"{address.rstrip('/')}/api/jobs/", headers=headers)
         urllib.request.urlopen(request, timeout=_ASK_SECONDS).close()
     except urllib.error.HTTPError as error:
         if error.code not in _REFUSED:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,7 @@ def test_a_cancelled_job_saves_what_is_in_flight_and_goes_on(
 
     job = start(running, lines, out, slow_after_half, workers=1)
     while not seen.exists():
-        pass
+        time.sleep(0.05)
     job.cancel()
     (out / "_stopped").touch()
     summary = job.wait()
