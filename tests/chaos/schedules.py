@@ -1,8 +1,9 @@
 """Jobs whose cards, workers, controller and driver are killed at random points, and go on.
 
-A schedule is made of a seed: what is killed, and after how many finished parts. The driver is the
-command line in a process of its own, on a named deployment; whenever it has ended before the job
-has, it is started again with ``--resume``. ``python -m tests.chaos --seeds 20`` runs long ones.
+A schedule is made of a seed: what is killed, and after how many finished parts. The deployment is a
+named one. Where the driver may be killed it is the command line in a process of its own; whenever
+that has ended before the job has, it is started again with ``--resume``. ``python -m tests.chaos
+--seeds 20`` runs long schedules.
 """
 
 import json
@@ -22,6 +23,7 @@ import psutil
 import pyarrow.parquet as pq
 import ray
 
+from orchestrator import Orchestrator
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.io.record import MANIFEST, SUCCESS
 from orchestrator.runtime.named import status_of
@@ -95,7 +97,7 @@ def run_to_the_end(source: Path, out: Path, kills: list[Kill], workers: int) -> 
         )
         while driver.poll() is None:
             if left and _finished_parts(out) >= left[0].parts:
-                _kill(left.pop(0).target, driver)
+                _kill(left.pop(0).target, driver.pid)
             with suppress(subprocess.TimeoutExpired):
                 driver.wait(0.02)
         assert driver.stderr is not None
@@ -103,6 +105,18 @@ def run_to_the_end(source: Path, out: Path, kills: list[Kill], workers: int) -> 
         driver.stderr.close()
         assert driver.returncode in (0, -signal.SIGKILL), told
     return starts
+
+
+def run_here(orc: Orchestrator, source: Path, out: Path, kills: list[Kill], workers: int) -> None:
+    """Run the job with this process as its driver, and kill what the schedule says."""
+    options = {"part_size": PART_BYTES, "batch_size": 4, "in_flight": 4, "workers": workers}
+    job, left = orc.run(source, out, pipeline=both, **options), list(kills)
+    while not job.done:
+        if left and job.progress.parts_done >= left[0].parts:
+            _kill(left.pop(0).target)
+        with suppress(TimeoutError):
+            job.wait(0.02)
+    job.wait()
 
 
 def check(out: Path, records: int, truth: Truth) -> None:
@@ -123,9 +137,9 @@ def _finished_parts(out: Path) -> int:
     return 0
 
 
-def _kill(target: str, driver: "subprocess.Popen[str]") -> None:
+def _kill(target: str, driver: int | None = None) -> None:
     pids = {
-        "driver": lambda: [driver.pid],
+        "driver": lambda: [driver],
         "card": lambda: [card.pid for card in status_of(NAME, 250.0).cards],
         "controller": lambda: [status_of(NAME, 250.0).controller_pid],
         "worker": _workers,

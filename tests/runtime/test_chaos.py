@@ -1,10 +1,11 @@
-"""Two small schedules of kills; ``make chaos`` has long ones."""
+"""Small schedules of kills, seeded; ``make chaos`` has long ones."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestrator import Orchestrator
 from orchestrator.runtime.connect import Connection
 from orchestrator.runtime.named import take_down
 from orchestrator.runtime.options import Options
@@ -12,30 +13,53 @@ from orchestrator.runtime.up import up
 from tests.chaos import schedules
 from tests.runtime.deployments import Truth
 
-RECORDS = 400
+RECORDS = 300
 
 
 @pytest.fixture(scope="module")
 def chaos(cluster: Connection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A named deployment; the folder of its model."""
+    """A named deployment; the folder of its model and of the job's input."""
     folder = tmp_path_factory.mktemp("chaos")
     up(schedules.chaos_plan(folder), Options())
     yield folder
     take_down(schedules.NAME)
 
 
-@pytest.mark.parametrize(
-    ("seed", "workers", "targets"),
-    [(1, 0, ("driver", "card")), (2, 1, ("worker", "controller"))],
-)
-def test_the_output_is_that_of_an_undisturbed_run(
-    chaos: Path, tmp_path: Path, seed: int, workers: int, targets: tuple[str, ...]
+@pytest.fixture(scope="module")
+def parts(chaos: Path) -> int:
+    return schedules.write_lines(chaos / "rows.jsonl", RECORDS)
+
+
+@pytest.fixture(scope="module")
+def driver(chaos: Path) -> Iterator[Orchestrator]:
+    with Orchestrator.connect(schedules.NAME) as connected:
+        yield connected
+
+
+@pytest.mark.parametrize("seed", range(13))
+def test_cards_and_the_controller_die(
+    chaos: Path, driver: Orchestrator, parts: int, tmp_path: Path, seed: int
 ) -> None:
-    source, out = tmp_path / "rows.jsonl", tmp_path / "out"
-    parts = schedules.write_lines(source, RECORDS)
-    kills = schedules.schedule(seed, parts, 2, targets)
-    starts = schedules.run_to_the_end(source, out, kills, workers)
-    assert starts >= 1
+    kills = schedules.schedule(seed, parts, 2, ("card", "card", "controller"))
+    schedules.run_here(driver, chaos / "rows.jsonl", tmp_path / "out", kills, workers=0)
+    schedules.check(tmp_path / "out", RECORDS, Truth(chaos / "both.mindir"))
+
+
+@pytest.mark.parametrize("seed", range(13, 17))
+def test_workers_die_too(
+    chaos: Path, driver: Orchestrator, parts: int, tmp_path: Path, seed: int
+) -> None:
+    kills = schedules.schedule(seed, parts, 2, ("worker", "card", "controller"))
+    schedules.run_here(driver, chaos / "rows.jsonl", tmp_path / "out", kills, workers=1)
+    schedules.check(tmp_path / "out", RECORDS, Truth(chaos / "both.mindir"))
+
+
+@pytest.mark.parametrize("seed", range(17, 20))
+def test_the_driver_dies_too(chaos: Path, parts: int, tmp_path: Path, seed: int) -> None:
+    first, *others = schedules.schedule(seed, parts, 2)
+    kills = [schedules.Kill("driver", first.parts), *others]
+    source, out = chaos / "rows.jsonl", tmp_path / "out"
+    assert schedules.run_to_the_end(source, out, kills, workers=0) > 1
     schedules.check(out, RECORDS, Truth(chaos / "both.mindir"))
 
 

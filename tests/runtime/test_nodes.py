@@ -1,0 +1,55 @@
+"""A node that is lost: its raylet is killed, and what its cards did the other nodes do."""
+
+from pathlib import Path
+
+import numpy as np
+
+from orchestrator import Deployment
+from orchestrator.runtime.connect import Connection
+from orchestrator.runtime.options import Options, RestartRules
+from orchestrator.runtime.running import Running
+from tests.models import write_mlp
+from tests.runtime.deployments import WIDTH, Truth, deployment, model, rows
+from tests.runtime.nodes import RESOURCE, further_node
+
+REQUESTS = 300
+
+
+def far(folder: Path) -> Deployment:
+    """One model on two cards of one node each."""
+    path = write_mlp(folder, "both", width=WIDTH, rows=1)
+    near = deployment(model("both", path, replicas={"min": 1, "max": 2}), count=2, name="far")
+    cards = {**near.cards.model_dump(), "resource": RESOURCE}
+    return Deployment.model_validate({**near.model_dump(), "cards": cards})
+
+
+def test_what_a_lost_node_had_is_done_by_the_others(cluster: Connection, tmp_path: Path) -> None:
+    with further_node() as lost, further_node():
+        running = Running(Options(restarts=RestartRules(most_failures=2)))
+        running.start(far(tmp_path))
+        try:
+            x = rows(REQUESTS)
+
+            def submit() -> list:
+                return [
+                    running.submit("both", {"x": x[i : i + 1]}, None, True, "online")
+                    for i in range(REQUESTS)
+                ]
+
+            futures = submit()
+            lost.kill()
+            futures += submit()
+            got = np.concatenate([future.result()["y"] for future in futures])
+            expected = Truth(tmp_path / "both.mindir")(x)
+            assert np.allclose(got, np.concatenate([expected] * 2), atol=1e-5)
+
+            (gone,) = (slot.name for slot in running.slots() if slot.node_id == lost.node_id)
+            note = f"planned without {gone}: every model is still served"
+            while not (seen := running.status(5.0)).notes:
+                pass
+            assert seen.notes == (note,)
+            assert [card.state for card in seen.cards if card.slot == gone] == ["given up"]
+            answer = running.submit("both", {"x": x}, None, True, "online").result()["y"]
+            assert np.allclose(answer, expected, atol=1e-5)
+        finally:
+            running.close()
