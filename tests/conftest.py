@@ -12,36 +12,25 @@ settings.register_profile(
 )
 settings.load_profile("any_machine")
 
-#: Folders and files whose tests start Ray, as the names of tests begin.
-_WITH_RAY = tuple(
-    f"tests/{name}"
-    for name in (
-        "runtime/",
-        "docs/",
-        "seed/",
-        "cli/test_doctor.py",
-        "cli/test_run.py",
-        "jobs/test_ray_job.py",
-    )
-)
+#: Tests that share one Ray, and take longest: they begin.
+_FIRST = ("tests/runtime/",)
+#: Tests that start a Ray each: they end, so that they do not wait for the others.
+_LAST = ("tests/docs/", "tests/seed/", "tests/cli/test_run.py", "tests/jobs/test_ray_job.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what needs Ray, which takes longest."""
-    items.sort(key=lambda item: item.nodeid.startswith(_WITH_RAY), reverse=True)
+    """Order the tests so that two processes have as much to do."""
+    items.sort(key=lambda one: one.nodeid.startswith(_LAST) - one.nodeid.startswith(_FIRST))
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which a run in one process does without
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep in one process the tests of a file, and all that need Ray.
-
-    Two Rays that start at a time on two cores can take longer than Ray gives a node to start.
-    """
+    """Keep in one process the tests of a file, and those that share one Ray."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "Ray" if nodeid.startswith(_WITH_RAY) else nodeid.partition("::")[0]
+            return "Ray" if nodeid.startswith(_FIRST) else nodeid.partition("::")[0]
 
     return ByFile(config, log)
 
