@@ -108,13 +108,15 @@ class BuiltModel:
         names = [spec.name for spec in order.calibration.inputs]
         outputs = self._outputs(current, targets)
         _pause(order.settings.copy_in)
+        clock = order.device.clock
+        handed_over = clock.now()
         with ExitStack() as stack:
             if order.sharing.session is not None:
                 stack.enter_context(order.sharing.session.executing())
             if order.sharing.locked:
                 stack.enter_context(order.device.lock)
             seconds = order.settings.execute_seconds(current.index)
-            stack.enter_context(order.device.clock.executing(seconds))
+            stack.enter_context(clock.executing(seconds, handed_over))
             strike()
             found = self._engine.run(dict(zip(names, feeds, strict=True)), outputs)
         _pause(order.settings.copy_out)

@@ -10,7 +10,8 @@ class Clock:
     """Executions of all models of a card queue on it, one emulated execution after the other.
 
     An execution takes its real computing time or the emulated time, whichever is longer, and starts
-    no earlier than the one before it ends. Waiting is sleeping: many cards run on few cores.
+    when it was handed over or when the one before it ends: like a card, it does not wait for this
+    process's threads to notice either. Waiting is sleeping: many cards run on few cores.
     """
 
     def __init__(
@@ -18,45 +19,49 @@ class Clock:
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._now = now
+        self.now = now
         self._sleep = sleep
         self._lock = threading.Lock()
         self._free_at = 0.0
         self._inside = 0
         self._busy_since = 0.0
+        self._busy_until = 0.0
         self._busy = 0.0
 
     @property
     def busy_seconds(self) -> float:
         """Time in which at least one execution was under way, the present ones included."""
         with self._lock:
-            return self._busy + (self._now() - self._busy_since if self._inside else 0.0)
+            return self._busy + (self.now() - self._busy_since if self._inside else 0.0)
 
     @contextmanager
-    def executing(self, seconds: float) -> Iterator[None]:
-        """Spend at least ``seconds`` on the card around the block."""
-        end = self._begin(seconds)
+    def executing(self, seconds: float, since: float | None = None) -> Iterator[None]:
+        """Spend at least ``seconds`` on the card around the block.
+
+        ``since``: when it was handed over, ``now()`` of a moment before this; now if not given.
+        """
+        end = self._begin(seconds, since)
         try:
             yield
         finally:
-            remaining = end - self._now()
-            if remaining > 0:
-                self._sleep(remaining)
-            self._finish()
+            computed = self.now()
+            if end > computed:
+                self._sleep(end - computed)
+            self._finish(max(end, computed))
 
-    def _begin(self, seconds: float) -> float:
+    def _begin(self, seconds: float, since: float | None) -> float:
         with self._lock:
-            now = self._now()
+            start = max(self.now() if since is None else since, self._free_at)
             if not self._inside:
-                self._busy_since = now
+                self._busy_since = self._busy_until = start
             self._inside += 1
-            self._free_at = max(now, self._free_at) + seconds
+            self._free_at = start + seconds
             return self._free_at
 
-    def _finish(self) -> None:
+    def _finish(self, end: float) -> None:
         with self._lock:
-            now = self._now()
-            self._free_at = max(now, self._free_at)
+            self._free_at = max(end, self._free_at)
+            self._busy_until = max(end, self._busy_until)
             self._inside -= 1
             if not self._inside:
-                self._busy += now - self._busy_since
+                self._busy += self._busy_until - self._busy_since

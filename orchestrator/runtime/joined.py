@@ -132,9 +132,10 @@ class Joined(Following):
     def _all_known(self, view: View) -> bool:
         """Whether there is nothing to wait for before the models can be called."""
         starting = (SlotState.STARTING, SlotState.LOADING, SlotState.WAITING)
-        return len(self.signatures) == len(view.plan.deployment.models) or not (
-            view.asleep or any(slot.state in starting for slot in view.slots)
-        )
+        states = {slot.name: slot.state for slot in view.slots}
+        to_come = any(states.get(name, SlotState.WAITING) in starting for name in view.plan.slots)
+        known = len(self.signatures) == len(view.plan.deployment.models)
+        return known or not (view.asleep or to_come)
 
     def _tell_load(self) -> None:
         """Tell the controller what waits here, while something does and it can do about it."""

@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping
 
 from ray._private.node import Node
 
-#: No report to Ray's makers, and no idle workers: cards need fresh processes anyway.
+#: No report to Ray's makers, and no idle workers: cards need fresh processes anyway. Ray lets its
+#: workers give way to everything else on the machine; a card must not wait for that.
 _SETTINGS = {
+    "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",

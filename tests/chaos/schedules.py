@@ -83,7 +83,7 @@ async def both(batch: Mapping[str, Any], models: Any) -> dict[str, np.ndarray]:
 def run_to_the_end(source: Path, out: Path, kills: list[Kill], workers: int) -> int:
     """Run the job, kill what the schedule says, resume; how often the driver was started."""
     words = ["run", NAME, "--pipeline", "tests.chaos.schedules:both", "--input", str(source)]
-    words += ["--output", str(out), "--part-size", str(PART_BYTES), "--batch-size", "4"]
+    words += ["--output", str(out), "--part-size", f"{PART_BYTES}B", "--batch-size", "4"]
     words += ["--workers", str(workers), "--in-flight", "4", "--resume"]
     address = ray.get_runtime_context().gcs_address
     left, starts = list(kills), 0
@@ -109,7 +109,7 @@ def run_to_the_end(source: Path, out: Path, kills: list[Kill], workers: int) -> 
 
 def run_here(orc: Orchestrator, source: Path, out: Path, kills: list[Kill], workers: int) -> None:
     """Run the job with this process as its driver, and kill what the schedule says."""
-    options = {"part_size": PART_BYTES, "batch_size": 4, "in_flight": 4, "workers": workers}
+    options = {"part_size": f"{PART_BYTES}B", "batch_size": 4, "in_flight": 4, "workers": workers}
     job, left = orc.run(source, out, pipeline=both, **options), list(kills)
     while not job.done:
         if left and job.progress.parts_done >= left[0].parts:

@@ -65,6 +65,16 @@ def test_overlapping_computing_without_emulated_time_is_counted_once(clock: Cloc
     assert clock.busy_seconds == pytest.approx(0.07)
 
 
+def test_what_was_handed_over_before_starts_when_the_one_before_it_ends(clock: Clock, time: Time):
+    with clock.executing(0.01):
+        handed_over = clock.now()
+    time.compute(0.004)  # until the thread that waited runs
+    with clock.executing(0.01, handed_over):
+        time.compute(0.002)
+    assert time.now == pytest.approx(100.02)
+    assert clock.busy_seconds == pytest.approx(0.02)
+
+
 def test_idle_time_is_not_busy(clock: Clock, time: Time):
     for _ in range(2):
         with clock.executing(0.1):

@@ -18,7 +18,7 @@ REQUESTS = 300
 def far(folder: Path) -> Deployment:
     """One model on two cards of one node each."""
     path = write_mlp(folder, "both", width=WIDTH, rows=1)
-    near = deployment(model("both", path, replicas={"min": 1, "max": 2}), count=2, name="far")
+    near = deployment(model("both", path, replicas=2), count=2, name="far")
     cards = {**near.cards.model_dump(), "resource": RESOURCE}
     return Deployment.model_validate({**near.model_dump(), "cards": cards})
 
