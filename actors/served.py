@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
+from actors.admission import Admission, remember
 from actors.batch import cut, join
 from actors.counters import Counters
 from actors.errors import CardBrokenError, OrchestratorError, PredictError
@@ -23,20 +24,10 @@ from actors.shapes import (
     Bucket,
     Gear,
     Signature,
-    bucket,
-    check,
     choose_gear,
     gear_rows,
     merge,
-    row_limit,
-    split,
 )
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-#: Combinations of shapes whose checks are remembered; a client that varies more is checked anew.
-REMEMBERED = 1024
 
 
 class Call:
@@ -102,7 +93,7 @@ class ServedModel:
         self._timing = threading.Lock()
         self._rule = order.batching
         self._slot = slot
-        self._known: dict[Any, tuple[int, Bucket, int]] = {}
+        self._admission = Admission(signature, order.batching, order.name)
         self._gears: dict[tuple[Bucket, int], Gear] = {}
         self._known_good: Arrays | None = None
 
@@ -114,12 +105,11 @@ class ServedModel:
         """
         request = ticket.request
         inputs, priority, sender = request.inputs, request.priority, request.sender
-        rows, key, limit = self._placed(inputs)
-        ticket.pieces = [inputs] if rows <= limit else split(self.signature, self._rule, inputs)
+        placed = self._admission.place(inputs)
+        ticket.pieces = self._admission.pieces(inputs, placed)
         ticket.left = len(ticket.pieces)
-        for part in range(ticket.left):
-            count = min(limit, rows - part * limit)
-            piece = Piece(ticket, part)
+        for part, count in enumerate(placed.piece_rows):
+            piece, (_, key, limit) = Piece(ticket, part), placed
             yield Entry(self.name, key, count, limit, ticket.arrived, piece, priority, sender)
 
     def run(
@@ -240,22 +230,11 @@ class ServedModel:
         owners = [1] * held if held > 1 else [held]
         return target.predict(gear, zeros, partial(cut, self._rule, rows=owners, held=held))[0]
 
-    def _placed(self, inputs: Arrays) -> tuple[int, Bucket, int]:
-        """Rows, bucket and row limit of a request; looked up where the same shapes came before."""
-        try:
-            seen = tuple((name, type(a), a.shape, a.dtype) for name, a in inputs.items())
-            return self._known[seen]
-        except (AttributeError, KeyError, TypeError):
-            rows = check(self.signature, self._rule, self.name, inputs)
-        key = bucket(self.signature, self._rule, inputs)
-        placed = rows, key, row_limit(self.signature, self._rule, key)
-        return _remember(self._known, seen, placed)
-
     def _gear(self, key: Bucket, rows: int) -> Gear:
         found = self._gears.get((key, rows))
         if found is None:
             found = choose_gear(self.signature, self._rule, key, rows)
-            _remember(self._gears, (key, rows), found)
+            remember(self._gears, (key, rows), found)
         return found
 
     def _predict(
@@ -274,13 +253,6 @@ class ServedModel:
             self.counters.batch_copy.add(seconds - predicted)
             self.counters.batch_predict.add(predicted)
         return shares
-
-
-def _remember(known: dict[K, V], key: K, value: V) -> V:
-    if len(known) >= REMEMBERED:
-        known.clear()
-    known[key] = value
-    return value
 
 
 def same_answer(one: Arrays, other: Arrays) -> bool:

@@ -8,11 +8,11 @@ from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass, replace
 from threading import Event
 
+from actors.admission import Admission
 from actors.errors import InvalidRequestError
 from actors.messages import Array, Arrays, ModelOrder
 from actors.queue import PRIORITIES, Priority
-from actors.shapes import BatchRule, Signature, check, gear_rows, row_limit, split
-from actors.shapes import bucket as bucket_of
+from actors.shapes import BatchRule, Signature, gear_rows
 from orchestrator.dispatch import Desk, Route, TransportRules
 from orchestrator.errors import NotServingError
 from orchestrator.placement import DeploymentPlan
@@ -36,8 +36,8 @@ Send = Callable[[float, float | None], "Future[dict[str, Array]]"]
 class _Known:
     """A model that can be called."""
 
-    signature: Signature
     rule: BatchRule
+    admission: Admission
     gates: Mapping[Priority, Gate]
 
 
@@ -79,7 +79,9 @@ class Traffic:
         self.plan = plan
         self._known = {
             name: _Known(
-                signature, rules[name], gates.get(name) or {p: Gate(name, most) for p in PRIORITIES}
+                rules[name],
+                Admission(signature, rules[name], name),
+                gates.get(name) or {p: Gate(name, most) for p in PRIORITIES},
             )
             for name, signature in known.items()
         }
@@ -133,10 +135,9 @@ class Traffic:
         if priority not in PRIORITIES:
             told = f"priority {priority!r} is none of {', '.join(PRIORITIES)}"
             raise InvalidRequestError(model, told)
-        signature, rule, gate = known.signature, known.rule, known.gates[priority]
-        total = check(signature, rule, model, inputs)
-        pieces = split(signature, rule, inputs)
-        rows = _piece_rows(signature, rule, inputs, total)
+        rule, gate = known.rule, known.gates[priority]
+        placed = known.admission.place(inputs)
+        pieces, rows = known.admission.pieces(inputs, placed), placed.piece_rows
 
         def send(started: float, timeout: float | None) -> "Future[dict[str, Array]]":
             future = self._router.submit(model, rule, pieces, rows, started, timeout, priority)
@@ -189,11 +190,3 @@ def _replicas(
     for slot in slots:
         share = max(rps[slot] / most, _LEAST_SHARE) if most else 1.0
         yield Route(name, slot, share, seconds, rows)
-
-
-def _piece_rows(signature: Signature, rule: BatchRule, inputs: Arrays, total: int) -> Sequence[int]:
-    """Rows of each piece that ``split`` makes."""
-    if rule.axis is None:
-        return [1]
-    limit = row_limit(signature, rule, bucket_of(signature, rule, inputs))
-    return [min(limit, total - at) for at in range(0, total, limit)]

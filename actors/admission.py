@@ -1,0 +1,62 @@
+"""The check of requests, done once for each combination of shapes that comes."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from actors.shapes import Arrays, BatchRule, Bucket, Signature, bucket, check, row_limit, split
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+#: Combinations of shapes that are remembered; a client that varies more is checked anew.
+REMEMBERED = 1024
+
+
+class Placed(NamedTuple):
+    """A checked request: its rows, what it may be joined with, and the most rows of one batch."""
+
+    rows: int
+    bucket: Bucket
+    limit: int
+
+    @property
+    def piece_rows(self) -> Sequence[int]:
+        """Rows of each piece that ``Admission.pieces`` makes."""
+        return [min(self.limit, self.rows - at) for at in range(0, self.rows, self.limit)]
+
+
+class Admission:
+    """Checks the requests for one model. Thread-safe."""
+
+    def __init__(self, signature: Signature, rule: BatchRule, model: str) -> None:
+        self._signature, self._rule, self._model = signature, rule, model
+        self._known: dict[Any, Placed] = {}
+
+    def place(self, inputs: Arrays) -> Placed:
+        """Check a request; looked up where the same shapes came before.
+
+        Raises:
+            InvalidRequestError: the model does not take it; see ``check``.
+        """
+        try:
+            seen = tuple((name, type(a), a.shape, a.dtype) for name, a in inputs.items())
+            return self._known[seen]
+        except (AttributeError, KeyError, TypeError):
+            rows = check(self._signature, self._rule, self._model, inputs)
+        key = bucket(self._signature, self._rule, inputs)
+        placed = Placed(rows, key, row_limit(self._signature, self._rule, key))
+        return remember(self._known, seen, placed)
+
+    def pieces(self, inputs: Arrays, placed: Placed) -> list[Arrays]:
+        """The parts of a placed request that fit into one batch each, as views, in order."""
+        if placed.rows <= placed.limit:
+            return [inputs]
+        return split(self._signature, self._rule, inputs)
+
+
+def remember(known: dict[K, V], key: K, value: V) -> V:
+    """Keep a value, but never more than ``REMEMBERED``; returns it."""
+    if len(known) >= REMEMBERED:
+        known.clear()
+    known[key] = value
+    return value
