@@ -16,6 +16,7 @@ through two cards.
 import argparse
 import importlib.util
 import json
+import logging
 import statistics
 import sys
 import tempfile
@@ -102,7 +103,13 @@ def _deployment(folder: Path) -> Deployment:
     busy = {"execute": f"{BUSY_SECONDS * 1000:g}ms"}
     cards = {"kind": "emulated", "count": CARDS, "capacity": "256MiB"}
     models = [
-        {"name": "busy", "path": _write(folder, "busy", ROWS), "replicas": CARDS, "emulated": busy},
+        {
+            "name": "busy",
+            "path": _write(folder, "busy", ROWS),
+            "replicas": CARDS,
+            "threads": 2,  # the next batch is prepared while one executes
+            "emulated": busy,
+        },
         {"name": "fast", "path": _write(folder, "fast", 1024), "replicas": CARDS},
     ]
     return Deployment.model_validate({"name": "jobs", "cards": cards, "models": models})
@@ -146,6 +153,8 @@ def _job(running: Orchestrator, scratch: Path, turn: int, workers: int) -> float
 def _loop(running: Orchestrator, data: Array) -> float:
     import ray.data
 
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     dataset = ray.data.from_numpy(data)
     started = time.perf_counter()
     answers = stream(dataset, running.models["busy"], columns={"x": "data"}, batch_size=ROWS)
