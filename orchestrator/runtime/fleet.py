@@ -37,6 +37,7 @@ from actors.messages import (
 from orchestrator.errors import CardLostError
 from orchestrator.runtime.host import CardHost, Held
 from orchestrator.runtime.package import require_same
+from orchestrator.runtime.parcels import pack_requests, unpack_answers
 
 #: Threads for control calls: a load takes one for long, stats and stop must still get through.
 _CONTROL_THREADS = 3
@@ -81,7 +82,7 @@ class CardProcess:
 
     def predict_many(self, requests: Sequence[Request]) -> "Future[Answers]":
         """See CardActor.predict_many. Arrays above about 100 kB travel by shared memory."""
-        return self._call(self._actor.predict_many, requests)
+        return self._call(self._actor.predict_many, pack_requests(requests), accept=unpack_answers)
 
     def stats(self) -> "Future[CardStats]":
         """See CardActor.stats."""

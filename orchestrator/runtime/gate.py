@@ -9,6 +9,11 @@ from concurrent.futures import TimeoutError as NotInTime
 
 from orchestrator.errors import DeadlineError, OverloadedError
 
+#: Of all who come in without a wait.
+_COME_IN: "Future[None]" = Future()
+_COME_IN.set_running_or_notify_cancel()
+_COME_IN.set_result(None)
+
 
 class Gate:
     """Lets ``limit`` requests of one model in, and the others in their order when some leave.
@@ -74,15 +79,13 @@ class Gate:
 
     def _enter(self) -> "Future[None]":
         """A future that is done when the caller is in."""
-        place: Future[None] = Future()
         with self._lock:
             if self._inside < self._limit:
                 self._inside += 1
-                place.set_running_or_notify_cancel()
-                place.set_result(None)
-            else:
-                self._queue.append(place)
-        return place
+                return _COME_IN
+            place: Future[None] = Future()
+            self._queue.append(place)
+            return place
 
     def _late(self, place: "Future[None]", timeout: float | None) -> DeadlineError:
         self._give_up(place)

@@ -7,7 +7,7 @@ that is imported here, Ray apart, brings native libraries along: the card's own 
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import ray
@@ -26,10 +26,15 @@ from actors.messages import (
     CardStats,
     LoadReport,
     MemoryReport,
-    Request,
 )
 from orchestrator.runtime.metrics import Sample, card_samples, publish
 from orchestrator.runtime.package import package_version
+from orchestrator.runtime.parcels import (
+    ReplyParcel,
+    RequestParcel,
+    pack_answers,
+    unpack_requests,
+)
 from orchestrator.runtime.staging import staged, with_sources
 
 
@@ -109,11 +114,11 @@ class CardHost:
         return self._held if ready else None
 
     @ray.method(concurrency_group="data")
-    def predict_many(self, requests: Sequence[Request]) -> Answers:
+    def predict_many(self, parcel: RequestParcel) -> ReplyParcel:
         """See CardActor.predict_many."""
         arrived = time.monotonic()
-        replies = self._card.predict_many(requests)
-        return Answers(replies, time.monotonic() - arrived)
+        replies = self._card.predict_many(unpack_requests(parcel))
+        return pack_answers(Answers(replies, time.monotonic() - arrived))
 
     @ray.method(concurrency_group="control")
     def stats(self) -> CardStats:

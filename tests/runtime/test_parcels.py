@@ -1,0 +1,63 @@
+"""What travels in one actor call comes out as it went in."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+
+from actors.errors import PredictError
+from actors.messages import Answers, Reply, Request
+from orchestrator.runtime.parcels import (
+    pack,
+    pack_answers,
+    pack_requests,
+    unpack,
+    unpack_answers,
+    unpack_requests,
+)
+
+SHAPES = arrays_of.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5)
+DTYPES = st.sampled_from(["?", "i1", "<i8", ">i4", "u2", "<f2", "<f4", ">f8", "c8"])
+ARRAYS = st.builds(np.asarray, DTYPES.flatmap(lambda dtype: arrays_of.arrays(dtype, SHAPES)))
+GROUPS = st.lists(st.dictionaries(st.sampled_from(["x", "y", "length"]), ARRAYS), max_size=4)
+
+
+def same(one: np.ndarray, other: np.ndarray) -> bool:
+    return (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
+
+
+@given(GROUPS)
+def test_arrays_come_out_as_they_went_in(groups: list[dict[str, np.ndarray]]) -> None:
+    found = unpack(pack(groups))
+    assert [list(one) for one in found] == [list(one) for one in groups]
+    for one, other in zip(found, groups, strict=True):
+        assert all(same(one[name], other[name]) for name in other)
+
+
+def test_small_arrays_of_any_layout_share_a_buffer_and_large_ones_stay() -> None:
+    fortran = np.asfortranarray(np.arange(12, dtype=np.float32).reshape(3, 4))
+    every_second = np.arange(20, dtype=np.int64)[::2]
+    large, text = np.zeros(1 << 20, np.uint8), np.array(["a", "bc"])
+    parcel = pack([{"f": fortran, "s": every_second}, {"large": large, "text": text}])
+    first, second = unpack(parcel)
+    assert np.array_equal(first["f"], fortran)
+    assert np.array_equal(first["s"], every_second)
+    assert all(np.shares_memory(array, parcel[0]) for array in first.values())
+    assert second["large"] is large
+    assert second["text"] is text
+
+
+def test_requests_and_answers() -> None:
+    x = np.ones((2, 3), np.float32)
+    sent = [Request(7 << 30, "det", {"x": x}, "batch"), Request(8, "rec", {})]
+    for one, other in zip(unpack_requests(pack_requests(sent)), sent, strict=True):
+        assert (one.id, one.model, one.priority) == (other.id, other.model, other.priority)
+        assert one.inputs.keys() == other.inputs.keys()
+    error = PredictError("local/0", "det", "no")
+    answers = unpack_answers(
+        pack_answers(Answers([Reply(1, {"y": x}), Reply(2, None, error)], 0.5))
+    )
+    assert answers.seconds == pytest.approx(0.5)
+    assert np.array_equal(answers.replies[0].outputs["y"], x)
+    assert (answers.replies[1].outputs, answers.replies[1].error) == (None, error)
