@@ -16,8 +16,8 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
 demo: .venv/examples ## read 16 rendered and 2 scanned pages on two emulated cards
 	$(BIN)/python -m examples.ocr.demo
 
-test: lint ## lint, then every test, those that need Ray beside the others
-	$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder
+test: lint ## lint, then every test, file by file in two processes
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 chaos: .venv/dev ## jobs and deployments through long schedules of kills, and nodes that come and go
 	$(BIN)/python -m tests.chaos

@@ -1,7 +1,6 @@
-"""Fixtures for all tests, and how two processes share them."""
+"""Fixtures for all tests, and their order."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,27 +11,16 @@ settings.register_profile(
 )
 settings.load_profile("any_machine")
 
-#: Tests that share one Ray, and take longest: they begin.
-_FIRST = ("tests/runtime/",)
-#: Tests that start a Ray each: they end, so that they do not wait for the others.
-_LAST = ("tests/docs/", "tests/seed/", "tests/cli/test_run.py", "tests/jobs/test_ray_job.py")
+#: Tests with Ray, which take longest: those of a package that shares one, and those that start one.
+_LONG = (
+    ("tests/runtime/",),
+    ("tests/docs/", "tests/seed/", "tests/cli/test_run.py", "tests/jobs/test_ray_job.py"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the tests so that two processes have as much to do."""
-    items.sort(key=lambda one: one.nodeid.startswith(_LAST) - one.nodeid.startswith(_FIRST))
-
-
-@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which a run in one process does without
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep in one process the tests of a file, and those that share one Ray."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByFile(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return "Ray" if nodeid.startswith(_FIRST) else nodeid.partition("::")[0]
-
-    return ByFile(config, log)
+    """Begin with the longest, so that two processes which take file by file end together."""
+    items.sort(key=lambda one: [not one.nodeid.startswith(names) for names in _LONG])
 
 
 @pytest.fixture(scope="session", autouse=True)

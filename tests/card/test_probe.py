@@ -26,7 +26,7 @@ def test_sizes_and_times_of_every_gear(mlp: ModelOrder) -> None:
     assert [gear.gear for gear in found.gears] == list(mlp.gears or ())
     assert [gear.tensor_bytes for gear in found.gears] == [(256, 256), (1024, 1024)]
     for gear in found.gears:
-        assert 30 <= gear.execute_ms < 60
+        assert 29.999 < gear.execute_ms < 60
         assert (gear.copy_in_ms, gear.copy_out_ms) == (2, 3)
     assert found.inputs[0].shape == (-1, 64)
     assert not found.dynamic
