@@ -48,8 +48,8 @@ def run(capsys, *arguments):
 def test_a_row_for_each_gear(profiled, folder):
     measured = json.loads((folder / "p.json").read_text())["models"]["gears"]["measurement"]
     small, large = measured["gears"]
-    assert small["execute_ms"] >= 2
-    assert large["execute_ms"] >= 4
+    assert small["execute_ms"] > 1.999
+    assert large["execute_ms"] > 3.999
     assert " ".join(profiled[0].split()) == (
         "model weights objects gear workspace io ms ms/item the plan uses"
     )

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def scaled(folder: Path, name: str, count: int = 2) -> Deployment:
 
 def until(look: Callable[[], Status], seen: Callable[[Status], bool]) -> Status:
     while not seen(status := look()):
-        pass
+        time.sleep(0.1)
     return status
 
 

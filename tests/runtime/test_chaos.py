@@ -1,4 +1,4 @@
-"""Small schedules of kills, seeded; ``make chaos`` has long ones."""
+"""Small schedules of kills, seeded; ``make chaos`` has more of them, and long ones."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +14,12 @@ from tests.chaos import schedules
 from tests.runtime.deployments import Truth
 
 RECORDS = 300
+
+
+def seeds(first: int, count: int, at_once: int) -> list[object]:
+    """So many seeds, the first few for every run of the tests, the others for ``make chaos``."""
+    later = [pytest.param(first + at, marks=pytest.mark.chaos) for at in range(at_once, count)]
+    return [*range(first, first + at_once), *later]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +42,7 @@ def driver(chaos: Path) -> Iterator[Orchestrator]:
         yield connected
 
 
-@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("seed", seeds(0, 15, at_once=9))
 def test_cards_and_the_controller_die(
     chaos: Path, driver: Orchestrator, parts: int, tmp_path: Path, seed: int
 ) -> None:
@@ -45,7 +51,7 @@ def test_cards_and_the_controller_die(
     schedules.check(tmp_path / "out", RECORDS, Truth(chaos / "both.mindir"))
 
 
-@pytest.mark.parametrize("seed", range(15, 18))
+@pytest.mark.parametrize("seed", seeds(15, 3, at_once=2))
 def test_workers_die_too(
     chaos: Path, driver: Orchestrator, parts: int, tmp_path: Path, seed: int
 ) -> None:
@@ -54,7 +60,7 @@ def test_workers_die_too(
     schedules.check(tmp_path / "out", RECORDS, Truth(chaos / "both.mindir"))
 
 
-@pytest.mark.parametrize("seed", range(18, 20))
+@pytest.mark.parametrize("seed", seeds(18, 2, at_once=1))
 def test_the_driver_dies_too(chaos: Path, parts: int, tmp_path: Path, seed: int) -> None:
     first, *others = schedules.schedule(seed, parts, 2)
     kills = [schedules.Kill("driver", first.parts), *others]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def kill_when_busy(running: Orchestrator, slot: str, not_pid: int | None = None)
 
 def until_back(running: Orchestrator, slot: str) -> CardStatus:
     while (seen := card(running, slot)).state != "ready":
-        pass
+        time.sleep(0.1)
     return seen
 
 

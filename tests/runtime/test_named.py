@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
@@ -72,7 +73,7 @@ def driver(named: str) -> Iterator[Orchestrator]:
 
 def until(seen: Callable[[Status], bool]) -> Status:
     while not seen(status := status_of(NAME, 250.0)):
-        pass
+        time.sleep(0.1)
     return status
 
 

@@ -1,5 +1,6 @@
 """A node that is lost: its raylet is killed, and what its cards did the other nodes do."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def test_what_a_lost_node_had_is_done_by_the_others(cluster: Connection, tmp_pat
             (gone,) = (slot.name for slot in running.slots() if slot.node_id == lost.node_id)
             note = f"planned without {gone}: every model is still served"
             while not (seen := running.status(5.0)).notes:
-                pass
+                time.sleep(0.1)
             assert seen.notes == (note,)
             assert [card.state for card in seen.cards if card.slot == gone] == ["given up"]
             answer = running.submit("both", {"x": x}, None, True, "online").result()["y"]
