@@ -19,7 +19,7 @@ demo: .venv/examples ## read 16 rendered and 2 scanned pages on two emulated car
 test: lint ## lint, then every test, file by file in two processes
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-chaos: .venv/dev ## jobs and deployments through long schedules of kills, and nodes that come and go
+chaos: .venv/dev .venv/cluster ## what takes long: schedules of kills, nodes that come and go, ray job submit
 	$(BIN)/python -m tests.chaos
 	$(BIN)/python -m pytest -m chaos
 
@@ -44,7 +44,7 @@ schema: .venv/examples ## the committed JSON schemas, written anew
 
 lock: .venv/python ## constraints.txt, resolved anew for every supported Python; not for extra ascend
 	$(PIP) uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 $(foreach extra,emulator examples report docs dev,--extra $(extra)) --upgrade \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 $(foreach extra,emulator examples report docs cluster dev,--extra $(extra)) --upgrade \
 		--no-header --no-annotate --output-file constraints.txt pyproject.toml
 
 clean: ## everything that these targets made

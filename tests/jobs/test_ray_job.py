@@ -111,6 +111,7 @@ def submit(address: str, folder: Path, *run: str, token: str) -> "subprocess.Com
     )
 
 
+@pytest.mark.chaos
 def test_a_job_from_a_laptop(head: str, shipped: Path, tmp_path: Path) -> None:
     for token, told in (("", "asks for a token"), ("f" * 32, "does not accept the token of this")):
         denied = submit(head, shipped, "deployment.yaml", token=token)

@@ -42,7 +42,7 @@ def driver(chaos: Path) -> Iterator[Orchestrator]:
         yield connected
 
 
-@pytest.mark.parametrize("seed", seeds(0, 15, at_once=9))
+@pytest.mark.parametrize("seed", seeds(0, 15, at_once=5))
 def test_cards_and_the_controller_die(
     chaos: Path, driver: Orchestrator, parts: int, tmp_path: Path, seed: int
 ) -> None:
@@ -51,7 +51,7 @@ def test_cards_and_the_controller_die(
     schedules.check(tmp_path / "out", RECORDS, Truth(chaos / "both.mindir"))
 
 
-@pytest.mark.parametrize("seed", seeds(15, 3, at_once=2))
+@pytest.mark.parametrize("seed", seeds(15, 3, at_once=1))
 def test_workers_die_too(
     chaos: Path, driver: Orchestrator, parts: int, tmp_path: Path, seed: int
 ) -> None:
