@@ -62,10 +62,12 @@ def test_another_card_makes_alpha_no_worse_than_the_gap(data):
 @settings(SLOW, max_examples=30)
 @given(problems(most_models=3, most_cards=2))
 def test_tiny_problems_against_brute_force(data):
-    """Bounds are never beyond the optimum, and only what has no valid plan is refused."""
+    """Bounds are never beyond the optimum; refused is what has no plan, or none that serves."""
     tiny = read(data)
     best, plan, bound = optimum(data), search(tiny, STEPS), bound_of(world(tiny))
-    assert (plan is None) == (best is None)
+    serves_nothing = data["objective"] == "max_alpha" and best == 0
+    assert plan is not None or best is None or serves_nothing
+    assert plan is None or best is not None
     if best is None or plan is None or plan.value is None:
         return
     if data["objective"] == "min_cards":
