@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine is no reason to fail: examples count, not the time that each takes. They are the same
-# in every run; pytest --hypothesis-profile=default looks for others.
+# A busy machine is no reason to fail: examples count, not the time that each takes. They are the
+# same in every run; pytest --hypothesis-profile=default looks for others.
 settings.register_profile(
     "any_machine", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
