@@ -3,17 +3,14 @@
 A MindIR that was converted for Ascend has an OM inside, and pyACL tells what one needs without
 loading it (``acl.mdl.query_size_from_mem``; MindSpore Lite 2.7 sizes its groups by the same call,
 model_process.cc:596). Asked in a throw-away process, since acl must not be imported in a process
-that lives on. ``python -m actors.compiled MODEL [DEVICE]`` is that process.
+that lives on. ``python -m actors.compiled MODEL [DEVICE]`` is that process. Where there is no
+pyACL, the OM is read for the same two numbers; streams are always read there, nobody answers them.
 """
 
 import importlib
 import json
 import math
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +28,8 @@ from actors.shapes import OPEN, Gear
 
 #: acl.init() after somebody else's: no error.
 _REPEATED_INIT = 100002
+#: The stream that mindspore_lite makes for each Model object beside those of its OM (infer.cc:98).
+_LIBRARY_STREAMS = 1
 _TIMEOUT_SECONDS = 300.0
 
 
@@ -48,18 +47,22 @@ class CompiledError(CardError):
 
 @dataclass(frozen=True)
 class CompiledSizes:
-    """Bytes before rounding, ``workspace`` at the largest gear. ``streams``: 0 if not known."""
+    """Bytes before rounding, ``workspace`` at the largest gear, and who told them.
+
+    ``streams`` of one Model object; 0 if not known.
+    """
 
     weights: int
     workspace: int
     streams: int
+    source: str
 
 
 def compiled_sizes(path: str, npu_id: str = "") -> CompiledSizes:
     """Ask in a process of its own. ``npu_id``: an idle card, which is set there; else none is.
 
     Raises:
-        CompiledError: not compiled for Ascend, no pyACL here, or no answer.
+        CompiledError: not compiled for Ascend, or neither pyACL nor its OM tells.
     """
     sees = {device.VISIBLE: npu_id} if npu_id else {}
     arguments = [path, *(["0"] if npu_id else [])]
@@ -102,7 +105,7 @@ def compiled_measurement(order: ModelOrder, npu_id: str = "") -> Measurement:
         inputs=inputs,
         outputs=(),
         gears=tuple(found),
-        library="compiled file",
+        library=f"compiled file {sizes.source}",
         compiled=True,
     )
 
@@ -110,21 +113,33 @@ def compiled_measurement(order: ModelOrder, npu_id: str = "") -> Measurement:
 def main(path: str, device_id: str = "") -> None:
     """The throw-away process: sizes or a problem as the last line of standard output."""
     try:
-        om = read_om(Path(path))
-        weights, workspace = _query(om, device_id)
-        answer: Mapping[str, Any] = asdict(CompiledSizes(weights, workspace, _streams(om)))
+        answer: Mapping[str, Any] = asdict(_sizes(Path(path), device_id))
     except (NotAMindIRError, OSError, ValueError) as error:
         answer = {"problem": str(error)}
     sys.stdout.write(f"\n{json.dumps(answer)}\n")
     leave()
 
 
-def _query(om: bytes, device_id: str) -> tuple[int, int]:
-    """Bytes of weights and of workspace. ValueError: nobody tells."""
+def _sizes(path: Path, device_id: str) -> CompiledSizes:
+    """What pyACL tells, else what the OM does. ValueError: neither."""
+    om, file = read_om(path), read_mindir(path)
+    streams = file.om.streams + _LIBRARY_STREAMS if file.om and file.om.streams else 0
     try:
         acl: Any = importlib.import_module("acl")
     except ImportError as error:
-        raise ValueError(f"pyACL, which comes with CANN, is not here ({error})") from None
+        if file.om is None:
+            told = f"pyACL, which comes with CANN, is not here ({error}), and {file.om_problem}"
+            raise ValueError(told) from None
+        found = CompiledSizes(file.om.weights, file.om.workspace, streams, "as it says")
+    else:
+        found = CompiledSizes(*_query(acl, om, device_id), streams, "as pyACL answers")
+    if not found.workspace:
+        raise ValueError("its shapes are open, so that its workspace depends on what it runs")
+    return found
+
+
+def _query(acl: Any, om: bytes, device_id: str) -> tuple[int, int]:  # noqa: ANN401 - no types
+    """Bytes of weights and of workspace. ValueError: pyACL does not tell."""
     code = acl.init()
     if code not in (0, _REPEATED_INIT):
         raise ValueError(f"acl.init answered {code}")
@@ -137,23 +152,7 @@ def _query(om: bytes, device_id: str) -> tuple[int, int]:
     )
     if code:
         raise ValueError(f"acl.mdl.query_size_from_mem answered {code}")
-    if not work:
-        raise ValueError("its shapes are open, so that its workspace depends on what it runs")
     return int(weights), int(work)
-
-
-def _streams(om: bytes) -> int:
-    """What atc prints of the OM; 0 where there is no atc, or it prints something else."""
-    atc = shutil.which("atc")
-    if atc is None:
-        return 0
-    with tempfile.NamedTemporaryFile(suffix=".om") as file:
-        file.write(om)
-        file.flush()
-        command = [atc, "--mode=6", f"--om={file.name}"]
-        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    found = re.search(r"stream_num\W+(\d+)", told)
-    return int(found[1]) if found else 0
 
 
 if __name__ == "__main__":

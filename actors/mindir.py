@@ -8,14 +8,15 @@ compiled on the card at every build. One too large for a protobuf keeps its byte
 """
 
 import mmap
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from actors.om import OMFile, parse_om
 from actors.protobuf import Message, Span
-from actors.shapes import OPEN, TensorSpec
+from actors.shapes import OPEN, Gear, TensorSpec
 
 T = TypeVar("T")
 
@@ -42,10 +43,6 @@ _BYTES = 2
 _UNPACKING = ("MakeTuple", "TupleGetItem", "Return")
 #: How a node refers to a primitive, which the file lists once for all nodes.
 _REFERENCE = "REF::"
-#: An OM names its SoC in its description, which lies before its weights.
-_SOC = re.compile(rb"Ascend\d{3}[A-Za-z0-9_]{0,16}")
-_SOC_KEY = b"soc_version"
-_DESCRIPTION_MOST = 64 << 20
 
 
 class NotAMindIRError(ValueError):
@@ -56,16 +53,26 @@ class NotAMindIRError(ValueError):
 class MindIRFile:
     """What is read of a MindIR. -1 is an open dimension of an input.
 
-    ``converted``: whether it holds a model compiled for Ascend, of ``om_bytes`` bytes, and ``soc``
-    is the hardware that it was compiled for, ``Ascend310P3``; None where that cannot be found.
-    ``external_data``: files beside it that hold its weights.
+    ``converted``: whether it holds a model compiled for Ascend, of ``om_bytes`` bytes. ``om`` is
+    what that says of itself; None with ``om_problem`` where it cannot be read. ``external_data``:
+    files beside it that hold its weights.
     """
 
     inputs: tuple[TensorSpec, ...]
     converted: bool
-    soc: str | None
+    om: OMFile | None
+    om_problem: str
     om_bytes: int
     external_data: tuple[str, ...]
+
+    @property
+    def gears(self) -> tuple[Gear, ...]:
+        """What it was compiled for, by the names of its inputs; empty if for one shape or any."""
+        names = [spec.name for spec in self.inputs]
+        gears = self.om.gears if self.om else ()
+        if any(len(shapes) != len(names) for shapes in gears):
+            return ()  # other inputs than the model has: not to be told apart
+        return tuple(Gear(tuple(zip(names, shapes, strict=True))) for shapes in gears)
 
 
 def read_mindir(path: Path) -> MindIRFile:
@@ -94,9 +101,9 @@ def read_om(path: Path) -> bytes:
 def _mapped(path: Path, read: Callable[[Message], T]) -> T:
     if path.stat().st_size == 0:
         raise NotAMindIRError(f"{path} is empty")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with _opened(path) as file:
         try:
-            return read(Message(data))
+            return read(file)
         except IndexError:
             raise NotAMindIRError(f"{path} is not a MindIR model: it ends too early") from None
         except ValueError as error:  # UnicodeDecodeError is one
@@ -118,23 +125,40 @@ def _om_bytes(file: Message, folder: Path) -> bytes:
     om = _om(file, graph, parameters)
     if om is None:
         return b""
-    for start, stop in file.spans(om, 9):
-        return file.data[start:stop]
-    for place in file.spans(om, 12):
-        with (folder / file.text(place, 1)).open("rb") as beside:
-            beside.seek(file.number(place, 2))
-            return beside.read(file.number(place, 3) or -1)
-    return b""
+    with _held(file, om, folder) as (holder, (start, stop)):
+        return holder.data[start:stop]
+
+
+@contextmanager
+def _held(file: Message, parameter: Span, folder: Path) -> Iterator[tuple[Message, Span]]:
+    """Where the bytes of a parameter are: in the model's own file, or in one beside it."""
+    for span in file.spans(parameter, 9):
+        yield file, span
+        return
+    for place in file.spans(parameter, 12):
+        with _opened(folder / file.text(place, 1)) as beside:
+            start, length = file.number(place, 2), file.number(place, 3)
+            yield beside, (start, start + length if length else len(beside.data))
+        return
+    raise ValueError("a parameter without data")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Message]:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield Message(data)
 
 
 def _read(file: Message, folder: Path) -> MindIRFile:
     graph, parameters = _graph(file)
     external = [file.text(place, 1) for span in parameters for place in file.spans(span, 12)]
     om = _om(file, graph, parameters)
+    parsed, problem = (None, "") if om is None else _parsed(file, om, folder)
     return MindIRFile(
         inputs=tuple(_input(file, span) for span in file.spans(graph, 5)),
         converted=om is not None,
-        soc=None if om is None else _soc(file, om, folder),
+        om=parsed,
+        om_problem=problem,
         om_bytes=0 if om is None else file.number(om, 1),
         external_data=tuple(dict.fromkeys(external)),
     )
@@ -171,23 +195,12 @@ def _om(file: Message, graph: Span, parameters: list[Span]) -> Span | None:
     return None
 
 
-def _soc(file: Message, om: Span, folder: Path) -> str | None:
-    """Look for the hardware's name in the OM, which may lie in a file of its own."""
-    for start, stop in file.spans(om, 9):
-        return _named_soc(file.data[start : min(stop, start + _DESCRIPTION_MOST)])
-    for place in file.spans(om, 12):
-        try:
-            with (folder / file.text(place, 1)).open("rb") as beside:
-                beside.seek(file.number(place, 2))
-                length = file.number(place, 3) or _DESCRIPTION_MOST
-                return _named_soc(beside.read(min(length, _DESCRIPTION_MOST)))
-        except OSError:
-            return None
-    return None
-
-
-def _named_soc(description: bytes) -> str | None:
-    key = description.find(_SOC_KEY)
-    found = _SOC.search(description, key, key + 80) if key >= 0 else None
-    found = found or _SOC.search(description)
-    return found[0].decode() if found else None
+def _parsed(file: Message, om: Span, folder: Path) -> tuple[OMFile | None, str]:
+    """What the OM says of itself, or why it cannot be read."""
+    try:
+        with _held(file, om, folder) as (holder, span):
+            return parse_om(holder, span), ""
+    except OSError as error:
+        return None, f"{error.filename}: {error.strerror}"
+    except (ValueError, IndexError) as error:
+        return None, f"its OM cannot be read: {error}"

@@ -15,7 +15,7 @@ Span = tuple[int, int]
 class Message:
     """One file as a message. Spans are places in it; the whole is ``span``."""
 
-    def __init__(self, data: mmap.mmap) -> None:
+    def __init__(self, data: mmap.mmap | bytes) -> None:
         self.data = data
         self.span: Span = (0, len(data))
 

@@ -9,9 +9,9 @@ from actors.gears import config_lines
 from actors.mindir import NotAMindIRError, read_mindir
 from actors.onnxfile import NotAModelError, read_onnx
 from actors.options import option_findings
-from actors.shapes import TensorSpec
+from actors.shapes import Gear, TensorSpec
 from orchestrator.check.hardware import hardware_findings
-from orchestrator.check.inputs import input_findings
+from orchestrator.check.inputs import compiled_findings, input_findings
 from orchestrator.config import Cards, Deployment, ModelSpec
 from orchestrator.config.lite_file import config_path
 from orchestrator.profiles.cache import model_path
@@ -19,13 +19,19 @@ from orchestrator.profiles.cache import model_path
 
 @dataclass(frozen=True)
 class ModelFile:
-    """The header of a model file, of either format. ``soc`` as in ``MindIRFile``."""
+    """The header of a model file, of either format; the rest is of one that was converted.
+
+    ``soc`` as in ``OMFile``, ``gears`` as in ``MindIRFile``; ``any_shape``: compiled for whatever
+    its open dimensions will be.
+    """
 
     path: Path
     inputs: tuple[TensorSpec, ...]
     converted: bool = False
     soc: str | None = None
     external_data: tuple[str, ...] = ()
+    gears: tuple[Gear, ...] = ()
+    any_shape: bool = False
 
     @property
     def made_for(self) -> str:
@@ -83,10 +89,20 @@ def read_model(path: Path) -> ModelFile | Finding:
         return Finding(
             str(path), error.strerror or "an error", "a file to read", "see to it", False
         )
-    return ModelFile(path, mindir.inputs, mindir.converted, mindir.soc, mindir.external_data)
+    om = mindir.om
+    return ModelFile(
+        path=path,
+        inputs=mindir.inputs,
+        converted=mindir.converted,
+        soc=om.soc if om else None,
+        external_data=mindir.external_data,
+        gears=mindir.gears,
+        any_shape=om is not None and om.dynamic,
+    )
 
 
 def _findings(spec: ModelSpec, file: ModelFile, cards: Cards) -> list[Finding]:
+    inputs = list(input_findings(spec.shapes, file.inputs, file.gears))
     return [
         *_missing_data(file),
         *hardware_findings(
@@ -96,7 +112,7 @@ def _findings(spec: ModelSpec, file: ModelFile, cards: Cards) -> list[Finding]:
             # A graph of provider ge is compiled at its build whatever its file holds.
             allowed=spec.compile_at_build or spec.provider == "ge",
         ),
-        *input_findings(spec.shapes, file.inputs),
+        *(inputs or compiled_findings(spec.shapes, file.gears, file.any_shape)),
     ]
 
 

@@ -44,10 +44,14 @@ class ModelProfile:
     def label(self) -> str:
         """Where the numbers come from, for tables: ``measured``, ``declared: sizes``."""
         if self.origin == "compiled":
-            return "compiled file, io estimated"
-        if self.origin == "declared" or not self.declared:
-            return self.origin
-        return f"{self.origin}, declared {' and '.join(self.declared)}"
+            told = self.measurement.library if self.measurement else "compiled file"
+            return f"{told}, io estimated"
+        parts: list[str] = [self.origin]
+        if self.origin == "measured" and self.measurement and self.measurement.copies_estimated:
+            parts.append("copies estimated")
+        if self.origin != "declared" and self.declared:
+            parts.append(f"declared {' and '.join(self.declared)}")
+        return ", ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON of the profile; ``from_dict`` reads it."""

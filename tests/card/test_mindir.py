@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.mindir import NotAMindIRError, read_mindir
-from actors.shapes import TensorSpec
+from actors.shapes import Gear, TensorSpec
 from tests.mindirs import write_mindir
+from tests.oms import write_compiled, write_om
 
 #: Converted from ONNX by the Converter of mindspore_lite 2.0.0, for the CPU.
 GENUINE = Path(__file__).with_name("mindir")
@@ -21,7 +22,7 @@ def test_a_genuine_file_of_two_inputs_and_two_outputs():
         TensorSpec("left", "float32", (2, 8)),
         TensorSpec("right", "float32", (2, 8)),
     )
-    assert (found.converted, found.soc, found.om_bytes, found.external_data) == (False, None, 0, ())
+    assert (found.converted, found.om, found.om_bytes, found.external_data) == (False, None, 0, ())
 
 
 def test_a_genuine_file_whose_converter_changed_int64_to_int32():
@@ -29,15 +30,18 @@ def test_a_genuine_file_whose_converter_changed_int64_to_int32():
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_a_file_converted_for_ascend_names_its_hardware(tmp_path, outputs):
+def test_a_file_converted_for_ascend_names_its_hardware_and_gears(tmp_path, outputs):
     shapes = {"x": (-1, 3, 48, -1), "mask": (1, 16)}
-    path = write_mindir(tmp_path / "m.mindir", shapes, soc="Ascend310P3", outputs=outputs)
+    gears = [{"x": (n, 3, 48, 320), "mask": (1, 16)} for n in (1, 6)]
+    path = write_compiled(tmp_path / "m.mindir", shapes, gears=gears, outputs=outputs)
     found = read_mindir(path)
     assert found.inputs == (
         TensorSpec("x", "float32", (-1, 3, 48, -1)),
         TensorSpec("mask", "float32", (1, 16)),
     )
-    assert (found.converted, found.soc, found.om_bytes) == (True, "Ascend310P3", 512)
+    assert (found.converted, found.om.soc) == (True, "Ascend310P3")
+    assert found.om_bytes == len(write_om(shapes, gears=gears))
+    assert found.gears == tuple(Gear(tuple(gear.items())) for gear in gears)
 
 
 def test_an_unknown_rank_is_one_open_dimension(tmp_path):
@@ -46,21 +50,32 @@ def test_an_unknown_rank_is_one_open_dimension(tmp_path):
 
 
 def test_an_om_in_a_file_beside_the_model(tmp_path):
-    path = write_mindir(
+    path = write_compiled(
         tmp_path / "m.mindir", {"x": (1,)}, soc="Ascend910B4", beside="m_variables/data_0"
     )
     missing = read_mindir(path)
-    assert (missing.converted, missing.soc) == (True, None)
+    assert (missing.converted, missing.om) == (True, None)
+    assert missing.om_problem == f"{tmp_path}/m_variables/data_0: No such file or directory"
     assert missing.external_data == ("m_variables/data_0",)
     (tmp_path / "m_variables").mkdir()
-    (tmp_path / "m_variables" / "data_0").write_bytes(b"..soc_version....Ascend910B4\0")
-    assert read_mindir(path).soc == "Ascend910B4"
+    beside = tmp_path / "m_variables" / "data_0"
+    beside.write_bytes(write_om({"x": (1,)}, soc="Ascend910B4"))
+    assert read_mindir(path).om.soc == "Ascend910B4"
 
 
-def test_an_om_that_names_no_hardware(tmp_path):
-    path = write_mindir(tmp_path / "m.mindir", {"x": (1,)}, soc="Ascend310P3")
-    path.write_bytes(path.read_bytes().replace(b"Ascend", b"Absent"))
-    assert (read_mindir(path).converted, read_mindir(path).soc) == (True, None)
+def test_an_om_of_an_unknown_layout_is_told_and_not_guessed(tmp_path):
+    path = write_mindir(tmp_path / "m.mindir", {"x": (1,)}, om=b"PK\x03\x04" + bytes(300))
+    found = read_mindir(path)
+    assert (found.converted, found.om, found.gears) == (True, None, ())
+    assert (
+        found.om_problem
+        == "its OM cannot be read: an OM begins with IMOD and this with b'PK\\x03\\x04'"
+    )
+
+
+def test_gears_of_other_inputs_than_the_model_has_are_not_told_apart(tmp_path):
+    om = write_om({"x": (-1, 4), "y": (1,)}, gears=[{"x": (1, 4), "y": (1,)}])
+    assert read_mindir(write_mindir(tmp_path / "m.mindir", {"x": (-1, 4)}, om=om)).gears == ()
 
 
 @pytest.mark.parametrize(

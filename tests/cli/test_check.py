@@ -8,6 +8,7 @@ import pytest
 from orchestrator.cli import main
 from tests.mindirs import INT32, write_mindir
 from tests.models import write_mlp, write_pair
+from tests.oms import write_compiled, write_om
 
 ASCEND = "name: d\ncards: {kind: ascend, type: 310P}\nmodels:\n"
 
@@ -36,10 +37,10 @@ def lines(result):
 
 
 def test_a_right_deployment_is_a_table(check, tmp_path):
-    write_mindir(tmp_path / "det.mindir", {"x": (1, 3, 96, 96)}, soc="Ascend310P3")
-    write_mindir(
-        tmp_path / "rec.mindir", {"ids": (-1, 8), "mask": (-1, 8)}, soc="Ascend310P3", dtype=INT32
-    )
+    write_compiled(tmp_path / "det.mindir", {"x": (1, 3, 96, 96)})
+    gears = [{"ids": (n, 8), "mask": (n, 8)} for n in (1, 4, 16)]
+    shapes = {"ids": (-1, 8), "mask": (-1, 8)}
+    write_compiled(tmp_path / "rec.mindir", shapes, gears=gears, dtype=INT32)
     code, out, err = check(
         "  - {name: det, path: det.mindir}\n"
         "  - name: rec\n    path: rec.mindir\n"
@@ -67,7 +68,7 @@ def test_what_was_not_converted_is_refused_unless_allowed(check, tmp_path):
 
 
 def test_hardware_of_another_family(check, tmp_path):
-    write_mindir(tmp_path / "m.mindir", {"x": (1, 4)}, soc="Ascend910B4")
+    write_compiled(tmp_path / "m.mindir", {"x": (1, 4)}, soc="Ascend910B4")
     model = "  - {name: m, path: m.mindir}\n"
     assert lines(check(model)) == [
         "m: file: found a model compiled for Ascend910B4, wanted one for cards of type 310P: "
@@ -83,16 +84,15 @@ def test_hardware_of_another_family(check, tmp_path):
 
 def test_weights_that_are_not_beside_the_model(check, tmp_path):
     model = "  - {name: m, path: m.mindir}\n"
-    write_mindir(
-        tmp_path / "m.mindir", {"x": (1, 4)}, soc="Ascend310P3", beside="m_variables/data_0"
-    )
+    write_compiled(tmp_path / "m.mindir", {"x": (1, 4)}, beside="m_variables/data_0")
     assert lines(check(model)) == [
         "m: m_variables/data_0: found no such file, wanted weights of m.mindir: copy it there: it "
         "was written together with m.mindir"
     ]
     (tmp_path / "m_variables").mkdir()
-    (tmp_path / "m_variables" / "data_0").write_bytes(b"soc_version Ascend310P3")
-    assert check(model)[0] == 0
+    (tmp_path / "m_variables" / "data_0").write_bytes(write_om({"x": (1, 4)}, soc="Ascend910B4"))
+    (line,) = lines(check(model))
+    assert "found a model compiled for Ascend910B4, wanted one for cards of type 310P" in line
 
 
 @pytest.mark.parametrize(
@@ -131,22 +131,69 @@ def test_weights_that_are_not_beside_the_model(check, tmp_path):
             None,
             [
                 "input x: found x:[-1,4], open, wanted shapes in the deployment, or a .ini file "
-                "that lists the gears: add shapes: {gears: [...]} or shapes: {dynamic: {max_shape: "
-                "...}}"
+                "that lists the gears: add shapes: {gears: [{x: [1, 4]}, {x: [4, 4]}]}, which it "
+                "was compiled for"
+            ],
+        ),
+        (
+            "{gears: [{x: [1, 4]}, {x: [2, 4]}, {x: [3, 4]}]}",
+            [
+                "shapes: found a model compiled for x:[1,4], x:[4,4], wanted one for x:[2,4], "
+                "x:[3,4], as shapes declare: convert the model for them, or write shapes: {gears: "
+                "[{x: [1, 4]}, {x: [4, 4]}]}"
+            ],
+        ),
+        (
+            "{dynamic: {max_shape: {x: [4, 4]}}}",
+            [
+                "shapes: found a model compiled for x:[1,4], x:[4,4], wanted one that takes any "
+                "shape: write shapes: {gears: [{x: [1, 4]}, {x: [4, 4]}]}"
             ],
         ),
     ],
 )
 def test_shapes_against_the_inputs(check, tmp_path, shapes, found):
-    write_mindir(tmp_path / "m.mindir", {"x": (-1, 4)}, soc="Ascend310P3")
+    gears = [{"x": (1, 4)}, {"x": (4, 4)}]
+    write_compiled(tmp_path / "m.mindir", {"x": (-1, 4)}, gears=gears)
     declared = f", shapes: {shapes}" if shapes else ""
     assert lines(check(f"  - {{name: m, path: m.mindir{declared}}}\n")) == [
         f"m: {line}" for line in found
     ]
 
 
+@pytest.mark.parametrize(
+    ("shapes", "wanted"),
+    [
+        ("{gears: [{x: [1, 4]}, {x: [4, 4]}]}", "x:[1,4], x:[4,4]"),
+        ("{fixed: {x: [1, 4]}}", "x:[1,4]"),
+        ("{dynamic: {max_shape: {x: [4, 4]}}}", ""),
+    ],
+)
+def test_gears_of_a_model_that_was_compiled_for_any_shape(check, tmp_path, shapes, wanted):
+    write_compiled(tmp_path / "m.mindir", {"x": (-1, 4)})
+    result = check(f"  - {{name: m, path: m.mindir, shapes: {shapes}}}\n")
+    if not wanted:
+        assert result[0] == 0
+        return
+    assert lines(result) == [
+        "m: shapes: found a model compiled for any shape, which shares no workspace, wanted one "
+        f"compiled for {wanted}, as shapes declare: convert it with these gears, or write shapes: "
+        "{dynamic: {max_shape: ...}}"
+    ]
+
+
+def test_more_gears_than_a_line_shows(check, tmp_path):
+    gears = [{"x": (n, 4)} for n in range(1, 7)]
+    write_compiled(tmp_path / "m.mindir", {"x": (-1, 4)}, gears=gears)
+    (line,) = lines(check("  - {name: m, path: m.mindir}\n"))
+    assert line.endswith(
+        "add shapes: {gears: [{x: [1, 4]}, {x: [2, 4]}, {x: [3, 4]}, {x: [4, 4]}, ...]}, which it "
+        "was compiled for"
+    )
+
+
 def test_a_dynamic_declaration_of_a_fixed_model(check, tmp_path):
-    write_mindir(tmp_path / "m.mindir", {"x": (1, 4)}, soc="Ascend310P3")
+    write_compiled(tmp_path / "m.mindir", {"x": (1, 4)})
     dynamic = "shapes: {dynamic: {max_shape: {x: [1, 4]}}}"
     assert lines(check(f"  - {{name: m, path: m.mindir, {dynamic}}}\n")) == [
         "m: shapes: found no open dimension (x:[1,4]), wanted a model that takes any shape: write "
@@ -155,7 +202,7 @@ def test_a_dynamic_declaration_of_a_fixed_model(check, tmp_path):
 
 
 def test_a_type_that_numpy_has_not(check, tmp_path):
-    write_mindir(tmp_path / "m.mindir", {"x": (1, 4)}, soc="Ascend310P3", dtype=16)
+    write_compiled(tmp_path / "m.mindir", {"x": (1, 4)}, dtype=16)
     assert lines(check("  - {name: m, path: m.mindir}\n")) == [
         "m: input x: found bfloat16, wanted a type that numpy has: let the model take float32 "
         "there and cast it inside"
@@ -163,7 +210,7 @@ def test_a_type_that_numpy_has_not(check, tmp_path):
 
 
 def test_options_of_the_deployment_and_of_the_file(check, tmp_path):
-    write_mindir(tmp_path / "m.mindir", {"x": (1, 4)}, soc="Ascend310P3")
+    write_compiled(tmp_path / "m.mindir", {"x": (1, 4)})
     (tmp_path / "m.ini").write_text(
         "# how it was converted\n[ascend_context]\ninput_shape=x:[1,4]\nrank_table_file=r.json\n"
     )
@@ -213,7 +260,7 @@ def test_files_that_are_no_models(check, tmp_path, suffix, content, problem):
 
 
 def test_a_cut_off_file(check, tmp_path):
-    whole = write_mindir(tmp_path / "m.mindir", {"x": (1, 4)}, soc="Ascend310P3").read_bytes()
+    whole = write_compiled(tmp_path / "m.mindir", {"x": (1, 4)}).read_bytes()
     (tmp_path / "m.mindir").write_bytes(whole[:200])
     (line,) = lines(check("  - {name: m, path: m.mindir}\n"))
     assert line.startswith("m: m.mindir: found not a MindIR model: field 7 at byte ")
@@ -265,7 +312,7 @@ def test_a_deployment_that_cannot_be_read_is_one_clear_line(check, models, messa
 
 
 def test_nothing_heavy_is_needed(check, tmp_path, monkeypatch):
-    write_mindir(tmp_path / "m.mindir", {"x": (1, 4)}, soc="Ascend310P3")
+    write_compiled(tmp_path / "m.mindir", {"x": (1, 4)})
     for name in ("onnxruntime", "mindspore_lite"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it now fails
     assert check("  - {name: m, path: m.mindir}\n")[0] == 0

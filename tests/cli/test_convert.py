@@ -14,6 +14,7 @@ STAND_IN = """
 import enum, os, sys
 sys.path.insert(0, {root!r})
 from tests.mindirs import write_mindir
+from tests.oms import write_compiled
 
 __version__ = "2.7.0"
 ModelType = enum.Enum("ModelType", "MINDIR MINDIR_LITE")
@@ -35,7 +36,11 @@ class Converter:
         soc = {{"ascend_oriented": "Ascend310P3", "ascend_oriented:910b": "Ascend910B4"}}
         from pathlib import Path
         shapes = {{"left": (4, 8), "right": (4, 8)}}
-        write_mindir(Path(output_file + ".mindir"), shapes, soc=soc.get(self.optimize))
+        target = Path(output_file + ".mindir")
+        if self.optimize in soc:
+            write_compiled(target, shapes, soc=soc[self.optimize])
+        else:
+            write_mindir(target, shapes)
 """
 needs_absence = pytest.mark.skipif(
     any(d.metadata["Name"] == "mindspore-lite" for d in metadata.distributions()),

@@ -1,11 +1,12 @@
 """Stands in for pyACL: it answers from the emulated card, and keeps pyACL's rules on threads.
 
-An OM here is text: ``IMOD work 4096 weights 8192``.
+What an OM takes is what its name says: ``work 4096 weights 8192``.
 """
 
 import ctypes
 import re
 import threading
+import time
 from collections.abc import Callable
 
 #: Every call with the thread that made it; bytes that other processes hold; forced answers.
@@ -52,10 +53,32 @@ class rt:
         found = emulator.memory(device_id)
         return found.capacity - found.card_memory.total - held, found.capacity, code
 
+    @staticmethod
+    def malloc(nbytes: int, policy: int) -> tuple[int, int]:
+        return 1, 0
+
+    @staticmethod
+    def malloc_host(nbytes: int) -> tuple[int, int]:
+        return 2, 0
+
+    @staticmethod
+    def memcpy(target: int, most: int, source: int, nbytes: int, kind: int) -> int:
+        """A byte takes a microsecond; what was not allocated cannot be copied."""
+        if {1: (1, 2), 2: (2, 1)}[kind] != (target, source) or nbytes > most:
+            return 107000
+        time.sleep(nbytes / 1e6)
+        return 0
+
+    @staticmethod
+    def free(pointer: int) -> int:
+        return 0
+
+    free_host = free
+
 
 class mdl:
     @staticmethod
     def query_size_from_mem(pointer: int, size: int) -> tuple[int, int, int]:
         om = ctypes.string_at(pointer, size)
-        found = re.match(rb"IMOD work (\d+) weights (\d+)", om)
+        found = re.search(rb"work (\d+) weights (\d+)", om)
         return (int(found[1]), int(found[2]), 0) if found else (0, 0, 500002)
