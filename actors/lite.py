@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
-from actors import diagnosis, environment, ge
+from actors import diagnosis, environment, ge, strangers
 from actors.build_config import build_options, own_config
 from actors.errors import CardError, LoadError
 from actors.memory import ASCEND, AllocationRule
@@ -140,6 +140,8 @@ def _genuine(kind: CardKind, uses_ge: bool) -> ModuleType:
         told = "; ".join(f"{f.subject}: found {f.found}, wanted {f.wanted}" for f in stopping)
         cure = "; ".join(f.fix for f in stopping)
         raise LibraryError(kind, told, cure[:1].upper() + cure[1:])
+    if kind == "ascend":
+        strangers.enter()
     library = _import(kind, name, diagnosis.INSTALL)
     least = environment.floor(kind)
     lacking = _lacking(kind, library)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from actors import canary, device, diagnosis, verdicts
+from actors import canary, device, diagnosis, strangers, verdicts
 from actors.accounts import others_bytes, planned
 from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
 from actors.gauge import Gauge, Reading, open_gauge
@@ -79,7 +79,7 @@ def load_models(
     )
     gauge = open_gauge(order.kind, library, identity.device_id, identity.npu_id)
     try:
-        idle = _require_free(order, used, gauge)
+        idle = _require_free(order, used, gauge, identity.npu_id)
         card = LiteCard(
             library,
             order.kind,
@@ -145,26 +145,32 @@ def situation(
     )
 
 
-def _require_free(order: CardOrder, used: CardMemory, gauge: Gauge) -> Reading | None:
+def _require_free(order: CardOrder, used: CardMemory, gauge: Gauge, npu_id: str) -> Reading | None:
     """The card's memory before its models: what others hold, they have; what ended gives back.
 
     The memory of a process that was killed comes back late, so it is waited for before what is
-    missing is taken for somebody else's. The process's own context is there already.
+    missing is taken for somebody else's; unless what strangers are seen to hold is too much anyway.
+    The process's own context is there already.
     """
     own = order.overhead_bytes
     needed = used.total - own + order.reserve_bytes
-    idle = gauge.wait_for(needed, order.memory_wait_seconds)
+    idle = gauge.read()
+    if idle is None or idle.free >= needed:
+        return idle
+    strange = strangers.holders(npu_id) if order.kind == "ascend" else ()
+    most = order.capacity_bytes - order.reserve_bytes - sum(h.nbytes for h in strange)
+    waited = order.memory_wait_seconds if used.total <= most else 0.0
+    idle = gauge.wait_for(needed, waited)
     if idle is not None and idle.free < needed:
-        available = idle.free + own - order.reserve_bytes
+        told = "".join(f", {h.name} (pid {h.pid}) {h.nbytes:,} of them" for h in strange)
         raise DoesNotFitError(
             order.slot,
             used.total,
-            available,
+            idle.free + own - order.reserve_bytes,
             used.parts(),
             f"others hold {others_bytes(order, idle):,} of the {order.capacity_bytes:,} bytes "
-            "that it has when idle "
-            f"({idle.source}), still after {order.memory_wait_seconds:g} s: end them, or plan "
-            "with a smaller cards.capacity",
+            f"that it has when idle ({idle.source}){told}, still after {waited:g} s: end them, or "
+            "plan with a smaller cards.capacity",
         )
     return idle
 

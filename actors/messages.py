@@ -308,7 +308,8 @@ class Measurement:
     ``overhead_bytes`` is what the process's context took of the card; None where it was not seen.
     ``drift_bytes`` is what many runs of all gears took and did not give back. ``compiled``: nobody
     ran it, its compiled file tells its weights and workspace, and its times are not known. ``host``
-    is of one Model object.
+    is of one Model object. ``copies_estimated``: the library times whole calls, and what copies of
+    the same bytes take was subtracted.
     """
 
     weight_bytes: int
@@ -323,6 +324,7 @@ class Measurement:
     drift_bytes: int = 0
     compiled: bool = False
     host: HostMemory | None = None
+    copies_estimated: bool = False
 
     @property
     def workspace_bytes(self) -> int:

@@ -20,8 +20,9 @@ from actors.shapes import OPEN, Array, Arrays, Gear, Signature, TensorSpec
 
 T = TypeVar("T")
 
-#: What the library raises for everything that goes wrong; the types tell nothing apart.
-LIBRARY_ERRORS = (RuntimeError, TypeError, ValueError)
+#: What the library raises for everything that goes wrong; the types tell nothing apart. Its Python
+#: layer looks things up in the user's options without a check, too.
+LIBRARY_ERRORS = (RuntimeError, TypeError, ValueError, LookupError)
 
 
 class _RefusalError(ValueError):

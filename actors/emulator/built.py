@@ -9,10 +9,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from actors.emulator import place
+from actors.emulator import place, reshaped
 from actors.emulator.arena import Array
 from actors.emulator.build import Order
-from actors.emulator.calibrate import GearCalibration, covers, fitted, measure_gears, nbytes
+from actors.emulator.calibrate import (
+    GearCalibration,
+    calibrate,
+    covers,
+    fitted,
+    measure_gears,
+    nbytes,
+)
 from actors.emulator.faults import strike
 from actors.emulator.registry import LIBRARY
 from actors.onnxfile import read_onnx
@@ -47,6 +54,11 @@ class BuiltModel:
         """Whether the model has one combination of shapes and says so from the start."""
         calibration = self.order.calibration
         return not any(OPEN in spec.shape for spec in calibration.inputs)
+
+    @property
+    def on_host(self) -> bool:
+        """Whether it runs on target cpu, and so not on a card."""
+        return self.order.device is LIBRARY.host
 
     @property
     def input_shapes(self) -> list[Shape]:
@@ -92,6 +104,9 @@ class BuiltModel:
             if [shape for _, shape in gear.gear.inputs] == wanted:
                 self._current = self._at_gear(index)
                 return
+        if self.is_fixed and self.on_host:
+            self._reshape(wanted)
+            return
         if self.is_fixed:
             raise ValueError("Not support dynamic input")
         raise ValueError(f"shapes {wanted} are none of the model's {len(self._gears)} gears")
@@ -138,6 +153,16 @@ class BuiltModel:
                 part = memory[spec.name][: nbytes(spec.dtype, spec.shape)]
                 buffers[spec.name] = part.view(spec.dtype).reshape(spec.shape)
         return _Current([shape for _, shape in gear.gear.inputs], gear, index, buffers)
+
+    def _reshape(self, shapes: list[Shape]) -> None:
+        """On target cpu a fixed model is fixed no longer: it is built anew at other shapes."""
+        names = [spec.name for spec in self.order.calibration.inputs]
+        onnx = reshaped.copy_at(self.order.onnx, dict(zip(names, shapes, strict=True)))
+        own = replace(self.order.settings, gears=None, input_shapes=None, max_shape=None)
+        order = replace(self.order, onnx=onnx, calibration=calibrate(onnx, own))
+        self._engine = place.take(order, self.number)
+        self.order, self._gears, self._memory = order, order.calibration.gears, None
+        self._current = self._at_gear(0)
 
     def _output_memory(self) -> dict[str, npt.NDArray[np.uint8]]:
         """One buffer for each output at its largest, made once and touched only by the runs."""

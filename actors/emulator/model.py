@@ -212,7 +212,7 @@ class Model:
         """Other shapes than the current ones are an implicit resize; its failure poisons the Model.
 
         A fixed model takes any shape of the right number of bytes, with a warning (2.7.0,
-        model_process.cc).
+        model_process.cc). On target cpu ``predict`` resizes nothing (2.0.0, executed).
         """
         shapes = [tuple(tensor.shape) for tensor in tensors]
         current = built.input_shapes
@@ -222,6 +222,9 @@ class Model:
         if built.is_fixed and all(same_size):
             nativelog.write(f"Input shapes {shapes} differ from the model's {current}")
             return
+        if built.on_host:
+            self._poisoned = True
+            raise ValueError(f"input shapes {shapes} are not the current ones, {current}")
         try:
             built.resize(shapes)
         except Exception:

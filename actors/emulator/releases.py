@@ -7,6 +7,7 @@ before. Sources and evidence of every name and signature: ``tests/contract``.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -231,6 +232,8 @@ class Model27(Model231):
     ) -> None:
         """As in 2.3.1; a build with ``dec_key`` fails, whatever the other two say."""
         del dec_mode, dec_num_parallel
+        if config_path and config_dict:
+            _name_weights(config_path, config_dict)
         self._build(model_path, model_type, context, config_path, config_dict, dec_key)
 
     def predict(
@@ -344,3 +347,14 @@ def _meta(name: str, dtype: str, shape: Sequence[int]) -> TensorMeta:
     meta.name, meta.dtype, meta.shape = name, made.dtype, made.shape
     meta.format, meta.element_num, meta.data_size = made.format, made.element_num, made.data_size
     return meta
+
+
+def _name_weights(config_path: str, config_dict: Mapping[str, Mapping[str, str]]) -> None:
+    """Weights to update, as a config file names them, go into a section that must be given.
+
+    The library takes that for granted (build_from_file in python/api/model.py): KeyError.
+    """
+    file = Path(config_path)
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    if "variable_weights_file" in text:
+        config_dict["ascend_context"]

@@ -172,6 +172,7 @@ def measurement_from(data: Mapping[str, Any]) -> Measurement:
         drift_bytes=data.get("drift_bytes", 0),
         compiled=data.get("compiled", False),
         host=HostMemory(**data["host"]) if data.get("host") else None,
+        copies_estimated=data.get("copies_estimated", False),
     )
 
 

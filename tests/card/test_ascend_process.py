@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -130,6 +131,79 @@ def test_memory_of_a_process_that_ended_is_waited_for(
     assert report.memory.others_bytes == 1 << 20, "a little of it is still somebody's"
     assert report.memory.residual_bytes == 0
     assert readings[:3] == [GiB] * 3
+
+
+SMI = """\
+| NPU   Name    | Health | Power(W) Temp(C) |
+| Chip          | Bus-Id | AICore(%)  Memory-Usage(MB) |
+| 0     310P3   | OK     | NA 50 0 / 0 |
+| 0     0       | 0000:01:00.0 | 0 900 / 1024 |
+| NPU   Chip    | Process id | Process name | Process memory(MB) |
+| 0     0       | {mine} | ours | 1 |
+| 0     0       | {other} | trainer | 1024 |
+"""
+
+
+@pytest.fixture
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """Make npu-smi list this pid of ours, and another that holds a GiB."""
+
+    def listing(mine: int, other: int) -> None:
+        file = tmp_path / "npu-smi"
+        file.write_text(f"#!/bin/sh\necho '{SMI.format(mine=mine, other=other)}'\n")
+        file.chmod(0o755)
+
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("ASCEND_ORCHESTRATOR_CACHE", str(tmp_path / "cache"))
+    return listing
+
+
+def load_beside(vendor: Vendor, devices: Path, order: ModelOrder, wait: float) -> float:
+    """Load a card that lacks memory; how long it tried."""
+    vendor.acl.held = GiB - 50_000
+    card, began = CardActor(devices=devices), time.monotonic()
+    card.identify("node", "0", 0)
+    with pytest.raises(DoesNotFitError, match="others hold"):
+        card.load(replace(ascend(order), memory_wait_seconds=wait))
+    return time.monotonic() - began
+
+
+def test_a_stranger_who_lives_is_named_and_not_waited_for(
+    vendor: Vendor, devices: Path, real_file: ModelOrder, smi: Callable[[int, int], None]
+) -> None:
+    smi(os.getpid(), os.getppid())
+    vendor.acl.held = GiB - 50_000
+    card = CardActor(devices=devices)
+    card.identify("node", "0", 0)
+    with pytest.raises(DoesNotFitError) as caught:
+        card.load(replace(ascend(real_file), memory_wait_seconds=30))
+    told = f"(pyACL), trainer (pid {os.getppid()}) {GiB:,} of them, still after 0 s"
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("whose", ["ours", "nobody's", "another namespace's"])
+def test_memory_that_may_come_back_is_waited_for(
+    vendor: Vendor,
+    devices: Path,
+    real_file: ModelOrder,
+    smi: Callable[[int, int], None],
+    tmp_path: Path,
+    whose: str,
+) -> None:
+    """A process of ours that is ending, one that is gone, and pids that mean nothing here."""
+    mine, other = os.getpid(), os.getppid()
+    if whose == "ours":
+        code = "from actors import strangers; strangers.enter(); print(1, flush=True); input()"
+        child = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        other = child.pid
+    smi(mine if whose != "another namespace's" else 1, other if whose != "nobody's" else 1 << 22)
+    assert load_beside(vendor, devices, real_file, wait=0.3) >= 0.3
+    if whose == "ours":
+        child.communicate(b"\n")
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,19 @@ def test_a_failed_sizing_tells_the_native_cause(tmp_path: Path, mlp: ModelOrder)
     assert "not an ONNX model" in str(caught.value)
 
 
+def test_what_the_library_misses_among_options_is_a_failed_load_too(
+    tmp_path: Path, mlp: ModelOrder
+) -> None:
+    """Release 2.7 looks for a section that nobody wrote, and raises KeyError."""
+    file = tmp_path / "update.ini"
+    file.write_text("[ascend_context]\nvariable_weights_file=names.txt\n")
+    order = replace(mlp, config_path=str(file), config={"acl_build_options": {"a": "b"}})
+    card = emulated()
+    card.declare([order])
+    with pytest.raises(LoadError, match="ascend_context"):
+        card.build(order)
+
+
 def test_a_batch_that_is_not_what_it_says_never_reaches_the_library(mlp: ModelOrder) -> None:
     card = emulated()
     card.declare([mlp])

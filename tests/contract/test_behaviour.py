@@ -288,6 +288,19 @@ def test_a_failed_resize_leaves_the_model_usable(mlp, dims, problem):
     np.testing.assert_array_equal(answer(mlp, values(4, 64)), expected)
 
 
+@pytest.mark.parametrize("rows", [8, 2])
+def test_a_fixed_model_resizes_on_target_cpu(mlp, rows):
+    kept = answer(mlp, values(4, 64))
+    mlp.resize(mlp.get_inputs(), [[rows, 64]])
+    assert [tensor.shape for tensor in mlp.get_inputs()] == [[rows, 64]]
+    both = np.concatenate([values(4, 64), values(4, 64, seed=1)])
+    found = answer(mlp, both[:rows])
+    assert found.shape == (rows, 64)
+    np.testing.assert_allclose(found[:4], kept[:rows], atol=1e-6)
+    mlp.resize(mlp.get_inputs(), [[4, 64]])
+    np.testing.assert_allclose(answer(mlp, values(4, 64)), kept, atol=1e-6)
+
+
 def test_a_resize_of_fewer_inputs_than_the_model_has_fails(pair):
     with pytest.raises(RuntimeError) as caught:
         pair.resize(pair.get_inputs()[:1], [[2, 8]])
