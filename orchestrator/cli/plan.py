@@ -21,7 +21,7 @@ from orchestrator.placement import (
     plan_deployment,
     solve,
 )
-from orchestrator.placement.problem import PreviousCard, load_json
+from orchestrator.placement.problem import Improver, PreviousCard, load_json
 from orchestrator.profiles import ProfileCache, ProfileFile, collect
 from orchestrator.report.console import results_console
 from orchestrator.report.plan import change_tables, plan_tables
@@ -71,13 +71,17 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
     seconds: Annotated[
         float | None, typer.Option(min=0, help="Take the best plan found after so long.")
     ] = None,
+    improver: Annotated[
+        Improver | None,
+        typer.Option(help="Give a small plan to this solver too; needs the extra cpsat."),
+    ] = None,
 ) -> None:
     """Place the models on the cards and show the result; exit code 1 when they do not fit."""
     if moves is not None and previous is None and file.suffix != ".json":
         raise DeploymentError("--moves", ("needs the plan that runs now: give --previous",))
     cache = ProfileFile(profiles) if profiles else ProfileCache()
     running = _previous(previous) if previous else ()
-    change = Change(running, moves, _deadline(seconds))
+    change = Change(running, moves, _deadline(seconds), improver)
     planner = partial(
         _plan_deployment, cards=cards, cache=cache, probe=not no_probe, batch=batch, change=change
     )
@@ -114,7 +118,9 @@ def _planned(
     if cards is not None:
         raise DeploymentError(f"--cards {cards}", (f"{file} is a problem and names its own cards",))
     problem = change.of(Problem.from_dict(data, str(file)))
-    found = solve(problem, moves=change.moves, interrupted=change.interrupted)
+    found = solve(
+        problem, moves=change.moves, interrupted=change.interrupted, improver=change.improver
+    )
     return problem, found, None
 
 

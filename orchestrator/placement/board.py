@@ -29,8 +29,9 @@ class Obstacle:
 class Tally:
     """One card, its models, and what they take: under a shared workspace, and as the card will run.
 
-    ``share``: a card runs with separate workspaces only if they fit and serve more, or if sharing
-    would break a member's max_delay. ``special``: some member has such a reason.
+    ``share``: a card runs with separate workspaces only if they fit and serve more or take less, or
+    if sharing would break a member's max_delay. ``special``: some member has such a reason; to take
+    less, one that widens the shared workspace though it has its own.
     """
 
     card: Card
@@ -65,14 +66,22 @@ def joined(tally: Tally, models: Iterable[Model]) -> Tally:
     card, sharing, special, held = tally.card, tally.sharing, tally.special, tally.models
     for model in models:
         sharing = sharing.plus(model.footprint)
-        special = special or model.max_delay_ms is not None or model.overlap != 1.0
+        special = special or is_special(model)
         held = (*held, model)
     if special:
         lone = _lone(card, held)
         clash = sharing.total > card.usable_bytes or late(card, held) is not None
-        if lone.total <= card.usable_bytes and (clash or _gains_apart(held)):
+        dearer = lone.total < sharing.total and all(model.overlap >= 1 for model in held)
+        if lone.total <= card.usable_bytes and (clash or dearer or _gains_apart(held)):
             return Tally(card, held, sharing, lone, share=False, special=True)
     return Tally(card, held, sharing, sharing, share=True, special=special)
+
+
+def is_special(model: Model) -> bool:
+    """Whether the model may be a reason for its card to keep workspaces separate."""
+    return (
+        model.max_delay_ms is not None or model.overlap != 1.0 or model.footprint.widens_workspace
+    )
 
 
 def tally_of(card: Card, models: Iterable[Model], *, share: bool) -> Tally:

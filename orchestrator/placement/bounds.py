@@ -13,7 +13,7 @@ from orchestrator.placement.groups import Group, World
 
 Numbers = npt.NDArray[Any]
 #: Bounds are relaxed by this share, so that rounding can never put one on the wrong side.
-_SLACK = 1e-9
+SLACK = 1e-9
 #: Workspace levels at which models are counted that do not go together.
 _LEVELS = 64
 
@@ -51,8 +51,8 @@ def max_alpha_bound(world: World) -> Bound:
     items = Items(world)
     best = min(items.alpha_bounds(), key=lambda bound: bound.value)
     forced = _largest_scale(items, best.value)
-    found = Bound("copies", forced) if forced < best.value * (1 - _SLACK) else best
-    return Bound(found.name, found.value * (1 + _SLACK))
+    found = Bound("copies", forced) if forced < best.value * (1 - SLACK) else best
+    return Bound(found.name, found.value * (1 + SLACK))
 
 
 def _largest_scale(items: "Items", high: float) -> float:
@@ -115,7 +115,7 @@ class Items:
         """The replicas that ``scale`` x the demand forces; None if one cannot have enough."""
         copies = self.low.copy()
         for groups, sums in self.speeds:
-            work = self.work[groups] * scale * (1 - _SLACK)
+            work = self.work[groups] * scale * (1 - SLACK)
             needed = np.where(work > 0, np.searchsorted(sums, work) + 1, 0)
             if np.any(needed > len(sums)):
                 return None
@@ -127,7 +127,7 @@ class Items:
         copies = self.copies(scale)
         if copies is None:
             return [Bound("replicas", math.inf)]
-        work = float(self.work.sum()) * scale * (1 - _SLACK)
+        work = float(self.work.sum()) * scale * (1 - SLACK)
         load = int(np.searchsorted(self.all_speeds, work)) + 1 if work > 0 else 0
         return [
             Bound("load", load if load <= len(self.all_speeds) else math.inf),
@@ -183,7 +183,7 @@ class Items:
         as many as its work takes.
         """
         levels = self.level[self.order]
-        work = np.cumsum(self.work[self.order]) * scale * (1 - _SLACK)
+        work = np.cumsum(self.work[self.order]) * scale * (1 - SLACK)
         cards = np.where(work > 0, np.searchsorted(self.all_speeds, work) + 1, 0)
         forced: list[int] = []
         for count, level in zip(cards.tolist(), levels.tolist(), strict=True):

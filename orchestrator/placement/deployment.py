@@ -200,7 +200,13 @@ def plan_deployment(
     problem = change.of(problem_of(deployment, profiles, inventory, batch=batch))
     origins = tuple((spec.name, _origin(spec, profiles[spec.name])) for spec in deployment.models)
     try:
-        found = solve(problem, budget=budget, moves=change.moves, interrupted=change.interrupted)
+        found = solve(
+            problem,
+            budget=budget,
+            moves=change.moves,
+            interrupted=change.interrupted,
+            improver=change.improver,
+        )
     except PlanRefusedError as error:
         specs = {spec.name: spec for spec in deployment.models}
         orders = {order.name: order for order in deployment.orders()}

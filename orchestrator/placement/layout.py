@@ -129,7 +129,8 @@ class Layout:
             return False
         if self.torn[card] or self.always[card] + self.level[card] > room:
             return True
-        return self._busy_apart(card) < sum(self.on[card].values())
+        gain = sum(self.on[card].values()) - self._busy_apart(card)
+        return gain > 0 or (gain == 0 and 0 < self.own[card] < self.level[card])
 
     def legal(self, card: int) -> bool:
         """Whether the card as it stands keeps every rule (spread and replica counts apart)."""

@@ -8,7 +8,7 @@ import numpy as np
 from orchestrator.placement.board import Tally, tally_of
 from orchestrator.placement.groups import World, may_use
 from orchestrator.placement.layout import Layout
-from orchestrator.placement.problem import PreviousCard, Problem
+from orchestrator.placement.problem import Improver, PreviousCard, Problem
 from orchestrator.placement.sheet import Sheet
 
 
@@ -17,11 +17,13 @@ class Change:
     """What a new plan starts from, and how far it may go: ``moves`` None is as far as it likes.
 
     ``interrupted`` is asked between steps; once it is true, the best plan so far is taken.
+    ``improver``: the solver that the plan is given to at last.
     """
 
     previous: tuple[PreviousCard, ...] = ()
     moves: int | None = None
     interrupted: Callable[[], bool] = lambda: False
+    improver: Improver | None = None
 
     def of(self, problem: Problem) -> Problem:
         """The problem with this previous plan, as far as its cards and models are still there."""

@@ -13,6 +13,8 @@ from orchestrator.placement import strict
 from orchestrator.placement.strict import FLAG, GROUPS, NAMES, RECORDS, TEXT, Findings, Kind
 
 Objective = Literal["min_cards", "max_alpha"]
+#: What may improve a plan besides the planner's own search.
+Improver = Literal["cp-sat"]
 OBJECTIVES: tuple[Objective, ...] = ("min_cards", "max_alpha")
 
 

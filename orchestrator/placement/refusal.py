@@ -10,9 +10,11 @@ from orchestrator.inventory import Card
 from orchestrator.placement.board import empty_tally, forbidden, joined, overfull
 from orchestrator.placement.bounds import min_cards_bound
 from orchestrator.placement.changes import CHECK_BUDGET, fits, nearest_changes
+from orchestrator.placement.cpsat import require
 from orchestrator.placement.groups import Group, World, natural, world
 from orchestrator.placement.plan import Plan
-from orchestrator.placement.problem import Model, Problem
+from orchestrator.placement.problem import Improver, Model, Problem
+from orchestrator.placement.sheet import sheet
 from orchestrator.placement.solve import DEFAULT_BUDGET, search
 from orchestrator.units import format_bytes
 
@@ -30,19 +32,23 @@ def solve(
     seed: int = 0,
     interrupted: Callable[[], bool] = lambda: False,
     moves: int | None = None,
+    improver: Improver | None = None,
 ) -> Plan:
     """Place every model. Equal input gives an equal plan, in whatever order it is given.
 
     ``budget`` counts steps; another ``seed`` draws other lots. ``interrupted`` is asked between
     steps: once it is true, the best plan so far is returned, which equal input may not repeat.
-    ``moves``: at most so many replicas where the previous plan did not have them.
+    ``moves``: at most so many replicas where the previous plan did not have them. ``improver``: a
+    solver that the plan is given to at last; it is not interrupted.
 
     Raises:
         PlanRefusedError: nothing fits; with the numbers and the nearest changes that would.
-        DeploymentError: the problem contradicts itself.
+        DeploymentError: the problem contradicts itself, or the improver cannot take it.
     """
     problem.require_sound(problem.name or "problem")
-    plan = search(problem, budget, seed, interrupted, moves)
+    if improver is not None:
+        require(sheet(world(problem)))
+    plan = search(problem, budget, seed, interrupted, moves, improver)
     if plan is None and moves is not None and problem.previous_plan:
         raise _too_few_moves(problem, moves, search(problem, budget, seed, interrupted))
     if plan is None:

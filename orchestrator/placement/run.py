@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator.placement.aggregate import aggregated_alpha, aggregated_cards
 from orchestrator.placement.balance import Budget, balance, trim
 from orchestrator.placement.board import Tally
-from orchestrator.placement.bounds import Bound
+from orchestrator.placement.bounds import Bound, Items
+from orchestrator.placement.cpsat import improve
 from orchestrator.placement.dense import TASTES, Taste, pack
 from orchestrator.placement.exact import small, solve_exactly
 from orchestrator.placement.exhaust import placements
@@ -16,6 +18,7 @@ from orchestrator.placement.fill import EVEN, FEW, FLUID, HOT, SOFT, Variant, fi
 from orchestrator.placement.groups import World
 from orchestrator.placement.layout import Layout
 from orchestrator.placement.loads import Split, split_loads
+from orchestrator.placement.problem import Improver
 from orchestrator.placement.sheet import Numbers, Sheet
 
 #: A gap of at most this is none.
@@ -30,6 +33,8 @@ _HOT_SHARES = (1.15, 1.0)
 _MANY = 1 << 20
 #: Steps that a mixed-integer program counts for; what has fewer left goes without.
 _EXACT_STEPS = 100
+#: Steps that the linear program for a bound counts for.
+_BOUND_STEPS = 40
 #: The time of a card when only memory counts.
 _ENDLESS = 1 << 60
 _TO_MANY: tuple[Variant | Taste, ...] = (
@@ -60,6 +65,7 @@ class Run:
     bound: Bound
     steps: Budget
     seed: int
+    improver: Improver | None = None
 
     @property
     def few(self) -> bool:
@@ -83,6 +89,7 @@ class Run:
                 best = found
         best = best or self._with_cards(range(self.sheet.cards))
         if best is None or best.used() > self.bound.value:
+            self._bounded()
             best = self._exactly(best)
         if best is None:
             return self._first()
@@ -91,8 +98,23 @@ class Run:
             if fewer is None:
                 break
             best = fewer
+        best = self._asked(best)
         found_all = self._levelled(best)
         return found_all if serves(found_all) else self._first()
+
+    def _bounded(self) -> None:
+        """Look for a better bound, where the ones that cost nothing have not proven the plan."""
+        if self.bound.value <= 0 or not self.steps.spend(_BOUND_STEPS):
+            return
+        items = Items(self.scene)
+        found = aggregated_cards(items) if self.few else aggregated_alpha(items, self.bound.value)
+        self._take(found)
+
+    def _take(self, found: Bound | None) -> None:
+        """Keep a bound if it is better than the one there is."""
+        sign = 1 if self.few else -1
+        if found is not None and sign * (found.value - self.bound.value) > 0:
+            self.bound = found
 
     def _exactly(self, best: Layout | None) -> Layout | None:
         """Where the problem is small: the better of this and what a program finds and proves."""
@@ -101,14 +123,28 @@ class Run:
         if not self.steps.spend(_EXACT_STEPS):
             return best
         found = solve_exactly(self.sheet, few=self.few, limit=self.bound.value)
-        sign = 1 if self.few else -1
-        if found.bound is not None and sign * (found.bound.value - self.bound.value) > 0:
-            self.bound = found.bound
-        if best is None or found.layout is None:
-            return best or found.layout
+        self._take(found.bound)
+        return self._better_of(found.layout, best)
+
+    def _asked(self, best: Layout) -> Layout:
+        """The better of this and what the solver finds that was asked for, if it can be better."""
         if self.few:
-            return found.layout if _better(found.layout, best) else best
-        return found.layout if found.layout.peak() < best.peak() else best
+            proven = best.used() <= self.bound.value
+        else:
+            proven = best.peak() * self.bound.value <= 1 + NO_GAP
+        if self.improver is None or proven or not self.steps.spend(_EXACT_STEPS):
+            return best
+        found = improve(self.sheet, best, self.bound.value, few=self.few, seed=self.seed)
+        self._take(found.bound)
+        return self._better_of(found.layout, best) or best
+
+    def _better_of(self, found: Layout | None, best: Layout | None) -> Layout | None:
+        """What a program found, if it is better than what there is."""
+        if best is None or found is None:
+            return best or found
+        if self.few:
+            return found if _better(found, best) else best
+        return found if found.peak() < best.peak() else best
 
     def _made(self, variant: Variant | Taste, limit: Numbers) -> Layout | None:
         if isinstance(variant, Taste):
@@ -177,12 +213,14 @@ class Run:
             if found.peak() * self.bound.value <= 1 + NO_GAP:
                 return self._candidate(found)
         starts.sort(key=lambda layout: layout.peak())
+        self._bounded()
         best = self._exactly(starts[0] if starts else None)
         if best is None:
             return self._first()
         if best.peak() * self.bound.value <= 1 + NO_GAP:
             return self._candidate(best)
-        return self._candidate(self._improved([best, *(one for one in starts if one is not best)]))
+        best = self._improved([best, *(one for one in starts if one is not best)])
+        return self._candidate(self._asked(best))
 
     def _starts(self) -> Iterator[Layout]:
         """Placements that serve some share of the bound, and some by memory, whatever the load."""

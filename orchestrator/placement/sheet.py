@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.placement.board import late
+from orchestrator.placement.board import is_special, late
 from orchestrator.placement.groups import Group, World
 
 Numbers = npt.NDArray[Any]
@@ -76,7 +76,7 @@ def sheet(world: World) -> Sheet:
     nodes = {node: index for index, node in enumerate(sorted({card.node for card in cards}))}
     foes = _foes(world)
     low = tuple(max(group.low, int(group.work > 0)) for group in groups)
-    special = any(model.max_delay_ms is not None or model.overlap != 1.0 for model in world.models)
+    special = any(map(is_special, world.models))
     allowed = _masks(world)
     in_use = any(group.workspace for group in groups)
     return Sheet(

@@ -8,7 +8,7 @@ from orchestrator.placement.groups import World, world
 from orchestrator.placement.loads import split_loads
 from orchestrator.placement.moves import cost_of
 from orchestrator.placement.plan import CardPlan, Load, Plan, Point
-from orchestrator.placement.problem import Problem
+from orchestrator.placement.problem import Improver, Problem
 from orchestrator.placement.replan import Option, choose, options
 from orchestrator.placement.run import NO_GAP, Candidate, Run
 from orchestrator.placement.sheet import sheet
@@ -23,16 +23,18 @@ def search(
     seed: int = 0,
     interrupted: Callable[[], bool] = lambda: False,
     moves: int | None = None,
+    improver: Improver | None = None,
 ) -> Plan | None:
     """The best plan found, or None when every variant failed to place some model.
 
-    ``moves``: at most so many replicas that the previous plan did not have there.
+    ``moves``: at most so many replicas that the previous plan did not have there. ``improver``: the
+    solver that small plans are given to at last.
     """
     if budget <= 0:
         return None
     scene, steps = world(problem), Budget(budget, interrupted)
     bound = bound_of(scene)
-    run = Run(scene, sheet(scene), bound, steps, seed)
+    run = Run(scene, sheet(scene), bound, steps, seed, improver)
     if not scene.previous:
         best = run.best()
         return _plan(scene, best, run.bound, steps) if best else None

@@ -176,21 +176,29 @@ def test_problem_of_is_what_is_planned():
     assert problem_of(made, profiles, inventory) == planned(made).problem
 
 
-@pytest.mark.parametrize(("threads", "shared"), [(2, 57), (1, 20)])
-def test_a_model_that_is_sized_for_its_weights_widens_the_shared_workspace(threads, shared):
-    made = deployment(threads=threads, sharing={"workspace": False})
-    roomy = parse_deployment(
-        {**made.as_data(), "cards": {"kind": "emulated", "count": 1, "capacity": "1GiB"}},
-        folder="/models",
-    )
-    plan = planned(roomy)
+@pytest.mark.parametrize(
+    ("threads", "others", "shared"),
+    [
+        pytest.param(2, 3, 57, id="widened, and still less than three workspaces of 20 MiB"),
+        pytest.param(2, 1, 0, id="not shared: one workspace of 20 MiB is less than a shared one"),
+        pytest.param(1, 1, 20, id="one thread shares no weights, so it widens nothing"),
+    ],
+)
+def test_a_model_that_is_sized_for_its_weights_widens_the_shared_workspace(threads, others, shared):
+    data = dict(deployment(threads=threads, sharing={"workspace": False}).as_data())
+    det, rec = data["models"]
+    data["models"] = [det, {**rec, "threads": others}]
+    data["cards"] = {"kind": "emulated", "count": 1, "capacity": "1GiB"}
+    plan = planned(parse_deployment(data, folder="/models"))
     used = plan.memory("local/0")
-    assert used.workspace == ASCEND.alloc(shared * MIB)
-    assert used.private == threads * ASCEND.alloc(57 * MIB)
+    apart = 0 if shared else ASCEND.alloc(20 * MIB)
+    assert used.workspace == (ASCEND.alloc(shared * MIB) if shared else 0)
+    assert used.private == threads * ASCEND.alloc(57 * MIB) + apart
     order = plan.orders("local/0")
+    assert order.share_workspace == (shared > 0)
     assert card_memory(accounts.planned(order)) == used
     assert DeploymentPlan.from_json(plan.to_json()).memory("local/0") == used
-    assert plan.explain().count("(the shared one, sized for it too)") == (threads > 1)
+    assert plan.explain().count("(the shared one, sized for it too)") == (shared == 57)
 
 
 def test_a_card_runs_models_of_ge_or_of_acl():

@@ -71,10 +71,16 @@ def test_tiny_problems_against_brute_force(data):
     if best is None or plan is None or plan.value is None:
         return
     if data["objective"] == "min_cards":
-        assert bound.value <= best <= plan.value
+        assert max(bound.value, plan.bound) <= best <= plan.value
     else:
-        assert bound.value >= best * (1 - 1e-9)
+        assert min(bound.value, plan.bound) >= best * (1 - 1e-9)
         assert plan.value <= best * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("objective", "value"), [("min_cards", 0), ("max_alpha", None)])
+def test_models_that_nobody_needs_take_no_card(objective, value):
+    plan = solve(read(problem([model("m", min_replicas=0)], cards(2, 100), objective)))
+    assert (plan.value, plan.cards_used) == (value, 0)
 
 
 def test_budget_of_no_steps_finds_nothing_and_one_step_repeats():
