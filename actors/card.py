@@ -239,27 +239,25 @@ class CardActor:
         """The life of one Model object's thread."""
         served = self._models[name]
         buffers = scratch(served.signature)
-        while self._serve_one(served, target, buffers):
-            pass
+        while (batch := self._next_batch(name)) is not None:
+            while batch is not None:  # a thread that waits holds no arrays of its last batch
+                self._run(served, target, buffers, batch)
+                batch = self._finish(served, batch)
 
-    def _serve_one(
-        self, served: ServedModel, target: ModelObject, buffers: Mapping[str, Array]
-    ) -> bool:
-        """Wait for a batch and run it; False when the card was stopped.
-
-        A function of its own, so that a thread that waits holds no arrays of its last batch.
-        """
-        batch = self._next_batch(served.name)
-        if batch is None:
-            return False
+    def _run(
+        self,
+        served: ServedModel,
+        target: ModelObject,
+        buffers: Mapping[str, Array],
+        batch: Batch[Piece],
+    ) -> None:
+        """Run a batch: each of its requests has an answer or an error then."""
         try:
             served.run(target, buffers, batch.entries, partial(self._require_good, served))
         except CardBrokenError as error:
             self._close(batch, error)
         except Exception as error:
             batch_fails(batch, PredictError(self._slot, served.name, repr(error)))
-        self._finish(served, batch)
-        return True
 
     def _require_good(self, served: ServedModel, target: ModelObject) -> None:
         """After an error: nothing is begun on the card until the canary has been answered.
@@ -300,33 +298,43 @@ class CardActor:
         with self._lock:
             while self._state is not CardState.STOPPED:
                 now = time.monotonic()
-                batch = None if self._examining else self._queue.take(name, now)
+                batch = self._take(name, now)
                 if batch is not None:
-                    self._working[id(batch)] = batch
-                    wake.notify()  # what is left may have its own time to go
-                    self._wake_next(now)
                     return batch
                 due = math.inf if self._examining else self._queue.next_due(name)
                 wake.wait(due - now if now < due < math.inf else None)
         return None
+
+    def _take(self, name: str, now: float) -> Batch[Piece] | None:
+        """A batch of one model, if one is due; callers hold the lock."""
+        batch = None if self._examining else self._queue.take(name, now)
+        if batch is not None:
+            self._working[id(batch)] = batch
+            self._wake[name].notify()  # what is left may have its own time to go
+            self._wake_next(now)
+        return batch
 
     def _wake_next(self, now: float) -> None:
         """Wake a thread of every model whose turn it is."""
         for name in self._queue.next(now):
             self._wake[name].notify()
 
-    def _finish(self, served: ServedModel, batch: Batch[Piece]) -> None:
+    def _finish(self, served: ServedModel, batch: Batch[Piece]) -> Batch[Piece] | None:
+        """Count a batch, tell its callers, and take the model's next one if it is due."""
         with self._lock:
             now = time.monotonic()
             served.finish(batch.entries, batch.taken, now)
             self._queue.finished(batch, now)
             del self._working[id(batch)]
-            if self._queue.empty:
-                self._quiet.notify_all()
-            self._wake_next(now)
+            following = self._take(served.name, now)
+            if following is None:
+                self._wake_next(now)
+                if self._queue.empty:
+                    self._quiet.notify_all()
             broken = self._broken
         if broken is not None:  # only now: whoever hears of it may end this process
             self._on_broken(broken)
+        return following
 
     def _served(self, model: str) -> ServedModel:
         served = self._models.get(model)

@@ -118,6 +118,8 @@ class _Lane:
 
     def next(self, wanting: Sequence[tuple[Priority, str]]) -> tuple[Priority, str]:
         """The priority and the model whose turn it is."""
+        if len(wanting) == 1:
+            return wanting[0]
         priority = self._shares.first(p for p in PRIORITIES if any(p == w for w, _ in wanting))
         return priority, self._turns[priority].first(m for p, m in wanting if p == priority)
 

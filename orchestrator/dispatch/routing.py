@@ -15,6 +15,9 @@ _LEARNING_RATE = 0.25
 #: Work of one call on the card, relative to the time that a call travels: while one travels the
 #: others keep the card busy.
 _FILL = 1.5
+#: Part of the work that waits for a replica which goes in one call: what comes first then waits for
+#: what comes with it only a little longer than it has waited before.
+_OF_WAITING = 0.25
 #: Seconds that a row takes on a card at least, where clocks say less.
 _LEAST_ON_CARD = 1e-6
 
@@ -40,12 +43,14 @@ class TransportRules:
     """How requests are bundled into actor calls.
 
     ``calls`` in flight per replica hide the round trip; a call is sized to about
-    ``target_seconds`` of work, so that it costs little per request and returns soon. Where calls of
-    priority batch are in flight, an online one need not wait for their return: it is one more.
+    ``target_seconds`` of work, so that it costs little per request and returns soon. Where much
+    waits a call grows with it, to at most ``most_seconds``. Where calls of priority batch are in
+    flight, an online one need not wait for their return: it is one more.
     """
 
     calls: int = 3
     target_seconds: float = 0.02
+    most_seconds: float = 0.1
     max_requests: int = 256
     max_bytes: int = 16 << 20
 
@@ -131,7 +136,9 @@ def call_rows(
     """
     calls = sum(max(rules.calls - one.calls, 0) for one in free)
     each = -(-waiting // max(len(free), 1))
+    row_seconds = max(replica.row_seconds, 1e-9)
     needed = max(replica.route.rows_per_call, min(replica.rows_that_fill, each))
-    most = max(int(rules.target_seconds / max(replica.row_seconds, 1e-9)), needed)
+    seconds = min(max(rules.target_seconds, _OF_WAITING * each * row_seconds), rules.most_seconds)
+    most = max(int(seconds / row_seconds), needed)
     fair = max(-(-waiting // max(calls, 1)), needed)
     return max(1, min(fair, most, waiting))

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
+from functools import partial
 
 from actors.errors import CardBrokenError
 from actors.messages import CardIdentity, LoadReport
@@ -162,7 +163,8 @@ class Controller:
         where = f"process {identity.pid} on card {identity.npu_id or '?'}"
         self._note(slot, "restart" if slot.restarts else "start", where)
         self._events.when_done(process.watch(), self._ended, process)
-        report = self._starts.load(process, slot.order, identity)
+        begun = partial(self._events.put, self._begun, process)
+        report = self._starts.load(process, slot.order, identity, begun)
         self._events.when_done(report, self._loaded, process)
 
     def _loaded(self, process: CardProcess, done: "Future[LoadReport]") -> None:
@@ -179,6 +181,15 @@ class Controller:
         self._note(slot, "ready", f"ready after {slot.report.seconds:.1f} s")
         self._serve(slot, process)
         self._awaited_no_more(slot)
+
+    def _begun(self, process: CardProcess) -> None:
+        self._events.after(self._rules.load, self._stuck, process)
+
+    def _stuck(self, process: CardProcess) -> None:
+        slot = self._slot_of(process)
+        if slot is not None and slot.state is SlotState.LOADING:
+            seconds = self._rules.load
+            self._hangs(process, f"it hangs: its models have not loaded within {seconds:g} s")
 
     def _awaited_no_more(self, slot: Slot) -> None:
         done = self._awaited.pop(slot.name, None)

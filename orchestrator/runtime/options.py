@@ -26,7 +26,8 @@ class RestartRules:
     """When a dead card process is replaced, in seconds, and when its slot is given up.
 
     The n-th failure in a row waits ``first_delay * 2**(n-1)``, at most ``max_delay``. A card that
-    served for ``stable`` seconds starts to count anew. ``start`` bounds the wait for a free card.
+    served for ``stable`` seconds starts to count anew. ``start`` bounds the wait for a free card,
+    ``load`` the time that a process may take to load its models before it is taken to hang.
     A process that is unfit, because it hangs or fails on what it has answered before, is replaced
     ``most_unfit`` times within ``unfit_within`` seconds; then its slot is quarantined.
     """
@@ -36,6 +37,7 @@ class RestartRules:
     most_failures: int = 5
     stable: float = 60.0
     start: float = 120.0
+    load: float = 1800.0
     most_unfit: int = 3
     unfit_within: float = 3600.0
     watch: WatchRules = field(default_factory=WatchRules)

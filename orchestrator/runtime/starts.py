@@ -58,12 +58,17 @@ class Starts:
         self._nodes: dict[str, NodeStarts] = {}
 
     def load(
-        self, process: CardProcess, order: CardOrder, identity: CardIdentity
+        self,
+        process: CardProcess,
+        order: CardOrder,
+        identity: CardIdentity,
+        on_begin: Callable[[], None],
     ) -> "Future[LoadReport]":
-        """Let a process load as soon as its host has the memory for it."""
+        """Let a process load as soon as its host has the memory for it; ``on_begin`` is then."""
         report: Future[LoadReport] = Future()
 
         def begin() -> None:
+            on_begin()
             process.load(order).add_done_callback(end)
 
         def end(done: "Future[LoadReport]") -> None:

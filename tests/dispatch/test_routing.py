@@ -60,9 +60,16 @@ def with_calls(calls: int, slot: str = "n/0", **changes: float) -> Replica:
 
 def test_a_call_carries_about_the_target_of_work() -> None:
     quick = with_calls(1, row_seconds=0.0001)
-    assert call_rows(quick, waiting=10_000, free=[quick], rules=RULES) == 200
+    assert call_rows(quick, waiting=800, free=[quick], rules=RULES) == 200
     slow = with_calls(1, row_seconds=0.050, rows_per_call=2)
     assert call_rows(slow, waiting=10_000, free=[slow], rules=RULES) == 2
+
+
+def test_a_call_grows_with_what_waits_but_not_beyond_all_bounds() -> None:
+    one, two = with_calls(1, row_seconds=0.005), with_calls(1, "n/1", row_seconds=0.005)
+    assert call_rows(one, waiting=16, free=[one, two], rules=RULES) == 4
+    assert call_rows(one, waiting=96, free=[one, two], rules=RULES) == 12
+    assert call_rows(one, waiting=9_600, free=[one, two], rules=RULES) == 20
 
 
 def test_waiting_requests_spread_over_free_calls() -> None:

@@ -29,7 +29,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tes
 path = Path(sys.argv[1])
 plan = planned(model("slow", path, emulated={"execute": "400ms"}), count=1)
 with Orchestrator(plan, address="local") as running:
-    futures = [running.model("slow").submit({"x": rows(1)}) for _ in range(100)]
+    futures = [running.model("slow").submit({"x": rows(1)}) for _ in range(20)]
     futures[0].result()
     print("working", flush=True)
     futures[-1].result()

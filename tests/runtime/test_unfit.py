@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from orchestrator.runtime.connect import Connection
 from orchestrator.runtime.options import Options, RestartRules, WatchRules
 from orchestrator.runtime.running import Running
+from orchestrator.runtime.slots import SlotState
 from orchestrator.runtime.status import CardStatus
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
@@ -72,6 +74,8 @@ def test_a_card_that_fails_every_call_is_replaced_and_then_left_out(
     assert "a fault that was asked for" in last.why
     assert last.why in str(both.status(250.0))
     all_answered(both, truth)
+    while "local/0" not in both.losses.lost or both._survivors.pending:
+        time.sleep(0.1)  # the others take over
     both._controller.resume("local/0")
     while card(both, "local/0").state != "ready":
         time.sleep(0.1)
@@ -89,3 +93,29 @@ def test_a_card_that_hangs_is_replaced_and_its_requests_go_elsewhere(
     os.kill(second.pid, signal.SIGSTOP)  # a call that keeps the interpreter's lock is no better
     until_replaced(both, truth, second)
     assert any("it hangs: no sign of life for" in told for told in story)
+
+
+def test_a_card_that_hangs_while_it_loads_is_replaced(cluster: Connection, file: Path) -> None:
+    running = Running(Options(restarts=RestartRules(first_delay=0.1, load=8.0)))
+    gears = {"gears": [{"x": [1, WIDTH]}, {"x": [4, WIDTH]}]}
+    wanted = planned(model("both", file, shapes=gears), count=1)
+    started = threading.Thread(target=running.start, args=(wanted,))
+    started.start()
+    try:
+        while (first := loading(running)) is None:
+            time.sleep(0.02)
+        os.kill(first, signal.SIGSTOP)
+        started.join()
+        story = running._controller.slots["local/0"].story
+        assert "it hangs: its models have not loaded within 8 s" in story
+        all_answered(running, Truth(file), count=4)
+    finally:
+        started.join()
+        running.close()
+
+
+def loading(running: Running) -> int | None:
+    """The process that loads the only card's models now."""
+    slots = running._controller.slots.copy().values() if hasattr(running, "_controller") else ()
+    found = [slot.identity for slot in slots if slot.state is SlotState.LOADING and slot.identity]
+    return found[0].pid if found else None
