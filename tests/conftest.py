@@ -1,6 +1,7 @@
 """Fixtures for all tests, and their order."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,9 +26,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Keep measured sizes of this test run away from the user's cache, children included."""
-    folder = str(tmp_path_factory.mktemp("cache"))
+def cache_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Path]:
+    """Keep measured sizes of this test run away from the user's cache, children included.
+
+    What a model takes on the emulated card is measured once for both processes of a run.
+    """
+    folder = tmp_path_factory.mktemp("cache")
+    if worker_id != "master":
+        measured = tmp_path_factory.getbasetemp().parent / "emulator"
+        measured.mkdir(exist_ok=True)
+        (folder / "emulator").symlink_to(measured)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ASCEND_ORCHESTRATOR_CACHE", folder)
+        patch.setenv("ASCEND_ORCHESTRATOR_CACHE", str(folder))
         yield folder
