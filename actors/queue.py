@@ -59,7 +59,10 @@ class Entry(Generic[T]):
 
 @dataclass(frozen=True)
 class Batch(Generic[T]):
-    """Entries that run together. ``expected``: the seconds that were charged for it beforehand."""
+    """Entries that run together. ``expected``: the seconds that were charged for it beforehand.
+
+    ``number`` counts the batches of its lane.
+    """
 
     model: str
     entries: Sequence[Entry[T]]
@@ -67,6 +70,7 @@ class Batch(Generic[T]):
     lead: Priority
     rows: Mapping[Priority, int]
     expected: float
+    number: int
 
 
 class _Line(Generic[T]):
@@ -105,16 +109,27 @@ class _Line(Generic[T]):
 
 
 class _Lane:
-    """Models that run in turns: who is next, and how many batches are under way."""
+    """Models that run in turns: who is next, and which batches are under way.
+
+    Batches may execute in another order than they were taken in: the card's lock goes to whoever
+    gets hold of it. One that was overtaken counts for those that overtook it too, so that no more
+    than ``ahead - 1`` of a model that always wants the card pass a batch of another one.
+    """
 
     def __init__(self, shares: Mapping[str, float], ahead: float) -> None:
         self.models = tuple(shares)
-        self.ahead = ahead
-        self.running = 0
+        self._ahead = ahead
+        self._taken = 0
+        self._overtaken: dict[int, int] = {}
         self._shares = Turns(PRIORITIES)
         self._turns = {priority: Turns(shares) for priority in PRIORITIES}
         self._seconds = dict.fromkeys(shares, 0.0)
         self._ended = -math.inf
+
+    @property
+    def full(self) -> bool:
+        """Whether no further batch may be taken now."""
+        return len(self._overtaken) + sum(self._overtaken.values()) >= self._ahead
 
     def next(self, wanting: Sequence[tuple[Priority, str]]) -> tuple[Priority, str]:
         """The priority and the model whose turn it is."""
@@ -123,15 +138,16 @@ class _Lane:
         priority = self._shares.first(p for p in PRIORITIES if any(p == w for w, _ in wanting))
         return priority, self._turns[priority].first(m for p, m in wanting if p == priority)
 
-    def take(self, model: str, lead: Priority, rows: Mapping[Priority, int]) -> float:
-        """Charge a batch with what the model's last one took, and return that."""
+    def take(self, model: str, lead: Priority, rows: Mapping[Priority, int]) -> tuple[float, int]:
+        """Charge a batch with what the model's last one took; return that, and its number."""
         seconds = self._seconds[model]
         part = seconds * rows[lead] / sum(rows.values())
         self._shares.take(lead, part)
         self._turns[lead].take(model, part)
         self._charge(model, {p: n for p, n in rows.items() if p != lead}, seconds, rows)
-        self.running += 1
-        return seconds
+        self._taken += 1
+        self._overtaken[self._taken] = 0
+        return seconds, self._taken
 
     def finish(self, batch: "Batch[T]", now: float) -> None:
         """Charge what a batch took beyond that. They execute one after the other."""
@@ -139,7 +155,9 @@ class _Lane:
         self._charge(batch.model, batch.rows, seconds - batch.expected, batch.rows)
         self._seconds[batch.model] = seconds
         self._ended = now
-        self.running -= 1
+        del self._overtaken[batch.number]
+        for number in self._overtaken:
+            self._overtaken[number] += number < batch.number
 
     def _charge(
         self, model: str, whom: Iterable[Priority], seconds: float, rows: Mapping[Priority, int]
@@ -212,7 +230,7 @@ class CardQueue(Generic[T]):
         rows: dict[Priority, int] = {}
         for entry in entries:
             rows[entry.priority] = rows.get(entry.priority, 0) + entry.rows
-        return Batch(model, entries, now, lead, rows, lane.take(model, lead, rows))
+        return Batch(model, entries, now, lead, rows, *lane.take(model, lead, rows))
 
     def finished(self, batch: Batch[T], now: float) -> None:
         """A batch that ``take`` returned is done."""
@@ -232,7 +250,7 @@ class CardQueue(Generic[T]):
         return sorted(entries, key=lambda entry: entry.arrived)
 
     def _turn(self, lane: _Lane, now: float) -> tuple[Priority, str] | None:
-        if lane.running >= lane.ahead:
+        if lane.full:
             return None
         wanting = [
             (priority, model)

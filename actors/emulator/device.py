@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from actors.emulator.arena import Arena, Engine
 from actors.emulator.clock import Clock
+from actors.emulator.handover import Handover
 from actors.emulator.lingering import Lingering
 from actors.memory import AllocationRule, CardMemory
 
@@ -103,7 +104,7 @@ class Device:
     ) -> None:
         self.index = index
         self.rule = rule
-        self.lock = threading.Lock()
+        self.lock = Handover()
         self.clock = Clock()
         self.has_allocated = False
         self.workspace_bytes = 0

@@ -243,6 +243,23 @@ def test_while_one_batch_runs_one_more_is_taken_and_no_third() -> None:
     assert items(q.take("other", 5.0)) == ["other"]
 
 
+def test_a_batch_that_was_overtaken_is_not_overtaken_again() -> None:
+    """The card's lock may go to the one that asks last; then nothing more is taken."""
+    q: CardQueue[str] = CardQueue({"long": Terms(), "short": Terms()})
+    for name, count in (("long", 4), ("short", 1)):
+        for _ in range(count):
+            q.put(Entry(name, A, 1, 1, 0.0, name))
+    overtaken = q.take("long", 0.0)
+    first = q.take("long", 0.0)
+    assert overtaken is not None
+    assert first is not None
+    q.finished(first, 1.0)
+    assert q.next(1.0) == []
+    q.finished(overtaken, 2.0)
+    assert items(q.take("short", 2.0)) == ["short"]
+    assert items(q.take("long", 2.0)) == ["long"], "it counts no more"
+
+
 def test_a_model_whose_threads_are_all_at_work_keeps_its_turn() -> None:
     """Else a short model with one thread would wait for a long one after each of its batches."""
     q: CardQueue[str] = CardQueue({"long": Terms(), "short": Terms()})
