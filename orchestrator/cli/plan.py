@@ -27,54 +27,63 @@ from orchestrator.report.console import results_console
 from orchestrator.report.plan import change_tables, plan_tables
 from orchestrator.runtime.measure import measure_missing, proven, reserved
 
+_File = Annotated[
+    Path,
+    typer.Argument(
+        help="A deployment.yaml, a problem.json, or a plan that --out wrote, which is checked."
+    ),
+]
+_Cards = Annotated[
+    str | None,
+    typer.Option(help="The cards to plan for, such as 2x160MiB, 4x310P or a:2x64GiB,b:2x64GiB."),
+]
+_ExplainIt = Annotated[
+    bool, typer.Option("--explain", help="Say for every replica why it is where it is.")
+]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")]
+_NoProbe = Annotated[
+    bool,
+    typer.Option(
+        "--no-probe", help="Measure nothing: what is not known is estimated, and marked so."
+    ),
+]
+_Out = Annotated[
+    Path | None,
+    typer.Option(help="Write deployment, profiles, problem and plan to a file, for `run`."),
+]
+_Batch = Annotated[
+    bool, typer.Option("--batch", help="Plan for a batch job, which may keep cards fully busy.")
+]
+_Profiles = Annotated[
+    Path | None, typer.Option(help="Measurements that `profile --out` wrote, to go first.")
+]
+_Previous = Annotated[
+    Path | None,
+    typer.Option(help="The plan that runs now (from --out or --json): change it cheaply."),
+]
+_Moves = Annotated[int | None, typer.Option(min=0, help="At most so many replicas go elsewhere.")]
+_Seconds = Annotated[
+    float | None, typer.Option(min=0, help="Take the best plan found after so long.")
+]
+_Improver = Annotated[
+    Improver | None,
+    typer.Option(help="Give a small plan to this solver too; needs the extra cpsat."),
+]
+
 
 def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
-    file: Annotated[
-        Path,
-        typer.Argument(
-            help="A deployment.yaml, a problem.json, or a plan that --out wrote, which is checked."
-        ),
-    ],
-    cards: Annotated[
-        str | None,
-        typer.Option(
-            help="The cards to plan for, such as 2x160MiB, 4x310P or a:2x64GiB,b:2x64GiB."
-        ),
-    ] = None,
-    explain_it: Annotated[
-        bool, typer.Option("--explain", help="Say for every replica why it is where it is.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
-    no_probe: Annotated[
-        bool,
-        typer.Option(
-            "--no-probe", help="Measure nothing: what is not known is estimated, and marked so."
-        ),
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Write deployment, profiles, problem and plan to a file, for `run`."),
-    ] = None,
-    batch: Annotated[
-        bool, typer.Option("--batch", help="Plan for a batch job, which may keep cards fully busy.")
-    ] = False,
-    profiles: Annotated[
-        Path | None, typer.Option(help="Measurements that `profile --out` wrote, to go first.")
-    ] = None,
-    previous: Annotated[
-        Path | None,
-        typer.Option(help="The plan that runs now (from --out or --json): change it cheaply."),
-    ] = None,
-    moves: Annotated[
-        int | None, typer.Option(min=0, help="At most so many replicas go elsewhere.")
-    ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(min=0, help="Take the best plan found after so long.")
-    ] = None,
-    improver: Annotated[
-        Improver | None,
-        typer.Option(help="Give a small plan to this solver too; needs the extra cpsat."),
-    ] = None,
+    file: _File,
+    cards: _Cards = None,
+    explain_it: _ExplainIt = False,
+    as_json: _AsJson = False,
+    no_probe: _NoProbe = False,
+    out: _Out = None,
+    batch: _Batch = False,
+    profiles: _Profiles = None,
+    previous: _Previous = None,
+    moves: _Moves = None,
+    seconds: _Seconds = None,
+    improver: _Improver = None,
 ) -> None:
     """Place the models on the cards and show the result; exit code 1 when they do not fit."""
     if moves is not None and previous is None and file.suffix != ".json":

@@ -23,118 +23,139 @@ if TYPE_CHECKING:
     from orchestrator.runtime.work import Pipeline
 
 
+_Deployment = Annotated[
+    str,
+    typer.Argument(
+        help="A deployment.yaml, or a plan that `plan --out` wrote: its cards are started for "
+        "the job. Or the name of a deployment that is up."
+    ),
+]
+_Input = Annotated[
+    str,
+    typer.Option(
+        help="A file, or a folder searched to any depth, or the URL of one: images, Parquet, "
+        "JSON lines, CSV or NumPy files."
+    ),
+]
+_Output = Annotated[str, typer.Option(help="A new or empty folder; becomes one data set.")]
+_Model = Annotated[
+    str | None,
+    typer.Option(help="The model to run on every record; its inputs are columns by name."),
+]
+_Pipeline = Annotated[
+    str | None,
+    typer.Option(
+        help="Instead of a model: the function to run on every batch, as module:function; "
+        "async def f(batch, models). The working directory is searched first."
+    ),
+]
+_Column = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="INPUT=COLUMN", help="An input of the model and its column, as often as needed."
+    ),
+]
+_Id = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="A column to write beside the model's outputs, as often as needed. "
+        f"By default {RECORD_ID}: file and place.",
+    ),
+]
+_InputFormat = Annotated[
+    str | None,
+    typer.Option(
+        help="images, parquet, jsonl, csv, numpy or binary (a record for each file), where "
+        "the files' endings do not say."
+    ),
+]
+_OutputFormat = Annotated[str, typer.Option(help="parquet, jsonl or numpy (.npz).")]
+_Address = Annotated[
+    str | None,
+    typer.Option(
+        help="local: a Ray of its own; auto or host:port: join a cluster. "
+        "By default RAY_ADDRESS, else local, and for a deployment that is up auto."
+    ),
+]
+_BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="Records in one call. By default 1 file, or 64 rows or lines."),
+]
+_InFlight = Annotated[
+    int, typer.Option(min=1, help="Batches between input and output at once, in each worker.")
+]
+_Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Processes of the cluster that read, run the pipeline and write; 0: this one. "
+        "By default 2 for each card as far as CPUs are free, on one small machine 0.",
+    ),
+]
+_PartSize = Annotated[
+    str | None,
+    typer.Option(
+        help="Records behind one part file, by default 8 files or 16384 rows; for JSON lines "
+        "and CSV bytes, by default 4MiB. Row groups of Parquet are never cut."
+    ),
+]
+_OnError = Annotated[
+    str,
+    typer.Option(
+        help="skip sets a bad record aside and names it in the rejects file; fail stops the "
+        "job at the first."
+    ),
+]
+_MaxErrors = Annotated[
+    str | None,
+    typer.Option(
+        help="Most records to set aside: a count such as 10, or a share such as 1%. "
+        "By default any number."
+    ),
+]
+_Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Go on with the job that the output holds: do only what is missing."
+    ),
+]
+_AcceptChanges = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes",
+        help="Resume although input, models or pipeline are not what they were.",
+    ),
+]
+_Priority = Annotated[
+    str,
+    typer.Option(
+        help="batch leaves the cards to online calls of other drivers, but for a tenth; "
+        "online shares them."
+    ),
+]
+
+
 def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
-    deployment: Annotated[
-        str,
-        typer.Argument(
-            help="A deployment.yaml, or a plan that `plan --out` wrote: its cards are started for "
-            "the job. Or the name of a deployment that is up."
-        ),
-    ],
-    input: Annotated[
-        str,
-        typer.Option(
-            help="A file, or a folder searched to any depth, or the URL of one: images, Parquet, "
-            "JSON lines, CSV or NumPy files."
-        ),
-    ],
-    output: Annotated[str, typer.Option(help="A new or empty folder; becomes one data set.")],
-    model: Annotated[
-        str | None,
-        typer.Option(help="The model to run on every record; its inputs are columns by name."),
-    ] = None,
-    pipeline: Annotated[
-        str | None,
-        typer.Option(
-            help="Instead of a model: the function to run on every batch, as module:function; "
-            "async def f(batch, models). The working directory is searched first."
-        ),
-    ] = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="INPUT=COLUMN", help="An input of the model and its column, as often as needed."
-        ),
-    ] = None,
-    id: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="A column to write beside the model's outputs, as often as needed. "
-            f"By default {RECORD_ID}: file and place.",
-        ),
-    ] = None,
-    input_format: Annotated[
-        str | None,
-        typer.Option(
-            help="images, parquet, jsonl, csv, numpy or binary (a record for each file), where "
-            "the files' endings do not say."
-        ),
-    ] = None,
-    output_format: Annotated[str, typer.Option(help="parquet, jsonl or numpy (.npz).")] = "parquet",
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="local: a Ray of its own; auto or host:port: join a cluster. "
-            "By default RAY_ADDRESS, else local, and for a deployment that is up auto."
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Records in one call. By default 1 file, or 64 rows or lines."),
-    ] = None,
-    in_flight: Annotated[
-        int, typer.Option(min=1, help="Batches between input and output at once, in each worker.")
-    ] = IN_FLIGHT,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Processes of the cluster that read, run the pipeline and write; 0: this one. "
-            "By default 2 for each card as far as CPUs are free, on one small machine 0.",
-        ),
-    ] = None,
-    part_size: Annotated[
-        str | None,
-        typer.Option(
-            help="Records behind one part file, by default 8 files or 16384 rows; for JSON lines "
-            "and CSV bytes, by default 4MiB. Row groups of Parquet are never cut."
-        ),
-    ] = None,
-    on_error: Annotated[
-        str,
-        typer.Option(
-            help="skip sets a bad record aside and names it in the rejects file; fail stops the "
-            "job at the first."
-        ),
-    ] = "skip",
-    max_errors: Annotated[
-        str | None,
-        typer.Option(
-            help="Most records to set aside: a count such as 10, or a share such as 1%. "
-            "By default any number."
-        ),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Go on with the job that the output holds: do only what is missing."
-        ),
-    ] = False,
-    accept_changes: Annotated[
-        bool,
-        typer.Option(
-            "--accept-changes",
-            help="Resume although input, models or pipeline are not what they were.",
-        ),
-    ] = False,
-    priority: Annotated[
-        str,
-        typer.Option(
-            help="batch leaves the cards to online calls of other drivers, but for a tenth; "
-            "online shares them."
-        ),
-    ] = "batch",
+    deployment: _Deployment,
+    input: _Input,
+    output: _Output,
+    model: _Model = None,
+    pipeline: _Pipeline = None,
+    column: _Column = None,
+    id: _Id = None,
+    input_format: _InputFormat = None,
+    output_format: _OutputFormat = "parquet",
+    address: _Address = None,
+    batch_size: _BatchSize = None,
+    in_flight: _InFlight = IN_FLIGHT,
+    workers: _Workers = None,
+    part_size: _PartSize = None,
+    on_error: _OnError = "skip",
+    max_errors: _MaxErrors = None,
+    resume: _Resume = False,
+    accept_changes: _AcceptChanges = False,
+    priority: _Priority = "batch",
 ) -> None:
     """Run a batch job: every record of the input through a model or a pipeline, once, on the cards.
 
