@@ -1,9 +1,10 @@
 """CardActor: the process that owns one card. A plain class that the runtime starts and calls.
 
 It starts empty, is identified, gets one CardOrder in its life, and answers batches until it is
-drained and stopped. Each Model object has a thread of its own that takes batches from the card's
-queue. Control calls (stats, memory, drain, stop) touch only the queue's lock, which is never held
-while the library works.
+drained and stopped. A model has as many threads as Model objects, which take batches from the
+card's queue. Requests that can run at once do so in their caller's own thread: that spares them two
+handovers. Control calls (stats, memory, drain, stop) touch only the queue's lock, which is never
+held while the library works.
 """
 
 import math
@@ -11,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -48,6 +49,14 @@ FOLLOWS: Mapping[CardState, frozenset[CardState]] = {
 }
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A Model object, and what the batches that it runs are joined in."""
+
+    target: ModelObject
+    buffers: Mapping[str, Array]
+
+
 class CardActor:
     """One card: ``identify``, ``load``, then ``predict_many`` from any number of threads."""
 
@@ -74,6 +83,7 @@ class CardActor:
         self._loaded: Loaded | None = None
         self._models: Mapping[str, ServedModel] = {}
         self._wake: dict[str, threading.Condition] = {}
+        self._idle: dict[str, list[_Place]] = {}
         self._queue: CardQueue[Piece] = CardQueue({})
         self._working: dict[int, Batch[Piece]] = {}
         self._examining = 0
@@ -145,9 +155,15 @@ class CardActor:
                     self._refuse(ticket)
             for entry in entries:
                 self._queue.put(entry)
-            for model in {entry.model for entry in entries}:
-                self._wake[model].notify()  # it may have to wait for less long
-            self._wake_next(now)
+            models = {entry.model for entry in entries}
+            taken = self._take(entries[0].model, now) if len(models) == 1 else None
+            if taken is None:
+                for model in models:
+                    self._wake[model].notify()  # it may have to wait for less long
+                self._wake_next(now)
+        if taken is not None:
+            self._run(*taken)
+            self._finish(*taken)
         call.wait()
         return [self._reply(ticket) for ticket in tickets]
 
@@ -207,6 +223,7 @@ class CardActor:
             self._send_back()
             for wake in self._wake.values():
                 wake.notify_all()
+            self._quiet.wait_for(lambda: self._queue.empty)
         for thread in self._threads:
             thread.join()
         if self._loaded is not None:
@@ -228,32 +245,28 @@ class CardActor:
         self._queue = CardQueue({model.name: terms_of(order, model) for model in order.models})
         self._wake = {m.name: threading.Condition(self._lock) for m in order.models}
         for name, targets in objects.items():
-            for index, target in enumerate(targets):
+            signature = self._models[name].signature
+            self._idle[name] = [_Place(target, scratch(signature)) for target in targets]
+            for index in range(len(targets)):
                 thread = threading.Thread(
-                    target=self._serve, args=(name, target), name=f"{name}-{index}", daemon=True
+                    target=self._serve, args=(name,), name=f"{name}-{index}", daemon=True
                 )
                 self._threads.append(thread)
                 thread.start()
 
-    def _serve(self, name: str, target: ModelObject) -> None:
-        """The life of one Model object's thread."""
-        served = self._models[name]
-        buffers = scratch(served.signature)
-        while (batch := self._next_batch(name)) is not None:
-            while batch is not None:  # a thread that waits holds no arrays of its last batch
-                self._run(served, target, buffers, batch)
-                batch = self._finish(served, batch)
+    def _serve(self, name: str) -> None:
+        """The life of one of a model's threads."""
+        while (taken := self._next_batch(name)) is not None:
+            while taken is not None:  # a thread that waits holds no arrays of its last batch
+                self._run(*taken)
+                taken = self._finish(*taken, go_on=True)
 
-    def _run(
-        self,
-        served: ServedModel,
-        target: ModelObject,
-        buffers: Mapping[str, Array],
-        batch: Batch[Piece],
-    ) -> None:
+    def _run(self, place: _Place, batch: Batch[Piece]) -> None:
         """Run a batch: each of its requests has an answer or an error then."""
+        served = self._models[batch.model]
         try:
-            served.run(target, buffers, batch.entries, partial(self._require_good, served))
+            good = partial(self._require_good, served)
+            served.run(place.target, place.buffers, batch.entries, good)
         except CardBrokenError as error:
             self._close(batch, error)
         except Exception as error:
@@ -272,7 +285,8 @@ class CardActor:
         finally:
             with self._lock:
                 self._examining -= 1
-                self._wake_next(time.monotonic())
+                for model in self._models:
+                    self._wake_if_any(model)
 
     def _close(self, batch: Batch[Piece], error: CardBrokenError) -> None:
         """Take nothing any more, and send back what waits."""
@@ -292,42 +306,55 @@ class CardActor:
             self._models[entry.model].settle(ticket, now)
         self._quiet.notify_all()
 
-    def _next_batch(self, name: str) -> Batch[Piece] | None:
+    def _next_batch(self, name: str) -> tuple[_Place, Batch[Piece]] | None:
         """Wait for a batch of one model; None when the card was stopped."""
         wake = self._wake[name]
         with self._lock:
             while self._state is not CardState.STOPPED:
                 now = time.monotonic()
-                batch = self._take(name, now)
-                if batch is not None:
-                    return batch
-                due = math.inf if self._examining else self._queue.next_due(name)
+                taken = self._take(name, now)
+                if taken is not None:
+                    return taken
+                waits = bool(self._examining) or not self._idle[name]
+                due = math.inf if waits else self._queue.next_due(name)
                 wake.wait(due - now if now < due < math.inf else None)
         return None
 
-    def _take(self, name: str, now: float) -> Batch[Piece] | None:
-        """A batch of one model, if one is due; callers hold the lock."""
-        batch = None if self._examining else self._queue.take(name, now)
-        if batch is not None:
-            self._working[id(batch)] = batch
-            self._wake[name].notify()  # what is left may have its own time to go
-            self._wake_next(now)
-        return batch
+    def _take(self, name: str, now: float) -> tuple[_Place, Batch[Piece]] | None:
+        """A batch of one model, if one is due, and where it runs; callers hold the lock."""
+        if self._examining or not self._idle[name]:
+            return None
+        batch = self._queue.take(name, now)
+        if batch is None:
+            return None
+        self._working[id(batch)] = batch
+        self._wake_if_any(name)
+        self._wake_next(now)
+        return self._idle[name].pop(), batch
 
     def _wake_next(self, now: float) -> None:
         """Wake a thread of every model whose turn it is."""
         for name in self._queue.next(now):
             self._wake[name].notify()
 
-    def _finish(self, served: ServedModel, batch: Batch[Piece]) -> Batch[Piece] | None:
-        """Count a batch, tell its callers, and take the model's next one if it is due."""
+    def _wake_if_any(self, name: str) -> None:
+        """Wake a thread of a model for which something waits, though it may have to wait on."""
+        if self._queue.queued(name):
+            self._wake[name].notify()
+
+    def _finish(
+        self, place: _Place, batch: Batch[Piece], go_on: bool = False
+    ) -> tuple[_Place, Batch[Piece]] | None:
+        """Count a batch and tell its callers; to ``go_on`` is to take the model's next one."""
         with self._lock:
             now = time.monotonic()
-            served.finish(batch.entries, batch.taken, now)
+            self._models[batch.model].finish(batch.entries, batch.taken, now)
             self._queue.finished(batch, now)
+            self._idle[batch.model].append(place)
             del self._working[id(batch)]
-            following = self._take(served.name, now)
+            following = self._take(batch.model, now) if go_on else None
             if following is None:
+                self._wake_if_any(batch.model)
                 self._wake_next(now)
                 if self._queue.empty:
                     self._quiet.notify_all()

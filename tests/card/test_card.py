@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -398,6 +399,40 @@ def test_a_light_model_waits_for_two_heavy_batches_at_most_whatever_another_driv
         heavy.result()
     assert sorted(between)[len(between) // 2] <= AHEAD
     assert max(between) <= AHEAD + 1, "one may end between the counting and the sending"
+
+
+def test_a_call_that_can_run_at_once_runs_in_its_own_thread(load: Load, mlp: ModelOrder) -> None:
+    joined_in = set()
+
+    class Watched(np.ndarray):
+        def __array_function__(self, *call: Any) -> Any:
+            joined_in.add(threading.get_ident())
+            return super().__array_function__(*call)
+
+    close(answer(load(mlp), "mlp", x=rows(3).view(Watched))["y"], expected(mlp, x=rows(3))["y"])
+    assert joined_in == {threading.get_ident()}
+
+
+def test_what_came_meanwhile_waits_for_company_no_longer_than_it_may(
+    load: Load, mlp: ModelOrder, conv: ModelOrder
+) -> None:
+    """The model's only object is in a caller's hands then; another model keeps the card busy."""
+    rule = replace(mlp.batching, max_wait=0.2)
+    card = load(
+        with_times(changed(mlp, threads=1, share_workspace=False, batching=rule), 100),
+        replace(conv, config={"emulated_card": {"copy_in_ms": "3000"}}),
+    )
+    image = {"x": np.zeros((2, 3, 16, 16), np.float32)}
+    with ThreadPoolExecutor(2) as pool:
+        long = pool.submit(ask, card, "conv", image)
+        while not card.stats().running:
+            pass
+        full = pool.submit(ask, card, "mlp", {"x": rows(4)})
+        while card.stats().running < 2:
+            pass
+        close(answer(card, "mlp", x=rows(1))["y"], expected(mlp, x=rows(1))["y"])
+        assert full.done()
+        assert not long.done()
 
 
 def test_inputs_are_copied_while_another_batch_executes(load: Load, conv: ModelOrder) -> None:
