@@ -315,6 +315,7 @@ class CardActor:
                 taken = self._take(name, now)
                 if taken is not None:
                     return taken
+                self._wake_next(now)  # it may have been another's turn that came just now
                 waits = bool(self._examining) or not self._idle[name]
                 due = math.inf if waits else self._queue.next_due(name)
                 wake.wait(due - now if now < due < math.inf else None)

@@ -9,10 +9,11 @@ a model take turns too, row by row. It is due when it is full, when its oldest r
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
+from actors.admission import remember
 from actors.shapes import Bucket
 from actors.turns import Turns
 
@@ -24,6 +25,9 @@ PRIORITIES: Mapping[Priority, float] = {"online": 0.9, "batch": 0.1}
 #: Batches of sharing models that are under way at once: one executes while the next one's inputs
 #: are joined and copied to the card. More would only make those wait that come later.
 AHEAD = 2
+#: Seconds before the end of a batch at which the next one is taken, or half of what it takes if
+#: that is more: whoever comes before that is in time for the next turn.
+_HEAD_START = 0.02
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Entry(Generic[T]):
 class Batch(Generic[T]):
     """Entries that run together. ``expected``: the seconds that were charged for it beforehand.
 
-    ``number`` counts the batches of its lane.
+    Batches of one ``kind`` take about the same time; ``number`` counts those of its lane.
     """
 
     model: str
@@ -69,6 +73,7 @@ class Batch(Generic[T]):
     taken: float
     lead: Priority
     rows: Mapping[Priority, int]
+    kind: Hashable
     expected: float
     number: int
 
@@ -111,9 +116,10 @@ class _Line(Generic[T]):
 class _Lane:
     """Models that run in turns: who is next, and which batches are under way.
 
-    Batches may execute in another order than they were taken in: the card's lock goes to whoever
-    gets hold of it. One that was overtaken counts for those that overtook it too, so that no more
-    than ``ahead - 1`` of a model that always wants the card pass a batch of another one.
+    A second one is taken while the first executes, but not earlier than it must be. They may
+    execute in another order than they were taken in: the card's lock goes to whoever gets hold of
+    it. One that was overtaken counts for those that overtook it too, so that no more than
+    ``ahead - 1`` of a model that always wants the card pass a batch of another one.
     """
 
     def __init__(self, shares: Mapping[str, float], ahead: float) -> None:
@@ -121,14 +127,17 @@ class _Lane:
         self._ahead = ahead
         self._taken = 0
         self._overtaken: dict[int, int] = {}
+        self._expected: dict[int, float] = {}
+        self.opens = -math.inf
+        """When the next batch may be taken, as far as that is a question of time."""
         self._shares = Turns(PRIORITIES)
         self._turns = {priority: Turns(shares) for priority in PRIORITIES}
-        self._seconds = dict.fromkeys(shares, 0.0)
+        self._seconds: dict[Hashable, float] = {}
         self._ended = -math.inf
 
     @property
     def full(self) -> bool:
-        """Whether no further batch may be taken now."""
+        """Whether no further batch may be taken before one is done."""
         return len(self._overtaken) + sum(self._overtaken.values()) >= self._ahead
 
     def next(self, wanting: Sequence[tuple[Priority, str]]) -> tuple[Priority, str]:
@@ -138,26 +147,38 @@ class _Lane:
         priority = self._shares.first(p for p in PRIORITIES if any(p == w for w, _ in wanting))
         return priority, self._turns[priority].first(m for p, m in wanting if p == priority)
 
-    def take(self, model: str, lead: Priority, rows: Mapping[Priority, int]) -> tuple[float, int]:
-        """Charge a batch with what the model's last one took; return that, and its number."""
-        seconds = self._seconds[model]
+    def take(
+        self, kind: Hashable, model: str, lead: Priority, rows: Mapping[Priority, int], now: float
+    ) -> tuple[float, int]:
+        """Charge a batch with what the last one of its kind took; return that, and its number."""
+        seconds = self._seconds.get(kind, 0.0)
         part = seconds * rows[lead] / sum(rows.values())
         self._shares.take(lead, part)
         self._turns[lead].take(model, part)
         self._charge(model, {p: n for p, n in rows.items() if p != lead}, seconds, rows)
         self._taken += 1
         self._overtaken[self._taken] = 0
+        self._expected[self._taken] = seconds
+        self._executes(now)
         return seconds, self._taken
 
     def finish(self, batch: "Batch[T]", now: float) -> None:
         """Charge what a batch took beyond that. They execute one after the other."""
         seconds = now - max(batch.taken, self._ended)
         self._charge(batch.model, batch.rows, seconds - batch.expected, batch.rows)
-        self._seconds[batch.model] = seconds
+        remember(self._seconds, batch.kind, seconds)
         self._ended = now
-        del self._overtaken[batch.number]
+        del self._overtaken[batch.number], self._expected[batch.number]
         for number in self._overtaken:
             self._overtaken[number] += number < batch.number
+        self._executes(now)
+
+    def _executes(self, now: float) -> None:
+        """If one batch is under way, it executes from now on, and the next is for later."""
+        self.opens = -math.inf
+        if len(self._expected) == 1 and self._ahead < math.inf:
+            [seconds] = self._expected.values()
+            self.opens = now + min(seconds / 2, seconds - _HEAD_START)
 
     def _charge(
         self, model: str, whom: Iterable[Priority], seconds: float, rows: Mapping[Priority, int]
@@ -230,7 +251,9 @@ class CardQueue(Generic[T]):
         rows: dict[Priority, int] = {}
         for entry in entries:
             rows[entry.priority] = rows.get(entry.priority, 0) + entry.rows
-        return Batch(model, entries, now, lead, rows, *lane.take(model, lead, rows))
+        kind = model, bucket, sum(rows.values())
+        charged, number = lane.take(kind, model, lead, rows, now)
+        return Batch(model, entries, now, lead, rows, kind, charged, number)
 
     def finished(self, batch: Batch[T], now: float) -> None:
         """A batch that ``take`` returned is done."""
@@ -239,7 +262,8 @@ class CardQueue(Generic[T]):
 
     def next_due(self, model: str) -> float:
         """When a batch of a model is due if nothing else happens; infinity when nothing waits."""
-        return min((self._due(model, x) for x in self._waiting[model].values()), default=math.inf)
+        due = min((self._due(model, x) for x in self._waiting[model].values()), default=math.inf)
+        return max(due, self._lanes[model].opens)
 
     def clear(self) -> list[Entry[T]]:
         """Remove and return everything that waits, oldest first."""
@@ -250,7 +274,7 @@ class CardQueue(Generic[T]):
         return sorted(entries, key=lambda entry: entry.arrived)
 
     def _turn(self, lane: _Lane, now: float) -> tuple[Priority, str] | None:
-        if lane.full:
+        if lane.full or now < lane.opens:
             return None
         wanting = [
             (priority, model)

@@ -144,16 +144,23 @@ class BusyCard:
                 while waiting[flow] < 2:
                     self.put(*flow)
                     waiting[flow] += 1
-            while len(self._taken) < AHEAD and (turn := self.queue.next(self.now)):
-                batch = self.queue.take(turn[0], self.now)
-                assert batch is not None
-                self._taken.append(batch)
-                waiting[batch.entries[0].item] -= 1
+            self._take(self.now, waiting)
+            ends = self.now + self.seconds[self._taken[0].model]
+            opens = min(self.queue.next_due(model) for model in self.seconds)
+            if self.now < opens < ends:
+                self._take(opens, waiting)
             done = self._taken.pop(0)
             self.now += self.seconds[done.model]
             self.queue.finished(done, self.now)
             self.got[done.entries[0].item] += self.seconds[done.model]
             self.order.append(done.model)
+
+    def _take(self, now: float, waiting: dict[tuple, int]) -> None:
+        while turn := self.queue.next(now):
+            batch = self.queue.take(turn[0], now)
+            assert batch is not None
+            self._taken.append(batch)
+            waiting[batch.entries[0].item] -= 1
 
 
 @settings(max_examples=30)
@@ -241,6 +248,36 @@ def test_while_one_batch_runs_one_more_is_taken_and_no_third() -> None:
     assert items(q.take("apart", 0.0)) == ["apart"], "it shares nothing and waits for nobody"
     q.finished(first, 5.0)
     assert items(q.take("other", 5.0)) == ["other"]
+
+
+def test_the_next_batch_is_taken_when_half_of_a_long_one_is_over() -> None:
+    """Who comes before that is in time for the next turn; half of it is enough to prepare."""
+    q: CardQueue[str] = CardQueue({"long": Terms(), "short": Terms()})
+    for _ in range(4):
+        q.put(Entry("long", A, 1, 1, 0.0, "long"))
+    first = q.take("long", 0.0)
+    assert first is not None
+    q.finished(first, 10.0)
+    second = q.take("long", 10.0)
+    assert second is not None
+    assert q.next(14.9) == []
+    assert q.next_due("long") == 15.0
+    q.put(Entry("short", A, 1, 1, 14.9, "short"))
+    assert q.next_due("short") == 15.0
+    assert items(q.take("short", 15.0)) == ["short"]
+    q.finished(second, 19.0)
+    assert items(q.take("long", 19.0)) == ["long"], "nothing is known of a batch of short yet"
+
+
+def test_the_next_batch_of_short_ones_is_taken_at_once() -> None:
+    q: CardQueue[str] = CardQueue({"m": Terms()})
+    for _ in range(3):
+        q.put(Entry("m", A, 1, 1, 0.0, "m"))
+    first = q.take("m", 0.0)
+    assert first is not None
+    q.finished(first, 0.02)
+    assert items(q.take("m", 0.02)) == ["m"]
+    assert items(q.take("m", 0.02)) == ["m"]
 
 
 def test_a_batch_that_was_overtaken_is_not_overtaken_again() -> None:
