@@ -151,8 +151,7 @@ class CardOrder:
     host: HostMemory = field(default_factory=HostMemory)
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """One caller's rows for one model. ``id`` is unique in the deployment.
 
     ``priority``: online requests go before those of priority batch.
@@ -169,8 +168,7 @@ class Request:
         return self.id >> SENDER_BITS
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """The answer to one request: outputs, or the error that this request alone met."""
 
     id: int

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.facade import Orchestrator
 
 #: ``map`` holds at most so many requests and so many bytes of inputs between its two ends.
-_MAP_WINDOW = 256
+_MAP_WINDOW = 512
 _MAP_BYTES = 128 << 20
 
 
