@@ -13,16 +13,15 @@ REMEMBERED = 1024
 
 
 class Placed(NamedTuple):
-    """A checked request: its rows, what it may be joined with, and the most rows of one batch."""
+    """A checked request: its rows, what it may be joined with, and the most rows of one batch.
+
+    ``piece_rows`` are those of each piece that ``Admission.pieces`` makes.
+    """
 
     rows: int
     bucket: Bucket
     limit: int
-
-    @property
-    def piece_rows(self) -> Sequence[int]:
-        """Rows of each piece that ``Admission.pieces`` makes."""
-        return [min(self.limit, self.rows - at) for at in range(0, self.rows, self.limit)]
+    piece_rows: Sequence[int]
 
 
 class Admission:
@@ -44,8 +43,9 @@ class Admission:
         except (AttributeError, KeyError, TypeError):
             rows = check(self._signature, self._rule, self._model, inputs)
         key = bucket(self._signature, self._rule, inputs)
-        placed = Placed(rows, key, row_limit(self._signature, self._rule, key))
-        return remember(self._known, seen, placed)
+        limit = row_limit(self._signature, self._rule, key)
+        pieces = [min(limit, rows - at) for at in range(0, rows, limit)]
+        return remember(self._known, seen, Placed(rows, key, limit, pieces))
 
     def pieces(self, inputs: Arrays, placed: Placed) -> list[Arrays]:
         """The parts of a placed request that fit into one batch each, as views, in order."""

@@ -202,6 +202,7 @@ class CardQueue(Generic[T]):
         lanes = [_Lane({name: 1.0}, math.inf) for name in terms if name not in shared]
         self._lanes = {m: lane for lane in [_Lane(shared, AHEAD), *lanes] for m in lane.models}
         self._running = 0
+        self._all_queued = 0
 
     @property
     def running(self) -> int:
@@ -211,7 +212,7 @@ class CardQueue(Generic[T]):
     @property
     def empty(self) -> bool:
         """Whether nothing waits and nothing runs."""
-        return not self._running and not any(self._queued.values())
+        return not self._running and not self._all_queued
 
     def queued(self, model: str) -> int:
         """Entries of a model that wait."""
@@ -225,9 +226,12 @@ class CardQueue(Generic[T]):
             line = lines[entry.bucket] = _Line()
         line.put(entry)
         self._queued[entry.model] += 1
+        self._all_queued += 1
 
     def next(self, now: float) -> list[str]:
         """The models that ``take`` has a batch for at ``now``."""
+        if not self._all_queued:
+            return []
         turns = (self._turn(lane, now) for lane in dict.fromkeys(self._lanes.values()))
         return [turn[1] for turn in turns if turn is not None]
 
@@ -247,6 +251,7 @@ class CardQueue(Generic[T]):
         if not line.rows:
             del self._waiting[model][bucket]
         self._queued[model] -= len(entries)
+        self._all_queued -= len(entries)
         self._running += 1
         rows: dict[Priority, int] = {}
         for entry in entries:
@@ -271,6 +276,7 @@ class CardQueue(Generic[T]):
         entries = [e for line in lines for queue in line.queues.values() for e in queue]
         self._waiting = {model: {} for model in self._waiting}
         self._queued = dict.fromkeys(self._queued, 0)
+        self._all_queued = 0
         return sorted(entries, key=lambda entry: entry.arrived)
 
     def _turn(self, lane: _Lane, now: float) -> tuple[Priority, str] | None:

@@ -109,7 +109,7 @@ class ServedModel:
         ticket.pieces = self._admission.pieces(inputs, placed)
         ticket.left = len(ticket.pieces)
         for part, count in enumerate(placed.piece_rows):
-            piece, (_, key, limit) = Piece(ticket, part), placed
+            piece, key, limit = Piece(ticket, part), placed.bucket, placed.limit
             yield Entry(self.name, key, count, limit, ticket.arrived, piece, priority, sender)
 
     def run(

@@ -93,7 +93,8 @@ class ModelHandle:
             DeadlineError: it was not answered in time; it says where it was.
             RequestFailedError: no card could answer; it says what was tried.
         """
-        future = self.submit(inputs, timeout=timeout, wait=wait, priority=priority)
+        running, chosen = self._orchestrator._traffic(), priority or self.priority
+        future = running.submit(self.name, inputs, timeout, wait, chosen, here=True)
         try:
             return future.result()
         finally:

@@ -1,7 +1,9 @@
-"""Carries requests between callers and cards: one thread owns the desk, all else are messages.
+"""Carries requests between callers and cards: one thread at a time owns the desk.
 
-No thread waits for a call. Callers put a request into the inbox, Ray's callback puts the answer
-there, and the router's thread decides with the desk what to send next and completes the futures.
+That is the router's own, and all else are messages to it: callers put a request into the inbox,
+Ray's callback puts the answer there, and the router decides with the desk what to send next and
+completes the futures. Only where nothing else is under way does a caller who waits anyway do all of
+that itself, which spares its request the way through three threads.
 """
 
 import heapq
@@ -12,11 +14,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Event, Thread, current_thread
-from typing import Protocol
+from threading import Event, Lock, Thread, current_thread
+from typing import NamedTuple, Protocol
 
 from actors.errors import NotServingError, OrchestratorError, PredictError
 from actors.messages import SENDER_BITS, Answers, Array, Arrays, Reply, Request
@@ -46,6 +49,10 @@ class Card(Protocol):
         """Answer requests, in any order; fails with CardLostError when the process is gone."""
         ...
 
+    def predict_here(self, requests: Sequence[Request]) -> Answers:
+        """The same, waited for; raises what the future would fail with."""
+        ...
+
 
 @dataclass
 class ModelCounts:
@@ -57,18 +64,27 @@ class ModelCounts:
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
 
 
-@dataclass
-class _Call:
-    """One caller's request: its pieces, their answers, and the future that waits for them."""
+class Asked(NamedTuple):
+    """One caller's checked request, in the pieces that a batch holds.
+
+    ``started`` is when the caller came, by ``time.monotonic``; ``timeout`` counts from there.
+    """
 
     model: str
     rule: BatchRule
     pieces: Sequence[Arrays]
     rows: Sequence[int]
-    future: "Future[dict[str, Array]]"
     started: float
     timeout: float | None = None
     priority: Priority = "online"
+
+
+@dataclass
+class _Call:
+    """A request under way: the answers to its pieces, and the future that waits for them."""
+
+    asked: Asked
+    future: "Future[dict[str, Array]]"
     ids: list[int] = field(default_factory=list)
     outputs: dict[int, Arrays] = field(default_factory=dict)
 
@@ -88,6 +104,7 @@ class Router:
         self._on_lost = on_lost
         self._clock = clock
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._owner = Lock()
         self._cards: dict[tuple[str, int], Card] = {}
         self._requests: dict[int, tuple[_Call, Request]] = {}
         self._deadlines: list[tuple[float, int]] = []
@@ -110,26 +127,18 @@ class Router:
         self._accepting = True
         self._thread.start()
 
-    def submit(
-        self,
-        model: str,
-        rule: BatchRule,
-        pieces: Sequence[Arrays],
-        rows: Sequence[int],
-        started: float,
-        timeout: float | None = None,
-        priority: Priority = "online",
-    ) -> "Future[dict[str, Array]]":
-        """Send the checked pieces of one request; their outputs come back merged, in order.
+    def submit(self, asked: Asked, here: bool = False) -> "Future[dict[str, Array]]":
+        """Send a request; the outputs of its pieces come back merged, in order.
 
-        ``started`` is when the caller came, by ``time.monotonic``; ``timeout`` counts from there.
+        With ``here`` the caller would wait for the future next: it may be done on return.
         """
         future: Future[dict[str, Array]] = Future()
-        call = _Call(model, rule, pieces, rows, future, started, timeout, priority)
+        call = _Call(asked, future)
         if not self._accepting:
             future.set_exception(NotServingError("of this driver", "closed"))
             return future
-        self._inbox.put(partial(self._open, call))
+        if not (here and asked.timeout is None and self._carried_here(call)):
+            self._inbox.put(partial(self._open, call))
         future.add_done_callback(partial(self._cancelled, call))
         return future
 
@@ -178,13 +187,20 @@ class Router:
                 self._abort("the driver's router failed, see the log")
 
     def _turn(self) -> None:
-        waits = self._desk.stalled()
-        try:
-            self._inbox.get(timeout=self._idle_seconds(waits))()
+        with self._owner:
+            waits = self._desk.stalled()
+            seconds = self._idle_seconds(waits)
+        with suppress(Empty):
+            first = self._inbox.get(timeout=seconds)
+            with self._owner:
+                first()
+        with self._owner:
+            self._rest_of_turn(waits)
+
+    def _rest_of_turn(self, waits: bool) -> None:
+        with suppress(Empty):
             while True:
                 self._inbox.get_nowait()()
-        except Empty:
-            pass
         now = self._clock()
         if waits:
             self._fail(self._desk.expire(now))
@@ -193,6 +209,39 @@ class Router:
             self._send(bundle)
         if self._closing and not len(self._desk):
             self._idle.set()
+
+    def _carried_here(self, call: _Call) -> bool:
+        """Take a request to its card and back in its caller's thread, if it is the only one.
+
+        False: it was not even opened. What else there is to do is left to the router's thread.
+        """
+        if not self._owner.acquire(blocking=False):
+            return False
+        try:
+            if len(self._desk) or not self._inbox.empty() or not self._accepting:
+                return False
+            self._open(call)
+            bundles = self._desk.dispatch(self._clock())
+            for bundle in bundles[1:]:
+                self._send(bundle)
+            carried = [(bundle, *self._card_of(bundle)) for bundle in bundles[:1]]
+        finally:
+            self._owner.release()
+        for bundle, card, requests in carried:
+            outcome: Answers | BaseException
+            try:
+                outcome = card.predict_here(requests)
+            except BaseException as error:  # also Ctrl-C: the card finishes it, nobody waits
+                outcome = error
+            with self._owner:
+                if not isinstance(outcome, (Answers, Exception)):
+                    self._forget(call)
+                self._returned(bundle, outcome)
+            if not isinstance(outcome, (Answers, Exception)):
+                raise outcome
+        if not call.future.done() or len(self._desk) or self._closing:
+            self._inbox.put(_look)
+        return True
 
     def _idle_seconds(self, waits: bool) -> float | None:
         """How long nothing needs to be looked at unless a message comes."""
@@ -205,19 +254,20 @@ class Router:
         while self._deadlines and self._deadlines[0][0] <= now:
             _, request_id = heapq.heappop(self._deadlines)
             if request_id in self._requests:
-                timeout = self._requests[request_id][0].timeout
+                timeout = self._requests[request_id][0].asked.timeout
                 failure = self._desk.overdue(request_id, timeout or 0.0)
                 self._fail([failure] if failure else [])
 
     def _open(self, call: _Call) -> None:
-        for piece, rows in zip(call.pieces, call.rows, strict=True):
-            request = Request(next(self._ids), call.model, piece, call.priority)
+        model, _, pieces, counts, started, timeout, priority = call.asked
+        for piece, rows in zip(pieces, counts, strict=True):
+            request = Request(next(self._ids), model, piece, priority)
             nbytes = sum(array.nbytes for array in piece.values())
             call.ids.append(request.id)
             self._requests[request.id] = (call, request)
-            if call.timeout is not None:
-                heapq.heappush(self._deadlines, (call.started + call.timeout, request.id))
-            ticket = Ticket(request.id, call.model, rows, nbytes, self._clock(), call.priority)
+            if timeout is not None:
+                heapq.heappush(self._deadlines, (started + timeout, request.id))
+            ticket = Ticket(request.id, model, rows, nbytes, self._clock(), priority)
             self._fail(self._desk.submit(ticket))
             if call.future.done():  # cancelled before it was opened, or its model is not served
                 self._forget(call)
@@ -235,32 +285,38 @@ class Router:
         self._cards.pop((slot, life), None)
         self._desk.down(slot, life, reason, self._clock())
 
-    def _send(self, bundle: Bundle) -> None:
+    def _card_of(self, bundle: Bundle) -> tuple[Card, Sequence[Request]]:
         requests = [self._requests[ticket.id][1] for ticket in bundle.tickets]
-        sent = self._cards[bundle.slot, bundle.life].predict_many(requests)
-        sent.add_done_callback(lambda done: self._inbox.put(partial(self._returned, bundle, done)))
+        return self._cards[bundle.slot, bundle.life], requests
 
-    def _returned(self, bundle: Bundle, done: "Future[Answers]") -> None:
-        error = done.exception()
+    def _send(self, bundle: Bundle) -> None:
+        card, requests = self._card_of(bundle)
+
+        def hand_over(done: "Future[Answers]") -> None:
+            outcome = done.exception() or done.result()
+            self._inbox.put(partial(self._returned, bundle, outcome))
+
+        card.predict_many(requests).add_done_callback(hand_over)
+
+    def _returned(self, bundle: Bundle, outcome: Answers | BaseException) -> None:
         now = self._clock()
-        if isinstance(error, CardLostError):
-            self._down(bundle.slot, bundle.life, error.reason)
-            self._on_lost(bundle.slot, bundle.life, error.reason)
-            self._fail(self._desk.died(bundle, error.reason, now))
+        if isinstance(outcome, CardLostError):
+            self._down(bundle.slot, bundle.life, outcome.reason)
+            self._on_lost(bundle.slot, bundle.life, outcome.reason)
+            self._fail(self._desk.died(bundle, outcome.reason, now))
             return
-        if error is not None:
+        if isinstance(outcome, BaseException):
             problem = (
-                error
-                if isinstance(error, OrchestratorError)
-                else PredictError(bundle.slot, bundle.model, repr(error))
+                outcome
+                if isinstance(outcome, OrchestratorError)
+                else PredictError(bundle.slot, bundle.model, repr(outcome))
             )
             outcomes = dict.fromkeys((ticket.id for ticket in bundle.tickets), problem)
             self._fail(self._desk.answered(bundle, outcomes, now)[1])
             return
-        answers = done.result()
-        replies = {reply.id: reply for reply in answers.replies}
+        replies = {reply.id: reply for reply in outcome.replies}
         answered, failed = self._desk.answered(
-            bundle, {reply.id: reply.error for reply in answers.replies}, now, answers.seconds
+            bundle, {reply.id: reply.error for reply in outcome.replies}, now, outcome.seconds
         )
         for request_id in answered:
             self._finish(request_id, replies[request_id], alone=len(replies) == 1)
@@ -270,14 +326,15 @@ class Router:
         call, _ = self._requests.pop(request_id)
         outputs = reply.outputs or {}
         call.outputs[request_id] = outputs if alone else {n: _kept(a) for n, a in outputs.items()}
-        if len(call.outputs) < len(call.pieces):
+        if len(call.outputs) < len(call.ids):
             return
-        counts = self.counts.setdefault(call.model, ModelCounts())
+        asked = call.asked
+        counts = self.counts.setdefault(asked.model, ModelCounts())
         counts.answered += 1
-        counts.rows += sum(call.rows)
-        counts.latencies.append(self._clock() - call.started)
+        counts.rows += sum(asked.rows)
+        counts.latencies.append(self._clock() - asked.started)
         if call.future.set_running_or_notify_cancel():
-            merged = dict(merge(call.rule, [call.outputs[i] for i in call.ids]))
+            merged = dict(merge(asked.rule, [call.outputs[i] for i in call.ids]))
             for array in merged.values():
                 array.flags.writeable = False  # as what comes from shared memory is anyway
             call.future.set_result(merged)
@@ -288,10 +345,10 @@ class Router:
                 continue
             call, _ = self._requests[failure.id]
             self._forget(call)
-            self.counts.setdefault(call.model, ModelCounts()).failed += 1
+            self.counts.setdefault(call.asked.model, ModelCounts()).failed += 1
             if failure.set_aside:
                 told = str(failure.error)
-                self._journal.tell("set-aside", told, models=(call.model,), batch=failure.id)
+                self._journal.tell("set-aside", told, models=(call.asked.model,), batch=failure.id)
             if call.future.set_running_or_notify_cancel():
                 call.future.set_exception(failure.error)
 
@@ -308,7 +365,7 @@ class Router:
         for call in calls.values():
             self._forget(call)
             if call.future.set_running_or_notify_cancel():
-                call.future.set_exception(RequestFailedError(call.model, (why,)))
+                call.future.set_exception(RequestFailedError(call.asked.model, (why,)))
 
     def _end(self, why: str) -> None:
         """The last event: requests that slipped in behind it are failed with the rest."""
@@ -316,6 +373,10 @@ class Router:
             self._inbox.get()()
         self._abort(why)
         self._over = True
+
+
+def _look() -> None:
+    """The message without a content: the router looks at what there is to do."""
 
 
 def _kept(array: Array) -> Array:

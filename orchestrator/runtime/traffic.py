@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass, replace
 from threading import Event
+from typing import Protocol
 
 from actors.admission import Admission
 from actors.errors import InvalidRequestError
@@ -20,7 +21,7 @@ from orchestrator.runtime.gate import Gate
 from orchestrator.runtime.journal import Journal
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.outlook import Outlook, Sent
-from orchestrator.runtime.router import Router
+from orchestrator.runtime.router import Asked, Router
 from orchestrator.runtime.samples import publish_driver
 
 #: A replica without planned load still gets this part of what the most loaded one gets.
@@ -28,8 +29,15 @@ _LEAST_SHARE = 0.05
 #: A router that does not say so soon what waits is asked again at the next look.
 _VIEW_SECONDS = 0.5
 
-#: Sends a checked request: when its caller came, and its timeout.
-Send = Callable[[float, float | None], "Future[dict[str, Array]]"]
+
+class Send(Protocol):
+    """Sends a checked request: when its caller came, its timeout, whether it waits for it here."""
+
+    def __call__(
+        self, started: float, timeout: float | None, here: bool = False
+    ) -> "Future[dict[str, Array]]":
+        """The answer to come."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -88,16 +96,25 @@ class Traffic:
         self.signatures = known
 
     def submit(
-        self, model: str, inputs: Arrays, timeout: float | None, wait: bool, priority: Priority
+        self,
+        model: str,
+        inputs: Arrays,
+        timeout: float | None,
+        wait: bool,
+        priority: Priority,
+        here: bool = False,
     ) -> "Future[dict[str, Array]]":
-        """Check a request, wait for room or not, and send it in the pieces that a batch holds."""
+        """Check a request, wait for room or not, and send it in the pieces that a batch holds.
+
+        ``here``: the caller would wait for the answer next; see ``Router.submit``.
+        """
         gate, send = self._checked(model, inputs, priority)
         started = time.monotonic()
         if wait and not self._router.is_this_thread:
             gate.enter_or_wait(timeout)
         else:
             gate.enter_or_refuse()
-        return send(started, timeout)
+        return send(started, timeout, here)
 
     async def submit_async(
         self, model: str, inputs: Arrays, timeout: float | None, wait: bool, priority: Priority
@@ -139,8 +156,15 @@ class Traffic:
         placed = known.admission.place(inputs)
         pieces, rows = known.admission.pieces(inputs, placed), placed.piece_rows
 
-        def send(started: float, timeout: float | None) -> "Future[dict[str, Array]]":
-            future = self._router.submit(model, rule, pieces, rows, started, timeout, priority)
+        def send(
+            started: float, timeout: float | None, here: bool = False
+        ) -> "Future[dict[str, Array]]":
+            try:
+                asked = Asked(model, rule, pieces, rows, started, timeout, priority)
+                future = self._router.submit(asked, here)
+            except BaseException:  # Ctrl-C while it was carried
+                gate.leave()
+                raise
             future.add_done_callback(lambda _: gate.leave())
             return future
 
