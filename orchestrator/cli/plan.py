@@ -157,7 +157,8 @@ def _previous(file: Path) -> tuple[PreviousCard, ...]:
     data = load_json(_read(file), str(file))
     if isinstance(data, dict) and "deployment" in data:
         data = data.get("plan")
-    return tuple(PreviousCard(c.card, c.models) for c in Plan.from_dict(data, str(file)).cards)
+    cards = Plan.from_dict(data, str(file)).cards
+    return tuple(PreviousCard(c.card, c.models, c.share_workspace) for c in cards)
 
 
 def _deadline(seconds: float | None) -> Callable[[], bool]:

@@ -2,14 +2,17 @@
 
 A card's models are fixed for the life of its process, so a card whose models change is drained,
 stopped, waited for until its memory is back, and started again; nothing can be ready on a card
-before it is dropped there. A model keeps serving only through another card.
+before it is dropped there. A model keeps serving only through another card: one of the plan's, or a
+spare one that stands in for as long as somebody leans on it.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from orchestrator.placement.board import Tally, empty_tally, forbidden, joined, overfull
+from orchestrator.inventory import Card
+from orchestrator.placement.board import empty_tally, forbidden, joined, overfull
 from orchestrator.placement.groups import World, world
 from orchestrator.placement.plan import Plan
 from orchestrator.placement.problem import Problem
@@ -48,7 +51,8 @@ class Step:
 class PlanDiff:
     """The cards that change, the steps in order, and how long each model cannot be served.
 
-    ``restarts`` counts replaced cards, ``nbytes`` the weights that the steps load.
+    ``restarts`` counts replaced cards, ``nbytes`` the weights that the steps load. ``ended``: the
+    models that are served no more, because the plan has no card for them.
     """
 
     kept: tuple[str, ...]
@@ -59,6 +63,7 @@ class PlanDiff:
     outages: Mapping[str, float] = field(default_factory=dict)
     moves: int = 0
     nbytes: int = 0
+    ended: tuple[str, ...] = ()
 
     @property
     def restarts(self) -> int:
@@ -86,6 +91,7 @@ class PlanDiff:
                 for step in self.steps
             ],
             "outages_s": dict(self.outages),
+            "ended": list(self.ended),
         }
 
     def lines(self) -> list[str]:
@@ -101,6 +107,7 @@ class PlanDiff:
             f"{name} cannot be served for about {seconds:.0f} s"
             for name, seconds in sorted(self.outages.items())
         ]
+        out += [f"{name} is not served any more" for name in self.ended]
         return [head, *done, *(out or ["every model stays served throughout"])]
 
 
@@ -109,9 +116,16 @@ def plan_diff(
 ) -> PlanDiff:
     """The steps from the problem's previous plan to ``plan``.
 
-    ``altered``: cards that are replaced though they keep the same models.
+    ``altered``: cards that are replaced though they keep the same models; so are those whose models
+    shared a workspace and are to do so no more, or the other way round.
     """
-    return _Change(world(problem), plan, pace or Pace(), altered).diff()
+    shared = {old.card: old.share_workspace for old in problem.previous_plan}
+    flipped = {
+        held.card
+        for held in plan.cards
+        if shared.get(held.card) not in (None, held.share_workspace)
+    }
+    return _Change(world(problem), plan, pace or Pace(), flipped | set(altered)).diff()
 
 
 class _Change:
@@ -120,78 +134,120 @@ class _Change:
     def __init__(self, scene: World, plan: Plan, pace: Pace, altered: Collection[str]) -> None:
         self.scene = scene
         self.pace = pace
-        self.altered = altered
-        known = {model.name for model in scene.models}
+        self.sizes = {model.name: model.footprint.weight_total for model in scene.models}
+        self.groups = {model.name: group for group in scene.groups for model in group.models}
         self.old = {c.name: scene.previous.get(c.name, frozenset()) for c in scene.cards}
         self.new = {c.name: frozenset[str]() for c in scene.cards}
         self.new.update({held.card: frozenset(held.models) for held in plan.cards})
-        self.now = {card: set(names) & known for card, names in self.old.items()}
+        self.now = {card: set(names) & self.sizes.keys() for card, names in self.old.items()}
+        self.servers: dict[str, set[str]] = defaultdict(set)
+        for card, names in self.now.items():
+            for name in names:
+                self.servers[name].add(card)
+        wanted = {name for names in self.new.values() for name in names}
+        self.ended = frozenset(self.servers) - wanted
+        self.changed = [
+            card
+            for card in self.old
+            if self.old[card] != self.new[card] or (self.old[card] and card in altered)
+        ]
+        self.pending = [card for card in self.changed if self.old[card]]
+        self.stones: dict[str, frozenset[str]] = {}
         self.steps: list[Step] = []
         self.clock = 0.0
         self.since: dict[str, float] = {}
         self.outages: dict[str, float] = {}
         self.nbytes = 0
-        self.sizes = {model.name: model.footprint.weight_total for model in scene.models}
 
     def diff(self) -> PlanDiff:
         """Cards that were idle start first; then one after the other, the harmless ones first."""
-        changed = [
-            card
-            for card in self.old
-            if self.old[card] != self.new[card] or (self.old[card] and card in self.altered)
-        ]
-        started = [card for card in changed if not self.old[card]]
+        started = [card for card in self.changed if not self.old[card]]
         for card in started:
             self._start(card, self.new[card])
-        pending = [card for card in changed if self.old[card]]
-        while pending:
-            card = min(pending, key=lambda card: (len(self._threatened(card)), not self.new[card]))
-            pending.remove(card)
-            self._change(card)
+        while self.pending:
+            card = self._most_harmless()
+            for spare, names in self._stand_ins(card):
+                self._start(spare, names, stone=True)
+                self.stones[spare] = names
+            self.pending.remove(card)
+            self._stop(card)
+            if self.new[card]:
+                self._start(card, self.new[card])
+            self._release()
         return PlanDiff(
-            kept=tuple(c for c in self.old if self.old[c] and c not in changed),
+            kept=tuple(c for c in self.old if self.old[c] and c not in self.changed),
             started=tuple(started),
-            stopped=tuple(c for c in changed if not self.new[c]),
-            replaced=tuple(c for c in changed if self.old[c] and self.new[c]),
+            stopped=tuple(c for c in self.changed if not self.new[c]),
+            replaced=tuple(c for c in self.changed if self.old[c] and self.new[c]),
             steps=tuple(self.steps),
             outages={name: seconds for name, seconds in self.outages.items() if seconds > 0},
-            moves=sum(len(self.new[card] - self.old[card]) for card in changed),
+            moves=sum(len(self.new[card] - self.old[card]) for card in self.changed),
             nbytes=self.nbytes,
+            ended=tuple(sorted(self.ended)),
         )
 
     def _threatened(self, card: str) -> set[str]:
-        """Models that nobody else serves while the card is down."""
-        elsewhere = {name for other, held in self.now.items() if other != card for name in held}
-        return self.now[card] - elsewhere
+        """Models that nobody else serves while the card is down, and that are served later."""
+        alone = {name for name in self.now[card] if len(self.servers[name]) == 1}
+        return alone - self.ended
 
-    def _change(self, card: str) -> None:
-        """Replace or stop one card; with a stand-in on a spare card for what only it serves."""
-        stone = self._stone(card)
-        if stone:
-            self._start(stone.card.name, stone.names, stone=True)
-        self._stop(card)
-        if self.new[card]:
-            self._start(card, self.new[card])
-        if stone:
-            self._stop(stone.card.name, stone=True)
+    def _most_harmless(self) -> str:
+        """The card whose change leaves the fewest models without anybody; then one that ends."""
+        harm = {card: len(self._threatened(card)) for card in self.pending}
+        least = min(harm.values())
+        if not least:
+            best = [card for card in self.pending if not harm[card]]
+            return min(best, key=lambda card: not self.new[card])
 
-    def _stone(self, card: str) -> Tally | None:
-        """The spare card that can stand in for most of the threatened models."""
-        wanted = self._threatened(card)
-        best: Tally | None = None
-        for spare in self.scene.cards if wanted else ():
-            if self.now[spare.name] or spare.name == card:
-                continue
-            tally = empty_tally(spare)
-            for group in self.scene.groups:
-                if not wanted & {model.name for model in group.models}:
-                    continue
-                after = joined(tally, group.models)
-                if not forbidden(self.scene, group, tally) and not overfull(tally, after):
-                    tally = after
-            if tally.models and (best is None or len(tally.models) > len(best.models)):
-                best = tally
-        return best
+        def left(card: str) -> tuple[int, int, bool]:
+            covered = sum(len(names) for _, names in self._stand_ins(card))
+            return harm[card] - covered, harm[card], not self.new[card]
+
+        return min(self.pending, key=left)
+
+    def _stand_ins(self, card: str) -> list[tuple[str, frozenset[str]]]:
+        """Spare cards for the threatened models, and which of them each takes.
+
+        The one that takes most of the demand first, as long as one can take any.
+        """
+        wanted, taken = self._threatened(card), dict[str, frozenset[str]]()
+        while wanted:
+            spares = [
+                spare
+                for spare in self.scene.cards
+                if not (self.now[spare.name] or self.new[spare.name] or spare.name in taken)
+            ]
+            found = {spare.name: self._room_for(spare, wanted) for spare in spares}
+            best = max(found, key=lambda name: self._weight(found[name]), default=None)
+            if best is None or not found[best]:
+                break
+            taken[best] = found[best] & wanted
+            wanted -= found[best]
+        return list(taken.items())
+
+    def _room_for(self, spare: Card, wanted: Collection[str]) -> frozenset[str]:
+        """The models among these, with those that go with them, that a spare card can hold."""
+        tally = empty_tally(spare)
+        groups = {self.groups[name].name: self.groups[name] for name in sorted(wanted)}
+        for group in sorted(groups.values(), key=lambda group: (-group.work, group.name)):
+            after = joined(tally, group.models)
+            if not forbidden(self.scene, group, tally) and not overfull(tally, after):
+                tally = after
+        return tally.names
+
+    def _weight(self, names: Collection[str]) -> tuple[float, int]:
+        return sum(self.groups[name].work for name in names), len(names)
+
+    def _release(self) -> None:
+        """Stop the stand-ins that nobody leans on, now or when the next cards change."""
+        for spare, names in list(self.stones.items()):
+            if not any(self._leans(name) for name in names):
+                del self.stones[spare]
+                self._stop(spare, stone=True)
+
+    def _leans(self, name: str) -> bool:
+        """Whether all who serve a model stand in, or are still to be changed."""
+        return not self.servers[name] - self.stones.keys() - set(self.pending)
 
     def _start(self, card: str, names: frozenset[str], *, stone: bool = False) -> None:
         nbytes = sum(self.sizes[name] for name in names)
@@ -199,6 +255,8 @@ class _Change:
         seconds = self.pace.start + nbytes / self.pace.load_bytes_per_second
         self._step("start", card, sorted(names), seconds, stone)
         self.now[card] = set(names)
+        for name in names:
+            self.servers[name].add(card)
         for name in names & self.since.keys():
             down = self.clock - self.since.pop(name)
             self.outages[name] = self.outages.get(name, 0.0) + down
@@ -209,6 +267,8 @@ class _Change:
             self.since[name] = self.clock
         self._step("drain", card, names, self.pace.drain, stone)
         self._step("stop", card, names, self.pace.stop, stone)
+        for name in names:
+            self.servers[name].discard(card)
         self.now[card] = set()
         self._step("wait", card, (), self.pace.wait, stone)
 

@@ -77,6 +77,11 @@ class World:
     previous: dict[str, frozenset[str]]
 
     @cached_property
+    def shared_before(self) -> dict[str, bool | None]:
+        """Whether each card of the previous plan shared a workspace; None where nobody knows."""
+        return {old.card: old.share_workspace for old in self.problem.previous_plan}
+
+    @cached_property
     def allowed(self) -> dict[str, tuple[int, ...]]:
         """The cards that each model may use."""
         return {model.name: group.allowed for group in self.groups for model in group.models}

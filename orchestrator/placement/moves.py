@@ -32,7 +32,7 @@ class Change:
         cards = {card.name for card in problem.cards}
         models = {model.name for model in problem.models}
         left = tuple(
-            PreviousCard(old.card, tuple(name for name in old.models if name in models))
+            replace(old, models=tuple(name for name in old.models if name in models))
             for old in self.previous
             if old.card in cards
         )
@@ -58,7 +58,8 @@ def cost_of(world: World, tallies: Sequence[Tally]) -> Cost:
     moves = restarts = nbytes = 0
     for tally in tallies:
         before = world.previous.get(tally.card.name, frozenset())
-        if tally.names == before:
+        shared = world.shared_before.get(tally.card.name)
+        if tally.names == before and shared in (None, tally.share):
             continue
         moves += len(tally.names - before)
         restarts += bool(before and tally.names)

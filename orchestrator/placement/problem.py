@@ -90,10 +90,15 @@ class Model:
 
 @dataclass(frozen=True)
 class PreviousCard:
-    """What one card held under an earlier plan."""
+    """What one card held under an earlier plan.
+
+    ``share_workspace``: whether its models shared one, as they do or do not for as long as the
+    card's process lives; None where nobody knows.
+    """
 
     card: str
     models: tuple[str, ...]
+    share_workspace: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ class Problem:
             record["max_utilisation"] = self.max_utilisation
         if self.previous_plan:
             record["previous_plan"] = [
-                {"card": old.card, "models": list(old.models)} for old in self.previous_plan
+                _plain(old, ("card", "models")) for old in self.previous_plan
             ]
         return record
 
@@ -160,7 +165,8 @@ class Problem:
             anti_affinity=tuple(tuple(group) for group in top.get("anti_affinity", ())),
             max_utilisation=float(top.get("max_utilisation", 1.0)),
             previous_plan=tuple(
-                PreviousCard(old["card"], tuple(old["models"])) for old in previous
+                PreviousCard(old["card"], tuple(old["models"]), old.get("share_workspace"))
+                for old in previous
             ),
         )
         problem.require_sound(source)
@@ -296,7 +302,7 @@ def _read(
     )
 
 
-def _plain(record: Model | Card, required: tuple[str, ...]) -> dict[str, Any]:
+def _plain(record: Model | Card | PreviousCard, required: tuple[str, ...]) -> dict[str, Any]:
     """A record without what equals its default."""
     values = asdict(record)
     return {

@@ -74,7 +74,7 @@ def _solved(
     whole: DeploymentPlan, running: DeploymentPlan, problem: Problem
 ) -> DeploymentPlan | None:
     """The plan with the fewest moves; None where there is none."""
-    before = tuple(PreviousCard(card.card, card.models) for card in running.plan.cards)
+    before = tuple(PreviousCard(c.card, c.models, c.share_workspace) for c in running.plan.cards)
     problem = Change(before).of(problem)
     try:
         plan = solve(problem)

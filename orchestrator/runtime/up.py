@@ -43,7 +43,7 @@ class _Wanted:
         if self.made is not None:
             return self.made
         cards = before.plan.cards
-        change = Change(tuple(PreviousCard(card.card, card.models) for card in cards))
+        change = Change(tuple(PreviousCard(c.card, c.models, c.share_workspace) for c in cards))
         section: dict[str, int] = {}
         if self.deployment.cards.capacity is None:  # cards in use do not tell what an idle one has
             section["capacity"] = before.problem.cards[0].capacity_bytes

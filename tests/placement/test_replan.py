@@ -163,3 +163,57 @@ def test_what_starts_elsewhere_starts_first():
 def test_a_problem_must_not_name_a_card_that_is_gone():
     with pytest.raises(DeploymentError, match=r"previous_plan\[0\]: no card is called 'local/9'"):
         read([model("a")], cards(1, 50), previous_plan=before(c9=["a"]))
+
+
+def test_a_stand_in_stays_as_long_as_somebody_leans_on_it():
+    """Two cards change places: the first one's model has nobody else until both are done."""
+    diff = changed(
+        [model("m", 30), model("n", 30)], cards(3, 50), before(c0=["m"], c1=["n"]),
+        {"m": ["local/1"], "n": ["local/0"]},
+    )  # fmt: skip
+    assert [str(step) for step in diff.steps] == [
+        "start local/2 (stand-in): m",
+        "drain local/0: m",
+        "stop local/0: m",
+        "wait local/0",
+        "start local/0: n",
+        "drain local/1: n",
+        "stop local/1: n",
+        "wait local/1",
+        "start local/1: m",
+        "drain local/2 (stand-in): m",
+        "stop local/2 (stand-in): m",
+        "wait local/2 (stand-in)",
+    ]
+    assert diff.outages == {}
+
+
+def test_several_spare_cards_stand_in_for_one():
+    diff = changed(
+        [model("a", 20), model("b", 20), model("c", 5)],
+        [*cards(1, 80), *({**card, "name": f"s/{i}"} for i, card in enumerate(cards(2, 35)))],
+        before(c0=["a", "b"]),
+        {name: ["local/0"] for name in "abc"},
+    )
+    stand_ins = [step for step in diff.steps if step.stone and step.action == "start"]
+    assert sorted(step.models for step in stand_ins) == [("a",), ("b",)]
+    assert diff.outages == {}
+
+
+def test_what_leaves_for_good_is_told():
+    models = [model("a", 10), model("b", 10, min_replicas=0)]
+    data = read(models, cards(1, 50), previous_plan=before(c0=["a", "b"]))
+    plan = solve(read(models[:1], cards(1, 50)))
+    diff = plan_diff(data, plan)
+    assert (diff.ended, set(diff.outages)) == (("b",), {"a"})
+    assert diff.lines()[-1] == "b is not served any more"
+
+
+def test_a_card_that_is_to_share_no_more_is_replaced():
+    held = [{**one, "share_workspace": False} for one in before(c0=["a", "b"])]
+    models = [model("a", 10, workspace=30), model("b", 10, workspace=30)]
+    data = read(models, cards(1, 60), previous_plan=held)
+    plan = solve(data)  # both workspaces have no room
+    assert (plan.moves, plan.restarts, plan.bytes_loaded) == (0, 1, 20 * MIB)
+    assert plan_diff(data, plan).replaced == ("local/0",)
+    assert Problem.from_dict(data.to_dict()).previous_plan == data.previous_plan
