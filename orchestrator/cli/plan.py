@@ -22,6 +22,7 @@ from orchestrator.placement import (
     solve,
 )
 from orchestrator.placement.problem import Improver, PreviousCard, load_json
+from orchestrator.placement.solve import DEFAULT_BUDGET
 from orchestrator.profiles import ProfileCache, ProfileFile, collect
 from orchestrator.report.console import results_console
 from orchestrator.report.plan import change_tables, plan_tables
@@ -65,6 +66,11 @@ _Moves = Annotated[int | None, typer.Option(min=0, help="At most so many replica
 _Seconds = Annotated[
     float | None, typer.Option(min=0, help="Take the best plan found after so long.")
 ]
+_Budget = Annotated[
+    int | None,
+    typer.Option(min=1, help="Steps of the search; the same steps and seed give the same plan."),
+]
+_Seed = Annotated[int, typer.Option(min=0, help="Another seed makes the search draw other lots.")]
 _Improver = Annotated[
     Improver | None,
     typer.Option(help="Give a small plan to this solver too; needs the extra cpsat."),
@@ -83,6 +89,8 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
     previous: _Previous = None,
     moves: _Moves = None,
     seconds: _Seconds = None,
+    budget: _Budget = None,
+    seed: _Seed = 0,
     improver: _Improver = None,
 ) -> None:
     """Place the models on the cards and show the result; exit code 1 when they do not fit."""
@@ -90,11 +98,13 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
         raise DeploymentError("--moves", ("needs the plan that runs now: give --previous",))
     cache = ProfileFile(profiles) if profiles else ProfileCache()
     running = _previous(previous) if previous else ()
-    change = Change(running, moves, _deadline(seconds), improver)
+    change = Change(running, moves, _deadline(seconds), improver, budget, seed)
     planner = partial(
         _plan_deployment, cards=cards, cache=cache, probe=not no_probe, batch=batch, change=change
     )
     problem, found, bundle = _planned(file, cards, planner, change)
+    if gone := change.gone(problem):
+        typer.echo(f"{previous}: left out, there are no such cards: {', '.join(gone)}", err=True)
     if out is not None:
         _write(out, bundle, file)
     if as_json:
@@ -127,8 +137,16 @@ def _planned(
     if cards is not None:
         raise DeploymentError(f"--cards {cards}", (f"{file} is a problem and names its own cards",))
     problem = change.of(Problem.from_dict(data, str(file)))
+    if change.moves is not None and not problem.previous_plan:
+        text = f"needs the plan that runs now: give --previous, or previous_plan in {file}"
+        raise DeploymentError(f"--moves {change.moves}", (text,))
     found = solve(
-        problem, moves=change.moves, interrupted=change.interrupted, improver=change.improver
+        problem,
+        budget=change.budget or DEFAULT_BUDGET,
+        seed=change.seed,
+        moves=change.moves,
+        interrupted=change.interrupted,
+        improver=change.improver,
     )
     return problem, found, None
 

@@ -179,7 +179,6 @@ def plan_deployment(
     inventory: Inventory,
     *,
     batch: bool = False,
-    budget: int = DEFAULT_BUDGET,
     change: Change | None = None,
 ) -> DeploymentPlan:
     """Place a deployment's models on the cards. ``batch``: for a job, which may fill the cards.
@@ -202,7 +201,8 @@ def plan_deployment(
     try:
         found = solve(
             problem,
-            budget=budget,
+            budget=change.budget or DEFAULT_BUDGET,
+            seed=change.seed,
             moves=change.moves,
             interrupted=change.interrupted,
             improver=change.improver,

@@ -17,13 +17,21 @@ class Change:
     """What a new plan starts from, and how far it may go: ``moves`` None is as far as it likes.
 
     ``interrupted`` is asked between steps; once it is true, the best plan so far is taken.
-    ``improver``: the solver that the plan is given to at last.
+    ``improver``: the solver that the plan is given to at last. ``budget`` are the steps of the
+    search, None as many as are worth it; another ``seed`` draws other lots.
     """
 
     previous: tuple[PreviousCard, ...] = ()
     moves: int | None = None
     interrupted: Callable[[], bool] = lambda: False
     improver: Improver | None = None
+    budget: int | None = None
+    seed: int = 0
+
+    def gone(self, problem: Problem) -> tuple[str, ...]:
+        """The cards of the previous plan that the problem has no more."""
+        cards = {card.name for card in problem.cards}
+        return tuple(old.card for old in self.previous if old.card not in cards)
 
     def of(self, problem: Problem) -> Problem:
         """The problem with this previous plan, as far as its cards and models are still there."""

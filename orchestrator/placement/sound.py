@@ -3,11 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from actors.memory import CardMemory
 from orchestrator.placement.groups import merge
 from orchestrator.placement.problem import Problem
 from orchestrator.placement.strict import Findings, did_you_mean
 
 _NAMES_SHOWN = 8
+#: More bytes of a card for one model, and more cards for all demand, are slips of the finger.
+_MOST_BYTES, _MOST_CARDS = 1 << 50, 1e8
 
 
 def contradictions(problem: Problem) -> tuple[str, ...]:
@@ -61,6 +64,15 @@ def _models(problem: Problem, findings: Findings) -> None:
             findings.add(where, f"demand_rps {model.demand_rps:g} needs a service_ms above 0")
         if model.cards is not None and not model.cards:
             findings.add(where, "cards is an empty list: leave it out or name a card")
+        used = CardMemory().plus(model.footprint)
+        if used.total > _MOST_BYTES:
+            text = f"takes {used.total:,} bytes of a card ({used.parts()}, {model.threads} threads)"
+            findings.add(where, f"{text}: no card has more than {_MOST_BYTES:,}")
+    work = sum(model.work for model in problem.models)
+    fastest = max((card.speed for card in problem.cards), default=1.0)
+    if work > _MOST_CARDS * fastest:
+        text = f"the demand of all takes {work / fastest:.3g} of the fastest cards"
+        findings.add("models", f"{text}, more than {_MOST_CARDS:.0g}: check demand_rps, service_ms")
 
 
 def _groups(problem: Problem, findings: Findings) -> None:

@@ -213,3 +213,27 @@ def test_help_names_the_verbs(capsys):
     assert "plan" in out
     assert "run" in out
     assert "schema" not in out.replace("JSON schema", "")
+
+
+def test_the_command_and_the_function_search_alike(capsys, written):
+    path = written(PROBLEM, "problem.json")
+    code, out, _ = run(capsys, "plan", path, "--json", "--budget", "5", "--seed", "3")
+    assert code == 0
+    assert json.loads(out) == solve(Problem.from_dict(PROBLEM), budget=5, seed=3).to_dict()
+
+
+def test_moves_need_a_plan_that_runs(capsys, written):
+    path = written(PROBLEM, "problem.json")
+    code, _, err = run(capsys, "plan", path, "--moves", "1")
+    assert code == 1
+    assert err == (
+        "error: --moves 1: needs the plan that runs now: give --previous, or previous_plan in "
+        f"{path}\n"
+    )
+
+
+def test_cards_that_are_gone_are_told(capsys, written):
+    before = written(solve(Problem.from_dict(PROBLEM)).to_dict(), "before.json")
+    now = {**PROBLEM, "cards": cards(2, 100, start=1)}
+    code, _, err = run(capsys, "plan", written(now, "now.json"), "--previous", before)
+    assert (code, err) == (0, f"{before}: left out, there are no such cards: local/0\n")

@@ -27,7 +27,11 @@ def changed(path, value):
 
 
 A = ("models", 0)
+HUGE = {"io_bytes": 1 << 50, "threads": 10_000}
+MUCH = {"demand_rps": 1e15, "service_ms": 1}
 WRONG = [
+    (changed(A, model("a") | HUGE), "models (a): takes 11,258,999,068,427,288,576 bytes"),
+    (changed(A, model("a") | MUCH), "models: the demand of all takes 1e+12 of the fastest cards"),
     (changed(("modles",), []), "unknown key 'modles', did you mean 'models'?"),
     (changed((*A, "thread"), 2), "models[0] (a): unknown key 'thread', did you mean 'threads'?"),
     (changed((*A, "weight_bytes"), -1), "models[0] (a): weight_bytes must be a whole number"),
