@@ -142,7 +142,7 @@ def _more_cards(problem: Problem, _names: list[str]) -> Iterator[str]:
     def grown(count: int) -> Problem:
         return replace(problem, cards=(*problem.cards, *_copies(problem, like, count)))
 
-    count = _smallest(_MOST_NEW_CARDS, lambda n: fits(grown(n)))
+    count = smallest(_MOST_NEW_CARDS, lambda n: fits(grown(n)))
     if count is not None:
         more = "1 more card" if count == 1 else f"{count} more cards"
         yield f"{more} of {format_bytes(like.capacity_bytes)}"
@@ -159,12 +159,7 @@ def _more_capacity(problem: Problem, _names: list[str]) -> Iterator[str]:
     """The smallest growth of every card, in whole MiB (or bytes, for cards smaller than that)."""
     capacity = max(card.capacity_bytes for card in problem.cards)
     step = _MIB if capacity >= _MIB else 1
-    need = sum(
-        model.footprint.weight_total + model.threads * (model.workspace_bytes + model.io_bytes)
-        + model.footprint.object_total
-        for model in problem.models
-    )  # fmt: skip
-    need += max(card.overhead_bytes + card.reserve_bytes for card in problem.cards)
+    need = most_needed(problem)
 
     def grown(steps: int) -> Problem:
         cards = (
@@ -173,7 +168,7 @@ def _more_capacity(problem: Problem, _names: list[str]) -> Iterator[str]:
         )
         return replace(problem, cards=tuple(cards))
 
-    steps = _smallest(-(-need // step), lambda n: fits(grown(n)))
+    steps = smallest(-(-need // step), lambda n: fits(grown(n)))
     if steps is not None:
         now = {card.capacity_bytes for card in problem.cards}
         if len(now) == 1:
@@ -181,6 +176,16 @@ def _more_capacity(problem: Problem, _names: list[str]) -> Iterator[str]:
             yield f"cards of {format_bytes(larger)} ({larger:,} bytes)"
         else:
             yield f"{format_bytes(steps * step)} more on every card"
+
+
+def most_needed(problem: Problem) -> int:
+    """Bytes of a card that holds every model with nothing shared but weights."""
+    need = sum(
+        model.footprint.weight_total + model.threads * (model.workspace_bytes + model.io_bytes)
+        + model.footprint.object_total
+        for model in problem.models
+    )  # fmt: skip
+    return need + max(card.overhead_bytes + card.reserve_bytes for card in problem.cards)
 
 
 def _less_demand(problem: Problem, names: list[str]) -> Iterator[str]:
@@ -206,7 +211,7 @@ def _largest(low: int, high: int, good: Callable[[int], bool]) -> int:
     return low
 
 
-def _smallest(high: int, good: Callable[[int], bool]) -> int | None:
+def smallest(high: int, good: Callable[[int], bool]) -> int | None:
     """The smallest number from 1 on that doubling and bisection find good; None up to ``high``."""
     reach = 1
     while not good(reach):

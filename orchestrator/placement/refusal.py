@@ -9,7 +9,13 @@ from orchestrator.errors import PlanRefusedError
 from orchestrator.inventory import Card
 from orchestrator.placement.board import empty_tally, forbidden, joined, overfull
 from orchestrator.placement.bounds import min_cards_bound
-from orchestrator.placement.changes import CHECK_BUDGET, fits, nearest_changes
+from orchestrator.placement.changes import (
+    CHECK_BUDGET,
+    fits,
+    most_needed,
+    nearest_changes,
+    smallest,
+)
 from orchestrator.placement.cpsat import require
 from orchestrator.placement.groups import Group, World, natural, world
 from orchestrator.placement.plan import Plan
@@ -181,8 +187,23 @@ def _together(scene: World) -> tuple[str, tuple[str, ...]]:
     where = cards if len(usable) == len(scene.cards) else f"the {_count(usable)} that they may use"
     if bound.value > len(usable):
         details.append(f"at least {bound.value:.0f} such cards are needed ({bound.name})")
+        short = _missing_each(scene, len(usable))
+        if short is not None:
+            details.append(f"at least {short:,} bytes ({format_bytes(short)}) too few on each card")
         return f"{names}: do not fit together on {where}", tuple(details)
     return f"{names}: no way was found to fit them together on {where}", tuple(details)
+
+
+def _missing_each(scene: World, count: int) -> int | None:
+    """Bytes that each card must have more before the bounds allow a plan; None: no size will do."""
+
+    def possible(nbytes: int) -> bool:
+        cards = (replace(c, capacity_bytes=c.capacity_bytes + nbytes) for c in scene.cards)
+        return (
+            min_cards_bound(world(replace(scene.problem, cards=tuple(cards))), 0.0).value <= count
+        )
+
+    return smallest(most_needed(scene.problem), possible)
 
 
 def _parts(models: Sequence[Model]) -> Iterator[str]:

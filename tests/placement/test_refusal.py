@@ -38,6 +38,7 @@ def test_a_set_that_does_not_fit_together_names_no_bystander():
     data, error = refused([DET, REC, CLS], cards(1, 100))
     assert error.reason == "det + rec: do not fit together on 1 card"
     assert "at least 2 such cards are needed (fractional)" in error.details
+    assert "at least 6,291,456 bytes (6.0 MiB) too few on each card" in error.details
     assert error.changes == (
         "threads of det <= 1",
         "1 more card of 100.0 MiB",
