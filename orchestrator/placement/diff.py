@@ -6,6 +6,7 @@ before it is dropped there. A model keeps serving only through another card: one
 spare one that stands in for as long as somebody leans on it.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,17 +19,29 @@ from orchestrator.placement.plan import Plan
 from orchestrator.placement.problem import Problem
 
 Action = Literal["drain", "stop", "wait", "start"]
+#: What a card's process takes to come up before it loads.
+_PROCESS_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds that the steps of a change take. Assumptions until a deployment has measured them."""
+    """Seconds that the steps of a change take. Assumptions until a deployment has measured them.
+
+    ``start`` is a process of its own and what does not depend on the bytes that it loads.
+    """
 
     drain: float = 2.0
     stop: float = 1.0
     wait: float = 2.0
     start: float = 8.0
     load_bytes_per_second: float = 1 << 30
+
+    @classmethod
+    def seen(cls, loads: Collection[float]) -> "Pace":
+        """Starts as slow as the slowest of these loads, in seconds; as assumed without any."""
+        if not loads:
+            return cls()
+        return cls(start=_PROCESS_SECONDS + max(loads), load_bytes_per_second=math.inf)
 
 
 @dataclass(frozen=True)

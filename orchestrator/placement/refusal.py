@@ -56,19 +56,27 @@ def solve(
         require(sheet(world(problem)))
     plan = search(problem, budget, seed, interrupted, moves, improver)
     if plan is None and moves is not None and problem.previous_plan:
-        raise _too_few_moves(problem, moves, search(problem, budget, seed, interrupted))
+        other = search(problem, budget, seed, interrupted)
+        raise _too_few_moves(
+            problem, moves, other, lambda n: search(problem, budget, seed, moves=n)
+        )
     if plan is None:
         raise refusal(problem)
     return plan
 
 
-def _too_few_moves(problem: Problem, moves: int, other: Plan | None) -> PlanRefusedError:
-    """What is wrong when the limit on moves is."""
+def _too_few_moves(
+    problem: Problem, moves: int, other: Plan | None, within: Callable[[int], Plan | None]
+) -> PlanRefusedError:
+    """What is wrong when the limit on moves is; ``within`` searches with another limit."""
     if other is None:
         return refusal(problem)
-    least = min((point.moves for point in other.curve), default=other.moves or 0)
+    limits = sorted({*(point.moves for point in other.curve), other.moves or 0})
+    enough = next((n for n in limits if n > moves and within(n) is not None), None)
     return PlanRefusedError(
-        f"no plan was found that moves at most {moves} replicas", (), (f"moves {least}",)
+        f"no plan was found that moves at most {moves} replicas",
+        (),
+        ("no limit on moves" if enough is None else f"moves {enough}",),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.config import Deployment
 from orchestrator.errors import DeploymentError
-from orchestrator.placement import Change, DeploymentPlan, PlanDiff, transition
+from orchestrator.placement import Change, DeploymentPlan, Pace, PlanDiff, transition
 from orchestrator.placement.problem import PreviousCard
 from orchestrator.profiles import ModelProfile
 from orchestrator.runtime.controller_host import View
@@ -119,7 +119,8 @@ def _change(request: _Wanted, before: Record, agreed: Callable[[PlanDiff], bool]
     view: View = client.ask("view")
     nodes = _with_ours(find_nodes(cards.resource, 0), view.slots, before.nodes)
     plan = request.planned(nodes, before.plan)
-    diff = transition(orders_held(view.slots, view.drained), plan)
+    loads = [slot.report.seconds for slot in view.slots if slot.report is not None]
+    diff = transition(orders_held(view.slots, view.drained), plan, Pace.seen(loads))
     if diff.steps and not agreed(diff):
         return Outcome(plan, diff, done=False)
     request.options.progress(f"replacing {len(diff.replaced)} cards, one after the other")

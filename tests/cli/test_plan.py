@@ -115,6 +115,7 @@ def test_refusal_is_one_error_with_numbers_and_changes(capsys, written):
         "3 threads\n"
         "  local/0: 80.0 MiB for models\n"
         "  at least 2 such cards are needed (fractional)\n"
+        "  at least 4,194,304 bytes (4.0 MiB) too few on each card\n"
         "  fits if: 1 more card of 80.0 MiB, or cards of 84.0 MiB (88,080,384 bytes)\n"
     )
 

@@ -217,3 +217,10 @@ def test_a_card_that_is_to_share_no_more_is_replaced():
     assert (plan.moves, plan.restarts, plan.bytes_loaded) == (0, 1, 20 * MIB)
     assert plan_diff(data, plan).replaced == ("local/0",)
     assert Problem.from_dict(data.to_dict()).previous_plan == data.previous_plan
+
+
+def test_outages_are_told_by_the_loads_that_were_seen():
+    data = read([model("a", 10), model("b", 10)], cards(1, 50), previous_plan=before(c0=["a"]))
+    diff = plan_diff(data, solve(data), Pace.seen([3.0, 40.0]))
+    assert diff.outages == {"a": Pace().drain + Pace().stop + Pace().wait + 2.0 + 40.0}
+    assert Pace.seen([]) == Pace()
