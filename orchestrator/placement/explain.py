@@ -153,7 +153,7 @@ def _reason(
         objects=used.object_total,
         shared=shared,
         sized_by=sized_by(tally) if shared else None,
-        rps=plan.rps.get((model.name, slot), 0.0),
+        rps=plan.at_demand.get((model.name, slot), 0.0),
         rejected=rejected,
         widening=tally.memory.workspace if not shared and sized_by(tally) == model.name else 0,
     )

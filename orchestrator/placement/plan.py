@@ -85,6 +85,17 @@ class Plan:
         """Items per second by (model, card)."""
         return {(load.model, load.card): load.rps for load in self.loads}
 
+    @cached_property
+    def at_demand(self) -> Mapping[tuple[str, str], float]:
+        """Items a second of each model on each card when just the demand is asked for.
+
+        Loads are those of ``alpha`` times the demand: with fewest cards all that they could serve.
+        """
+        part = 1.0
+        if self.objective == "min_cards" and self.alpha is not None and self.alpha > 1:
+            part = 1 / self.alpha
+        return {placed: rps * part for placed, rps in self.rps.items()}
+
     def replicas(self, model: str) -> tuple[str, ...]:
         """The cards that hold the model."""
         return tuple(card.card for card in self.cards if model in card.models)

@@ -121,7 +121,7 @@ def _busy(plan: Plan, tally: Tally) -> str:
     if plan.alpha is None or not tally.models:
         return ""
     seconds = sum(
-        plan.rps.get((model.name, tally.card.name), 0.0) * tally.cost_ms(model) / 1000
+        plan.at_demand.get((model.name, tally.card.name), 0.0) * tally.cost_ms(model) / 1000
         for model in tally.models
     )
     return f"{seconds:.0%}"
@@ -145,7 +145,7 @@ def _models(problem: Problem, plan: Plan, origins: Mapping[str, str]) -> Table:
     for model in sorted(problem.models, key=lambda model: natural(model.name)):
         used, slots = model.footprint, sorted(plan.replicas(model.name), key=natural)
         own = "" if used.shares else " x threads"
-        rate = sum(plan.rps.get((model.name, slot), 0.0) for slot in slots)
+        rate = sum(plan.at_demand.get((model.name, slot), 0.0) for slot in slots)
         table.add_row(
             model.name,
             format_bytes(used.weight_total),
@@ -160,7 +160,7 @@ def _models(problem: Problem, plan: Plan, origins: Mapping[str, str]) -> Table:
 
 
 def _slot(plan: Plan, model: str, slot: str) -> str:
-    rps = plan.rps.get((model, slot), 0.0)
+    rps = plan.at_demand.get((model, slot), 0.0)
     return f"{slot} ({rps:.4g}/s)" if rps else slot
 
 
