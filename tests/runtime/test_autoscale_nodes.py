@@ -84,4 +84,7 @@ def test_nodes_come_for_a_job_and_go(tmp_path: Path) -> None:
     assert told["nodes"][0] == 0
     assert max(told["nodes"]) == 2
     assert told["nodes"][-1] == 0
-    assert told["events"] == [[1, 2], [2, 0]]
+    cards = [told["events"][0][0], *(after for _, after in told["events"])]
+    assert max(cards) == 2
+    assert cards[-1] == 0
+    assert [before for before, _ in told["events"][1:]] == cards[1:-1]
