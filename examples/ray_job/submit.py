@@ -34,17 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {options.address}: {problem}", file=sys.stderr)
         return 1
     line = submit_line(options.address, options.working_dir, options.run)
-    print(shlex.join(["ray", *line[1:]]), flush=True)
+    print(shlex.join(["ray", *line]), flush=True)
     # Ray's commands send a token only where they are told that there is one to send.
     mode = {"RAY_AUTH_MODE": "token"} if token else {}
-    return int(subprocess.run(line, check=False, env={**os.environ, **mode}).returncode != 0)
+    command = [sys.executable, "-m", "ray.scripts.scripts", *line]
+    return int(subprocess.run(command, check=False, env={**os.environ, **mode}).returncode != 0)
 
 
 def submit_line(address: str, folder: Path, run: Sequence[str]) -> list[str]:
-    """The command that submits the job and follows it."""
-    ray = str(Path(sys.executable).with_name("ray"))
+    """The words after ``ray`` that submit the job and follow it."""
     there = ["python", "-m", "orchestrator", "run", *run]
-    return [ray, "job", "submit", "--address", address, "--working-dir", str(folder), "--", *there]
+    return ["job", "submit", "--address", address, "--working-dir", str(folder), "--", *there]
 
 
 def token_here(environ: Mapping[str, str]) -> str:
