@@ -56,7 +56,7 @@ def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendor]:
     yield made
     made.lite.logging.getLogger("actors.emulator").removeHandler(made.lite._handler)
     for name in ("mindspore_lite", "acl"):
-        del sys.modules[name]
+        sys.modules.pop(name, None)
     emulator.reset()
 
 
@@ -246,10 +246,21 @@ def test_a_device_that_is_not_there_is_refused_before_the_library_falls_back_to_
         card.load(ascend(real_file))
 
 
+@pytest.mark.parametrize("broken", [False, True])
 def test_without_pyacl_and_npu_smi_a_card_is_not_measured_and_says_so(
-    vendor: Vendor, devices: Path, real_file: ModelOrder, monkeypatch: pytest.MonkeyPatch
+    vendor: Vendor,
+    devices: Path,
+    real_file: ModelOrder,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    broken: bool,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "acl", None)
+    if broken:
+        (tmp_path / "acl.py").write_text("raise OSError('libascendcl.so: file too short')")
+        del sys.modules["acl"]
+        monkeypatch.syspath_prepend(tmp_path)
+    else:
+        monkeypatch.setitem(sys.modules, "acl", None)
     monkeypatch.setenv("PATH", "")
     card = CardActor(devices=devices)
     memory = card.load(ascend(real_file)).memory
