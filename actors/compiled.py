@@ -61,7 +61,7 @@ def compiled_sizes(path: str, npu_id: str = "") -> CompiledSizes:
     Raises:
         CompiledError: not compiled for Ascend, or neither pyACL nor its OM tells.
     """
-    sees = {device.VISIBLE: npu_id} if npu_id else {}
+    sees = {device.VISIBLE: device.number_of(npu_id)} if npu_id else {}
     arguments = [path, *(["0"] if npu_id else [])]
     try:
         answer = run_module(

@@ -34,7 +34,7 @@ def copy_milliseconds(sizes: Sequence[Tensors], npu_id: str) -> tuple[tuple[floa
             "actors.copies",
             ["0", json.dumps([[list(ins), list(outs)] for ins, outs in sizes])],
             timeout_seconds=_TIMEOUT_SECONDS,
-            env={device.VISIBLE: npu_id} if npu_id else {},
+            env={device.VISIBLE: device.number_of(npu_id)} if npu_id else {},
         )
         found: list[list[float]] = json.loads(answer.strip().splitlines()[-1])
     except (ChildError, ValueError, IndexError):

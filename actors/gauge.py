@@ -162,9 +162,5 @@ def _ledger(library: ModuleType, device_id: int) -> Reading | None:
 
 
 def _smi(npu_id: str) -> Reading | None:
-    try:
-        cards = npusmi.read_cards()
-    except npusmi.SmiError:
-        return None
-    mine = next((card for card in cards if str(card.npu_id) == npu_id), None)
+    mine = npusmi.read_card(npu_id)
     return None if mine is None else Reading(mine.free_bytes, mine.total_bytes, "npu-smi")

@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from actors import device, environment, npusmi
+from actors import environment, npusmi
 
 #: Models that share one workspace, as large as the largest needs, answer as unshared ones.
 MAX_RULE = "one workspace as large as the largest"
@@ -80,19 +80,10 @@ def failed_here(claim: str) -> tuple[Verdict, ...]:
 
 def combination(npu_id: str) -> str:
     """What a verdict is for: ``910B4, driver 24.1.rc2, CANN 8.0.RC2, mindspore_lite 2.7.0``."""
-    try:
-        chips = {str(card.npu_id): card.chip for card in npusmi.read_cards()}
-    except npusmi.SmiError:
-        chips = {}
+    card = npusmi.read_card(npu_id)
     found = {f.subject: f.found for f in environment.inspect(os.environ, kind="ascend")}
     parts = [f"{subject} {found.get(subject, 'unknown')}" for subject in _SUBJECTS]
-    return ", ".join([chips.get(npu_id, "card of unknown type"), *parts])
-
-
-def npu_id_of(device_id: int) -> str:
-    """What npu-smi calls a card of this process: it does not heed the list of visible ones."""
-    listed = device.visible(os.environ)
-    return str(device_id if listed is None else listed[device_id])
+    return ", ".join([card.chip if card else "card of unknown type", *parts])
 
 
 def _file(claim: str, where: str) -> Path:

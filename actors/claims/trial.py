@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from actors.device import own_npu_id
 from actors.diagnosis import explain, native_log_since
 from actors.errors import CardError
 from actors.gauge import open_gauge
@@ -20,7 +21,6 @@ from actors.gears import DYNAMIC_DIMS, INPUT_SHAPE, SECTION, config_gears
 from actors.lite import LIBRARY_ERRORS, EmulatedCard, library_name, load_library
 from actors.messages import Array, CardKind, Provider
 from actors.shapes import OPEN
-from actors.verdicts import npu_id_of
 
 T = TypeVar("T")
 #: The outputs of one run.
@@ -121,7 +121,7 @@ def carry_out(trial: Trial, built: Callable[[], None]) -> Taken:
 
 
 def _carried_out(library: ModuleType, trial: Trial, built: Callable[[], None]) -> Taken:
-    npu_id = npu_id_of(trial.device_id) if trial.kind == "ascend" else ""
+    npu_id = own_npu_id(trial.device_id) if trial.kind == "ascend" else ""
     gauge = open_gauge(trial.kind, library, trial.device_id, npu_id)
     before = gauge.read()
 

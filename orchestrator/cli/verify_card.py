@@ -116,7 +116,7 @@ def keep_mixture(claims: Sequence[Claim], card: int) -> None:
     """Remember on this node whether GE models run beside ACL models: cards ask before they do."""
     for claim in claims:
         if claim.name == verdicts.MIXTURE and claim.verdict is not Verdict.UNCHECKED:
-            where = verdicts.combination(verdicts.npu_id_of(card))
+            where = verdicts.combination(device.own_npu_id(card))
             holds = claim.verdict is Verdict.HELD
             verdicts.keep(verdicts.Verdict(where, holds, claim.says, verdicts.MIXTURE))
 
