@@ -1,6 +1,7 @@
 """How claims are judged, and what the acceptance run says where one fails."""
 
 import os
+import select
 import sys
 
 import numpy as np
@@ -135,10 +136,7 @@ def test_one_model_shares_with_itself(tmp_path):
 
 
 def test_a_process_that_dies_says_how(tmp_path, monkeypatch):
-    dying = tmp_path / "bin"
-    dying.write_text("#!/bin/sh\necho 'free(): double free detected' >&2\nexit 134\n")
-    dying.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", os.fspath(dying))
+    stand_in(tmp_path, monkeypatch, "echo 'free(): double free detected' >&2; exit 134")
     with pytest.raises(TrialError) as caught:
         process.run(
             Trial("emulated", 0, (Members(("/a/x.mindir",), "SHARE_WEIGHT"),)), logs=tmp_path
@@ -149,6 +147,37 @@ def test_a_process_that_dies_says_how(tmp_path, monkeypatch):
     )
     (log,) = tmp_path.glob("*-x.mindir-on-card-0-SHARE_WEIGHT.log")
     assert log.read_text() == "free(): double free detected\n"
+
+
+def stand_in(folder, monkeypatch, script):
+    """What runs instead of Python; the trial that it is to carry out."""
+    program = folder / "bin"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", os.fspath(program))
+    return Trial("emulated", 0, (Members(("/a/x.mindir",)),))
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("exit 134", "its process ended with status 134"),
+        ("sleep 600", "took longer than 1 s"),
+    ],
+)
+def test_what_a_process_leaves_behind_is_not_waited_for_but_killed(
+    tmp_path, monkeypatch, end, told
+):
+    """CANN's compilers have open what it had open, its standard output and the pipe too."""
+    left = tmp_path / "left"
+    os.mkfifo(left)
+    reading = os.open(left, os.O_RDONLY | os.O_NONBLOCK)
+    trial = stand_in(tmp_path, monkeypatch, f"exec 9> {left}; sleep 600 & echo bad; {end}")
+    with pytest.raises(TrialError) as caught:
+        process.run(trial, timeout_seconds=1)
+    assert str(caught.value) == f"x.mindir on card 0, unshared: {told} | native log: bad"
+    assert select.select([reading], [], [], 60)[0], "the end of the file: nobody holds it any more"
+    os.close(reading)
 
 
 def test_a_failed_claim_is_exit_code_1(tmp_path, capsys, monkeypatch):
