@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import Enum
@@ -80,7 +81,7 @@ def verify_card(
     """Check on a card what plans rely on: shared workspaces, shared weights, equal results.
 
     Everything is measured with and without sharing, each in a process of its own, on a card that
-    nobody else should use meanwhile. Exit code 1 when a claim failed.
+    nobody else should use meanwhile. Exit code 1 when a claim failed, or none could be checked.
     """
     wanted: CardKind = (kind or _kind_here()).value
     if logs is not None:
@@ -94,21 +95,26 @@ def verify_card(
     if wanted == "ascend":
         keep_mixture(found, card)
     libraries = sorted({taken.library for taken in bench.done.values()}) or ["no library"]
-    failed = any(claim.verdict is Verdict.FAILED for claim in found)
+    counts = Counter(claim.verdict for claim in found)
+    held = bool(counts[Verdict.HELD]) and not counts[Verdict.FAILED]
     if as_json:
         document = {
             "kind": wanted,
             "card": card,
             "second_card": bench.other,
             "library": ", ".join(libraries),
-            "held": not failed,
+            "held": held,
+            "counts": {verdict.value: counts[verdict] for verdict in Verdict},
             "claims": [asdict(claim) for claim in found],
         }
         typer.echo(json.dumps(document, indent=1))
     else:
         title = f"card {card}, {', '.join(libraries)}"
         results_console().print(claim_table(found, title))
-    if failed:
+    if not counts[Verdict.HELD] and not counts[Verdict.FAILED]:
+        why = "; ".join(dict.fromkeys(claim.says for claim in found))
+        typer.echo(f"error: nothing could be checked: {why}", err=True)
+    if not held:
         raise typer.Exit(1)
 
 
