@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.claims.networks import convert
-from actors.claims.trial import Taken, Trial, TrialError, carry_out
+from actors.claims.trial import Taken, TooSlowError, Trial, TrialError, carry_out
 from actors.errors import OrchestratorError
 from actors.lite import LIBRARY_ERRORS, library_name, load_library
 from actors.messages import Provider
@@ -59,7 +59,7 @@ def run(
 
     Raises:
         LibraryError: the library of the card kind is not installed.
-        TrialError: any of them failed, or took too long.
+        TrialError: any of them failed; TooSlowError, which is one: or took too long.
     """
     answers = _run(trials, logs, timeout_seconds)
     return tuple(answer for answer in answers if isinstance(answer, Taken))
@@ -149,7 +149,7 @@ class _Child:
             self._kill()
             if not self._answer.exists():
                 told = f"took longer than {self._seconds:g} s | {self._last_lines()}"
-                raise TrialError(str(self._job), told) from None
+                raise TooSlowError(str(self._job), told) from None
         if not self._answer.exists():
             told = f"its process ended with status {self._process.returncode}"
             raise TrialError(str(self._job), f"{told} | {self._last_lines()}")

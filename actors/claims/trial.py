@@ -48,6 +48,10 @@ class TrialError(CardError):
         return f"{self.what}: {self.problem}"
 
 
+class TooSlowError(TrialError):
+    """A trial was ended before it was over."""
+
+
 @dataclass(frozen=True)
 class Members:
     """Models that are built alike. ``flag``: of the ModelGroup that they join; none if empty.

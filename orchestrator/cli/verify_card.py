@@ -124,7 +124,10 @@ def keep_mixture(claims: Sequence[Claim], card: int) -> None:
         if claim.name == verdicts.MIXTURE and claim.verdict is not Verdict.UNCHECKED:
             where = verdicts.combination(device.own_npu_id(card))
             holds = claim.verdict is Verdict.HELD
-            verdicts.keep(verdicts.Verdict(where, holds, claim.says, verdicts.MIXTURE))
+            try:
+                verdicts.keep(verdicts.Verdict(where, holds, claim.says, verdicts.MIXTURE))
+            except OSError as error:
+                typer.echo(f"warning: {claim.name} is not remembered: {error}", err=True)
 
 
 def _kind_here() -> Kind:
