@@ -94,28 +94,35 @@ def verify_card(
             typer.echo(claim_line(claim), err=as_json)
     if wanted == "ascend":
         keep_mixture(found, card)
-    libraries = sorted({taken.library for taken in bench.done.values()}) or ["no library"]
-    counts = Counter(claim.verdict for claim in found)
-    held = bool(counts[Verdict.HELD]) and not counts[Verdict.FAILED]
+    held, problem = passed(found)
+    libraries = ", ".join(sorted({one.library for one in bench.done.values()}) or ["no library"])
     if as_json:
+        counts = Counter(claim.verdict for claim in found)
         document = {
             "kind": wanted,
             "card": card,
             "second_card": bench.other,
-            "library": ", ".join(libraries),
+            "library": libraries,
             "held": held,
             "counts": {verdict.value: counts[verdict] for verdict in Verdict},
             "claims": [asdict(claim) for claim in found],
         }
         typer.echo(json.dumps(document, indent=1))
     else:
-        title = f"card {card}, {', '.join(libraries)}"
-        results_console().print(claim_table(found, title))
-    if not counts[Verdict.HELD] and not counts[Verdict.FAILED]:
-        why = "; ".join(dict.fromkeys(claim.says for claim in found))
-        typer.echo(f"error: nothing could be checked: {why}", err=True)
+        results_console().print(claim_table(found, f"card {card}, {libraries}"))
+    if problem:
+        typer.echo(f"error: {problem}", err=True)
     if not held:
         raise typer.Exit(1)
+
+
+def passed(claims: Sequence[Claim]) -> tuple[bool, str]:
+    """Whether something was proven and nothing disproven; and what is wrong with the run itself."""
+    kinds = {claim.verdict for claim in claims}
+    if kinds <= {Verdict.UNCHECKED}:
+        why = "; ".join(dict.fromkeys(claim.says for claim in claims))
+        return False, f"nothing could be checked: {why}"
+    return Verdict.FAILED not in kinds, ""
 
 
 def keep_mixture(claims: Sequence[Claim], card: int) -> None:
