@@ -30,6 +30,8 @@ from actors.messages import Provider
 
 #: Longer than anything here takes, online conversion of a large model included.
 TIMEOUT_SECONDS = 1800.0
+#: How long a process that was killed may take to end.
+_END_SECONDS = 30.0
 #: How often it is looked whether a process that has not built yet still lives.
 _LOOK_SECONDS = 0.2
 #: Lines of the native log that an error quotes.
@@ -159,10 +161,14 @@ class _Child:
         return found
 
     def _kill(self) -> None:
-        """End it and its children, which are of its group unless they left it."""
+        """End it and its children, which are of its group unless they left it.
+
+        One that a driver holds does not end; it is not waited for.
+        """
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_SECONDS)
 
     def _last_lines(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:]

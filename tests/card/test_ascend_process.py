@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors import emulator, verdicts
+from actors import emulator, strangers, verdicts
 from actors.card import CardActor
 from actors.claims.claims import Claim, Verdict
 from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
@@ -159,6 +159,18 @@ def test_memory_that_may_come_back_is_waited_for(
     assert load_beside(vendor, devices, real_file, wait=0.3) >= 0.3
     if whose == "ours":
         child.communicate(b"\n")
+
+
+def test_a_file_that_is_no_pid_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASCEND_ORCHESTRATOR_CACHE", str(tmp_path))
+    strangers.enter()
+    [mine] = (tmp_path / "processes").rglob(str(os.getpid()))
+    mine.with_name(".nfs01").touch()
+    mine.with_name(str(1 << 22)).touch()  # of a process of ours that ended
+    strangers.enter()
+    assert sorted(file.name for file in mine.parent.iterdir()) == [".nfs01", mine.name]
 
 
 @pytest.mark.parametrize(
