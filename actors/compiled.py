@@ -7,7 +7,6 @@ that lives on. ``python -m actors.compiled MODEL [DEVICE]`` is that process. Whe
 pyACL, the OM is read for the same two numbers; streams are always read there, nobody answers them.
 """
 
-import importlib
 import json
 import math
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from actors import device
+from actors import device, pyacl
 from actors.child import ChildError, run_module
 from actors.errors import CardError
 from actors.leaving import leave
@@ -26,8 +25,6 @@ from actors.messages import GearMeasurement, Measurement, ModelOrder
 from actors.mindir import NotAMindIRError, read_mindir, read_om
 from actors.shapes import OPEN, Gear
 
-#: acl.init() after somebody else's: no error.
-_REPEATED_INIT = 100002
 #: The stream that mindspore_lite makes for each Model object beside those of its OM (infer.cc:98).
 _LIBRARY_STREAMS = 1
 _TIMEOUT_SECONDS = 300.0
@@ -64,7 +61,7 @@ def compiled_sizes(path: str, npu_id: str = "") -> CompiledSizes:
     Raises:
         CompiledError: not compiled for Ascend, or neither pyACL nor its OM tells.
     """
-    sees = {device.VISIBLE: npu_id} if npu_id else {}
+    sees = {device.VISIBLE: device.number_of(npu_id)} if npu_id else {}
     arguments = [path, *(["0"] if npu_id else [])]
     try:
         answer = run_module(
@@ -125,11 +122,10 @@ def _sizes(path: Path, device_id: str) -> CompiledSizes:
     om, file = read_om(path), read_mindir(path)
     streams = file.om.streams + _LIBRARY_STREAMS if file.om and file.om.streams else 0
     try:
-        acl: Any = importlib.import_module("acl")
-    except ImportError as error:
+        acl = pyacl.import_acl()
+    except pyacl.NoAclError as error:
         if file.om is None:
-            told = f"pyACL, which comes with CANN, is not here ({error}), and {file.om_problem}"
-            raise ValueError(told) from None
+            raise ValueError(f"{error}, and {file.om_problem}") from None
         found = CompiledSizes(file.om.weights, file.om.workspace, streams, "as it says")
     else:
         found = CompiledSizes(*_query(acl, om, device_id), streams, "as pyACL answers")
@@ -140,13 +136,10 @@ def _sizes(path: Path, device_id: str) -> CompiledSizes:
 
 def _query(acl: Any, om: bytes, device_id: str) -> tuple[int, int]:  # noqa: ANN401 - no types
     """Bytes of weights and of workspace. ValueError: pyACL does not tell."""
-    code = acl.init()
-    if code not in (0, _REPEATED_INIT):
-        raise ValueError(f"acl.init answered {code}")
-    if device_id:
-        code = acl.rt.set_device(int(device_id))
-        if code:
-            raise ValueError(f"acl.rt.set_device({device_id}) answered {code}")
+    try:
+        pyacl.start(acl, int(device_id) if device_id else None)
+    except pyacl.AclError as error:
+        raise ValueError(str(error)) from None
     work, weights, code = acl.mdl.query_size_from_mem(
         np.frombuffer(om, np.uint8).ctypes.data, len(om)
     )

@@ -6,7 +6,6 @@ library does (single_op_session.cc:307 of MindSpore Lite 2.7), in a throw-away p
 nothing here was compared with a card. ``python -m actors.copies DEVICE SIZES`` is that process.
 """
 
-import importlib
 import json
 import statistics
 import sys
@@ -14,15 +13,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from actors import device
+from actors import device, pyacl
 from actors.child import ChildError, run_module
 from actors.leaving import leave
 
 #: Bytes of each input, and of each output.
 Tensors = tuple[Sequence[int], Sequence[int]]
 
-#: acl.init() after somebody else's: no error.
-_REPEATED_INIT = 100002
 #: aclrtMemMallocPolicy: huge pages first, as the library allocates. aclrtMemcpyKind.
 _HUGE_FIRST, _TO_DEVICE, _TO_HOST = 0, 1, 2
 #: Timed copies of each tensor, after one that is not timed.
@@ -37,7 +34,7 @@ def copy_milliseconds(sizes: Sequence[Tensors], npu_id: str) -> tuple[tuple[floa
             "actors.copies",
             ["0", json.dumps([[list(ins), list(outs)] for ins, outs in sizes])],
             timeout_seconds=_TIMEOUT_SECONDS,
-            env={device.VISIBLE: npu_id} if npu_id else {},
+            env={device.VISIBLE: device.number_of(npu_id)} if npu_id else {},
         )
         found: list[list[float]] = json.loads(answer.strip().splitlines()[-1])
     except (ChildError, ValueError, IndexError):
@@ -49,13 +46,11 @@ def main(device_id: str, sizes: str) -> None:
     """The throw-away process: milliseconds as the last line; nothing where pyACL does not work."""
     wanted: list[list[list[int]]] = json.loads(sizes)
     try:
-        acl: Any = importlib.import_module("acl")
-        code = acl.init()
-        _require(0 if code == _REPEATED_INIT else code)
-        _require(acl.rt.set_device(int(device_id)))
+        acl = pyacl.import_acl()
+        pyacl.start(acl, int(device_id))
         found = [[_copied(acl, ins, _TO_DEVICE), _copied(acl, outs, _TO_HOST)]
                  for ins, outs in wanted]  # fmt: skip
-    except (ImportError, ValueError) as error:
+    except (pyacl.NoAclError, pyacl.AclError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         leave(1)
     else:

@@ -1,7 +1,15 @@
-"""Which card am I: from Ray's physical id and the visible list to the process's ``device_id``.
+"""Which card am I: from Ray's id and the visible list to the process's ``device_id``.
 
-Pure functions over the environment, called before any library is imported: CANN reads the variable
-once per process, and a wrong index is not an error there but, silently, card 0.
+A card has three numbers. ``npu_id`` is the N of ``/dev/davinciN``, which ``npu-smi`` shows. CANN
+counts the cards that are there from 0, in that order: with davinci4 and davinci7 in a container,
+they are 0 and 1 ("Device ID indicates the logical ID", CANN's environment variable reference; its
+runtime refuses others: "set ASCEND_RT_VISIBLE_DEVICES:[4] error, input data rang[0-2)"). The list
+of visible cards holds CANN's numbers, and so do Ray's ids, which are taken from it or counted. The
+place in that list is ``device_id``, all that the library takes. Where all files of a host are
+there, the first two agree.
+
+Functions over the environment, called before any library is imported: CANN reads the variable once
+per process, and a wrong ``device_id`` is not an error there but, silently, card 0.
 """
 
 import os
@@ -12,7 +20,7 @@ from re import fullmatch
 
 from actors.errors import CardError
 
-#: CANN: comma-separated physical ids, ascending; the process counts from 0 within them.
+#: CANN: its own numbers, comma-separated, ascending; the process counts from 0 within them.
 VISIBLE = "ASCEND_RT_VISIBLE_DEVICES"
 #: Ray: when set, Ray leaves VISIBLE as it is, instead of narrowing it to the actor's card.
 NOSET = "RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES"
@@ -35,11 +43,11 @@ class DeviceError(CardError):
 def identify(
     env: Mapping[str, str], ray_npu_ids: Sequence[str], assigned: float | None = None
 ) -> int:
-    """The logical ``device_id`` of the one card that Ray assigned to this process.
+    """The ``device_id`` of the one card that Ray assigned to this process.
 
-    ``ray_npu_ids`` are physical ids (``ray.get_runtime_context().get_accelerator_ids()``). With a
-    visible list the logical id is the index in it (Ray wrote a list of exactly this card: 0; NOSET:
-    the whole list). Without one the process sees every card, and logical and physical ids agree.
+    ``ray_npu_ids`` are CANN's numbers (``ray.get_runtime_context().get_accelerator_ids()``). With a
+    visible list ``device_id`` is the index in it (Ray wrote a list of exactly this card: 0; NOSET:
+    the whole list). Without one the process sees every card, and the two agree.
     ``assigned`` is the amount of the resource that Ray gave (None: not known).
 
     Raises:
@@ -69,7 +77,7 @@ def identify(
 
 
 def visible(env: Mapping[str, str]) -> tuple[int, ...] | None:
-    """The physical ids in ``ASCEND_RT_VISIBLE_DEVICES``; None when it is not set.
+    """CANN's numbers in ``ASCEND_RT_VISIBLE_DEVICES``; None when it is not set.
 
     CANN stops reading at the first token that is not a number and wants ascending order
     (``1, 2`` means ``1``; ``1,0`` disables cards), so a list that it would misread is refused.
@@ -96,27 +104,79 @@ def visible(env: Mapping[str, str]) -> tuple[int, ...] | None:
     return ids
 
 
+def physical(device_files: Iterable[str]) -> tuple[int, ...]:
+    """The N of each ``davinciN`` among these names, in CANN's order: its card 0 comes first."""
+    found = (fullmatch(r"davinci(\d+)", name) for name in device_files)
+    return tuple(sorted(int(match[1]) for match in found if match))
+
+
+def seen(env: Mapping[str, str], device_files: Iterable[str]) -> tuple[int, ...]:
+    """CANN's numbers of the cards that this process sees, at the place of their ``device_id``.
+
+    Raises:
+        DeviceError: as ``visible``.
+    """
+    here, listed = len(physical(device_files)), visible(env)
+    return tuple(range(here)) if listed is None else tuple(n for n in listed if n < here)
+
+
 def count(env: Mapping[str, str], device_files: Iterable[str]) -> int:
-    """How many cards this process sees: those of the list that exist as ``davinciN`` files."""
-    present = {int(m[1]) for name in device_files if (m := fullmatch(r"davinci(\d+)", name))}
-    listed = visible(env)
-    return len(present) if listed is None else len(present & set(listed))
+    """How many cards this process sees. DeviceError: as ``visible``."""
+    return len(seen(env, device_files))
 
 
-def require(device_id: int, folder: Path = DEVICES) -> None:
+def dropped(env: Mapping[str, str], device_files: Sequence[str]) -> str:
+    """Why CANN drops numbers of the visible list; empty where it takes them all."""
+    here = len(physical(device_files))
+    beyond = [str(number) for number in visible(env) or () if number >= here]
+    if not here or not beyond:
+        return ""
+    may = "0 alone" if here == 1 else f"0 to {here - 1}"
+    return (
+        f"CANN drops {','.join(beyond)} of {VISIBLE}, since it counts the cards that are here from "
+        f"0, whatever npu-smi calls them: list {may}, or unset it"
+    )
+
+
+def npu_id_of(number: int, folder: Path | None = None) -> str:
+    """What npu-smi calls the card of this CANN number; the number where no device file tells."""
+    files = physical(_names(folder))
+    return str(files[number] if number < len(files) else number)
+
+
+def number_of(npu_id: str, folder: Path | None = None) -> str:
+    """CANN's number, as the visible list takes it, of what npu-smi calls ``npu_id``; as above."""
+    files = [str(npu) for npu in physical(_names(folder))]
+    return str(files.index(npu_id)) if npu_id in files else npu_id
+
+
+def own_npu_id(device_id: int) -> str:
+    """What npu-smi calls a card of this process; as above."""
+    listed = visible(os.environ)
+    return npu_id_of(device_id if listed is None else listed[device_id])
+
+
+def require(device_id: int, folder: Path | None = None) -> None:
     """Refuse a ``device_id`` that this process does not see: the library would use card 0.
 
-    ``folder``: where the cards' device files are.
+    ``folder``: where the cards' device files are, if not in ``DEVICES``.
 
     Raises:
         DeviceError: no such card here.
     """
-    seen = count(os.environ, (file.name for file in folder.iterdir()))
-    if device_id >= seen:
+    files = _names(folder)
+    cards = count(os.environ, files)
+    if device_id >= cards:
+        why = dropped(os.environ, files)
         raise DeviceError(
-            f"device_id {device_id} is out of range: this process sees {seen} Ascend cards "
-            f"({folder}/davinci*, {VISIBLE}={os.environ.get(VISIBLE, 'not set')})"
+            f"device_id {device_id} is out of range: this process sees {cards} Ascend cards "
+            f"({folder or DEVICES}/davinci*, {VISIBLE}={os.environ.get(VISIBLE, 'not set')})"
+            + (f"; {why}" if why else "")
         )
+
+
+def _names(folder: Path | None) -> tuple[str, ...]:
+    return tuple(file.name for file in (folder or DEVICES).iterdir())
 
 
 def _only(ray_npu_ids: Sequence[str]) -> int:

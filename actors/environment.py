@@ -231,5 +231,7 @@ def _cards(env: Mapping[str, str], machine: Machine) -> Finding:
         return Finding("cards", str(error), wanted, f"correct {device.VISIBLE}", False, True)
     listed = f" ({device.VISIBLE}={env[device.VISIBLE]})" if device.VISIBLE in env else ""
     found = f"{seen} of {len(files)} /dev/davinci files{listed}"
-    cure = "" if seen else "npu-smi info shows the cards; a container needs their devices"
-    return Finding("cards", found, wanted, cure, bool(seen), not seen)
+    cure = device.dropped(env, files)
+    if not cure and not seen:
+        cure = "npu-smi info shows the cards; a container needs their devices"
+    return Finding("cards", found, wanted, cure, not cure, not seen)

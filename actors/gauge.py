@@ -5,7 +5,6 @@ under live models. So one thread that lives as long as the process makes all cal
 that thread, or look at what it published last. ACL is never finalised here.
 """
 
-import importlib
 import threading
 import time
 from collections.abc import Callable
@@ -13,32 +12,15 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from actors import npusmi
+from actors import npusmi, pyacl
 from actors.errors import CardError
 from actors.messages import CardKind
 
-#: acl.init() after somebody else's (the library initialises ACL as well): no error.
-_REPEATED_INIT = 100002
 #: aclrtMemAttr: what is asked for, in this order; some products have no HBM and answer 0 of 0.
 _HBM, _DDR = 1, 0
 #: How often somebody who waits for memory has it read, and how often it is read for nobody.
 _INTERVAL_SECONDS = 0.25
 _REFRESH_SECONDS = 10.0
-
-
-class GaugeError(CardError):
-    """pyACL is here and refuses to work: the library would fail on this card as well."""
-
-    def __init__(self, call: str, code: object) -> None:
-        super().__init__(call, code)
-        self.call = call
-        self.code = code
-
-    def __str__(self) -> str:
-        return (
-            f"{self.call} answered {self.code}: the card is in use by another process that does "
-            "not share it, in an error state, or not visible here; npu-smi info shows which"
-        )
 
 
 @dataclass(frozen=True)
@@ -141,8 +123,8 @@ def _source(kind: CardKind, library: ModuleType, device_id: int, npu_id: str) ->
     if kind == "cpu":
         return lambda: None
     try:
-        acl = importlib.import_module("acl")
-    except ImportError:
+        acl = pyacl.import_acl()
+    except pyacl.NoAclError:
         return lambda: _smi(npu_id)
     return AclSource(acl, device_id)
 
@@ -159,30 +141,16 @@ class AclSource:
         """Bytes free and in all, of HBM, or of DDR on cards without it.
 
         Raises:
-            GaugeError: ACL cannot be initialised, has no such device, or does not answer.
+            AclError: ACL cannot be initialised, has no such device, or does not answer.
         """
         if not self._is_set:
-            self._set()
+            pyacl.start(self._acl, self._device_id)
             self._is_set = True
         for kind in (_HBM, _DDR):
             free, total, code = self._acl.rt.get_mem_info(kind)
             if not code and total:
                 return Reading(int(free), int(total), "pyACL")
-        raise GaugeError("acl.rt.get_mem_info", code)
-
-    def _set(self) -> None:
-        code = self._acl.init()
-        if code not in (0, _REPEATED_INIT):
-            raise GaugeError("acl.init", code)
-        count, code = self._acl.rt.get_device_count()
-        if code or self._device_id >= count:
-            raise GaugeError(
-                "acl.rt.get_device_count",
-                code or f"{count}, and this process was given device {self._device_id}",
-            )
-        code = self._acl.rt.set_device(self._device_id)
-        if code:
-            raise GaugeError(f"acl.rt.set_device({self._device_id})", code)
+        raise pyacl.AclError("acl.rt.get_mem_info", code)
 
 
 def _ledger(library: ModuleType, device_id: int) -> Reading | None:
@@ -194,9 +162,5 @@ def _ledger(library: ModuleType, device_id: int) -> Reading | None:
 
 
 def _smi(npu_id: str) -> Reading | None:
-    try:
-        cards = npusmi.read_cards()
-    except npusmi.SmiError:
-        return None
-    mine = next((card for card in cards if str(card.npu_id) == npu_id), None)
+    mine = npusmi.read_card(npu_id)
     return None if mine is None else Reading(mine.free_bytes, mine.total_bytes, "npu-smi")

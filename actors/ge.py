@@ -58,26 +58,37 @@ def session_problem(
 ) -> tuple[ModelOrder, str] | None:
     """What keeps models from one session, and the model to blame; None when nothing does.
 
-    ``files``: where each model's constants are read, by model name.
+    ``files``: where each model's constants are read, by model name. The library fails the build for
+    unequal options of the session.
     """
-    return next(_unequal_options(members), None) or next(_equal_names(members, files), None)
+    why = "GE models of one card that share are one session, whose options must be equal"
+    unequal = _unequal_options(members, SESSION, why)
+    return next(unequal, None) or next(_equal_names(members, files), None)
 
 
-def _unequal_options(members: Sequence[ModelOrder]) -> Iterator[tuple[ModelOrder, str]]:
-    """The library fails the build for session options; the first model's global ones win."""
-    first, *others = members
-    for section in (SESSION, _GLOBAL):
-        mine = _options(first, section)
-        for other in others:
-            theirs = _options(other, section)
-            for key in sorted({*mine, *theirs}):
-                if mine.get(key) != theirs.get(key):
-                    yield (
-                        other,
-                        f"[{section}] {key} is {_told(theirs, key)} and model {first.name} has "
-                        f"{_told(mine, key)}: GE models of one card are one session, whose "
-                        "options must be equal",
-                    )
+def global_problem(orders: Sequence[ModelOrder]) -> tuple[ModelOrder, str] | None:
+    """What keeps GE models from one process, whether they share or not; None when nothing does.
+
+    GE is initialised once, with the global options of the first model that is built.
+    """
+    why = "GE takes them from the first of its models in a process, so they must be equal"
+    return next(_unequal_options(orders, _GLOBAL, why), None)
+
+
+def _unequal_options(
+    orders: Sequence[ModelOrder], section: str, why: str
+) -> Iterator[tuple[ModelOrder, str]]:
+    first, *others = orders
+    mine = _options(first, section)
+    for other in others:
+        theirs = _options(other, section)
+        for key in sorted({*mine, *theirs}):
+            if mine.get(key) != theirs.get(key):
+                yield (
+                    other,
+                    f"[{section}] {key} is {_told(theirs, key)} and model {first.name} has "
+                    f"{_told(mine, key)}: {why}",
+                )
 
 
 def _equal_names(

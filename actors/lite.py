@@ -267,15 +267,18 @@ class LiteCard:
 
     def _group_ge(self, orders: Sequence[ModelOrder]) -> None:
         """Put the GE models that share into one group, as Model objects that are not built yet."""
-        members = [order for order in orders if order.share_weights]
-        if not members:
+        if not orders:
             return
-        with self._load_errors(members):
+        members = [order for order in orders if order.share_weights]
+        with self._load_errors(members or orders):
             files = {o.name: served_file(o.path, self._kind) for o in members}
-            problem = ge.session_problem(members, files)
+            problem = ge.global_problem(orders)
+            problem = problem or (ge.session_problem(members, files) if members else None)
             if problem:
                 order, told = problem
                 raise LoadError(self._slot, order.name, order.path, told)
+            if not members:
+                return
             group = self._library.ModelGroup(self._library.ModelGroupFlag.SHARE_WEIGHT)
             for order in members:
                 made = [self._library.Model() for _ in range(order.threads)]

@@ -60,10 +60,10 @@ def load_models(
     if order.kind == "ascend":
         device.require(identity.device_id, devices)
         _require_proven_mixture(order, identity.npu_id)
-    verdict = canary.max_rule(order, identity.device_id, identity.npu_id)
-    if verdict is not None and not verdict.holds:
+    ruling = canary.max_rule(order, identity.device_id, identity.npu_id)
+    if not ruling.shares:
         order = replace(order, share_workspace=False)
-        used = _require_fit(order, str(verdict))
+        used = _require_fit(order, ruling.told)
     library = load_library(
         order.kind,
         device_id=identity.device_id,
@@ -98,7 +98,7 @@ def load_models(
     except BaseException:
         gauge.close()
         raise
-    told = [str(verdict)] if verdict is not None and not verdict.holds else []
+    told = [ruling.told] if ruling.told else []
     told += [NOTHING_SHARED] if order.kind == "cpu" else []
     return Loaded(order, library, gauge, idle, objects, served, occupied, (*told, *card.warnings))
 

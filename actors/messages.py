@@ -42,9 +42,10 @@ class CardState(str, Enum):
 
 @dataclass(frozen=True)
 class CardIdentity:
-    """Which card a process was given: the physical ``npu_id``, the process's own ``device_id``.
+    """Which card a process was given: npu-smi's ``npu_id``, the process's own ``device_id``.
 
-    ``visible`` is the list of physical ids that the process sees, as CANN reads it; empty: all.
+    ``ray_id`` is Ray's id, which is CANN's number (``actors.device`` tells the three apart).
+    ``visible`` is the list of such numbers that the process sees, as CANN reads it; empty: all.
     ``package`` is the version of this project there, ``host_free_bytes`` what its host had free.
     """
 
@@ -56,6 +57,7 @@ class CardIdentity:
     visible: str = ""
     package: str = ""
     host_free_bytes: int = 0
+    ray_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ so that no process is left with a list of cards of its own and no memory is take
 import os
 import platform
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from actors import device, verdicts
@@ -55,7 +55,7 @@ def examine(
         fix = "put the driver's npu-smi on the PATH; a container needs it mounted"
         findings.append(Finding("npu-smi", problem, "a list of the cards", fix, False))
     findings += inspect(env, ge=ge, machine=machine)
-    findings += _verdicts()
+    findings += _verdicts(cards)
     try:
         usable = device.count(env, files)
     except device.DeviceError:
@@ -70,14 +70,14 @@ def _listed(read: Callable[[], tuple[SmiCard, ...]]) -> tuple[tuple[SmiCard, ...
         return (), str(error)
 
 
-def _verdicts() -> Iterator[Finding]:
-    """What cards of this machine found of one workspace and of mixtures, as it is or as it was."""
+def _verdicts(cards: Iterable[SmiCard]) -> Iterator[Finding]:
+    """What cards of this machine found of one workspace and of mixtures, as it is now."""
     update = "update the driver, CANN or mindspore_lite; until then "
     told = {
         verdicts.MAX_RULE: ("shared workspace", "workspaces are summed on such cards"),
         verdicts.MIXTURE: (verdicts.MIXTURE, "leave cards.mix_ge_and_acl off for such cards"),
     }
-    for verdict in verdicts.stored():
+    for verdict in verdicts.here(cards):
         subject, then = told[verdict.claim]
         fix = "" if verdict.holds else update + then
         yield Finding(subject, str(verdict), "answers as without sharing", fix, verdict.holds)

@@ -1,14 +1,15 @@
 """What ``npu-smi info`` says of this machine's cards: memory, and which processes hold it.
 
 The only way to look at a card without making a context, and so using memory, on it. The ids are
-physical: the tool does not honour ``ASCEND_RT_VISIBLE_DEVICES``. Every layout of the table seen in
-public has two rows for each chip and a second table with the processes; the chips' own columns
-differ by product (910: HBM; 310P: only "Memory-Usage"; A3: two chips for each NPU, "Phy-ID").
+the tool's own (``actors.device``): it does not honour ``ASCEND_RT_VISIBLE_DEVICES``. Every layout
+of the table seen in public has two rows for each chip and a second table with the processes; the
+chips' own columns differ by product (910: HBM; 310P: only "Memory-Usage"; A3: two chips for each
+NPU, "Phy-ID").
 """
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 _MIB = 1 << 20
@@ -30,7 +31,7 @@ class Holder:
 
 @dataclass(frozen=True)
 class SmiCard:
-    """One chip: what Ray and CANN call a card. ``npu_id`` is the N of ``/dev/davinciN``.
+    """One chip: what Ray and CANN take for a card. ``npu_id`` is the N of ``/dev/davinciN``.
 
     ``chip`` is the name that the converter's SoC is made from: Ascend310P3, Ascend910B4.
     """
@@ -73,6 +74,20 @@ def read_cards(timeout_seconds: float = 30.0) -> tuple[SmiCard, ...]:
         said = (done.stdout.strip() or done.stderr.strip() or "no message").splitlines()[-1]
         raise SmiError(f"npu-smi info failed with status {done.returncode}: {said}")
     return parse_cards(done.stdout)
+
+
+def find_card(cards: Sequence[SmiCard], npu_id: str) -> SmiCard | None:
+    """The card of that id; where there is one alone, that, since containers may renumber it."""
+    same = (card for card in cards if str(card.npu_id) == npu_id)
+    return next(same, cards[0] if len(cards) == 1 else None)
+
+
+def read_card(npu_id: str) -> SmiCard | None:
+    """One card as the tool shows it now; None where it shows none, or does not work."""
+    try:
+        return find_card(read_cards(), npu_id)
+    except SmiError:
+        return None
 
 
 def parse_cards(text: str) -> tuple[SmiCard, ...]:

@@ -69,10 +69,10 @@ def measure(
 ) -> Measurement:
     """Measure a model in a spawned process; works from scripts, tests and Ray workers alike.
 
-    On kind ascend the card must be idle; ``npu_id`` is its physical id, and the only one that the
-    process will see. Sizes are bytes before rounding; ``execute_ms`` is the median of a few calls,
-    without copies on an emulated card, less an estimate of them on a real one that has pyACL, and
-    with them elsewhere.
+    On kind ascend the card must be idle; ``npu_id`` is what npu-smi calls it, the only card that
+    the process will see. Sizes are bytes before rounding; ``execute_ms`` is the median of a few
+    calls, without copies on an emulated card, less an estimate of them on a real one that has
+    pyACL, and with them elsewhere.
 
     Raises:
         LoadError: the model does not load or run, the process died, it took too long, somebody
@@ -109,7 +109,7 @@ def _asked(job: Job, timeout_seconds: float) -> object:
     with tempfile.TemporaryDirectory(prefix="ascend-probe-") as folder:
         told, answer = Path(folder, "job"), Path(folder, "answer")
         told.write_bytes(pickle.dumps(job))
-        sees = {device.VISIBLE: job.npu_id} if job.npu_id else {}
+        sees = {device.VISIBLE: device.number_of(job.npu_id)} if job.npu_id else {}
         problem = _run([str(told), str(answer)], timeout_seconds, sees)
         if problem or not answer.exists():
             order = job.order
@@ -225,11 +225,7 @@ def _idle_bytes(job: Job) -> int | None:
     Raises:
         LoadError: other processes are on the card.
     """
-    try:
-        cards = npusmi.read_cards()
-    except npusmi.SmiError:
-        return None
-    mine = next((card for card in cards if str(card.npu_id) == job.npu_id), None)
+    mine = npusmi.read_card(job.npu_id)
     if mine is None:
         return None
     if mine.holders:

@@ -12,7 +12,7 @@ import socket
 from pathlib import Path
 
 from actors import npusmi, verdicts
-from actors.npusmi import Holder, SmiError
+from actors.npusmi import Holder
 
 
 def enter() -> None:
@@ -24,7 +24,7 @@ def enter() -> None:
         folder = _folder()
         folder.mkdir(parents=True, exist_ok=True)
         for file in folder.iterdir():
-            if not _is_ours(int(file.name)):
+            if file.name.isdigit() and not _is_ours(int(file.name)):
                 file.unlink(missing_ok=True)
         (folder / str(os.getpid())).write_text(_started(os.getpid()))
 
@@ -35,11 +35,8 @@ def holders(npu_id: str) -> tuple[Holder, ...]:
     This process must hold memory of it already: if it is not listed, the listed pids are not those
     by which processes are known here.
     """
-    try:
-        cards = npusmi.read_cards()
-    except SmiError:
-        return ()
-    listed = [holder for card in cards if str(card.npu_id) == npu_id for holder in card.holders]
+    card = npusmi.read_card(npu_id)
+    listed = card.holders if card else ()
     if os.getpid() not in [holder.pid for holder in listed]:
         return ()
     return tuple(h for h in listed if _started(h.pid) and not _is_ours(h.pid))

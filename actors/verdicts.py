@@ -8,10 +8,11 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from actors import device, environment, npusmi
+from actors import environment, npusmi
 
 #: Models that share one workspace, as large as the largest needs, answer as unshared ones.
 MAX_RULE = "one workspace as large as the largest"
@@ -19,6 +20,7 @@ MAX_RULE = "one workspace as large as the largest"
 MIXTURE = "GE beside ACL"
 #: What was found about the environment that a verdict depends on.
 _SUBJECTS = ("driver", "CANN", "mindspore_lite")
+_UNKNOWN = "card of unknown type"
 #: What follows from a verdict that is bad.
 _THEN = {
     MAX_RULE: "does not hold, so workspaces are summed",
@@ -66,33 +68,39 @@ def stored() -> tuple[Verdict, ...]:
     return tuple(verdict for verdict in found if verdict is not None)
 
 
+def here(cards: Iterable[npusmi.SmiCard]) -> tuple[Verdict, ...]:
+    """The verdicts that are for this machine as it is now. ``cards``: as npu-smi lists them."""
+    found = stored()
+    if not found:
+        return ()
+    now = {_with(chip) for chip in {card.chip for card in cards} or {_UNKNOWN}}
+    return tuple(verdict for verdict in found if verdict.where in now)
+
+
 def failed_here(claim: str) -> tuple[Verdict, ...]:
-    """The bad verdicts on a claim that hold for cards of this machine as it is now."""
+    """The bad verdicts on a claim that are for this machine as it is now."""
     bad = [verdict for verdict in stored() if not verdict.holds and verdict.claim == claim]
     if not bad:
         return ()
     try:
-        here = {combination(str(card.npu_id)) for card in npusmi.read_cards()}
+        cards = npusmi.read_cards()
     except npusmi.SmiError:
-        here = {combination("")}
-    return tuple(verdict for verdict in bad if verdict.where in here)
+        cards = ()
+    now = here(cards)
+    return tuple(verdict for verdict in bad if verdict in now)
 
 
 def combination(npu_id: str) -> str:
     """What a verdict is for: ``910B4, driver 24.1.rc2, CANN 8.0.RC2, mindspore_lite 2.7.0``."""
-    try:
-        chips = {str(card.npu_id): card.chip for card in npusmi.read_cards()}
-    except npusmi.SmiError:
-        chips = {}
+    card = npusmi.read_card(npu_id)
+    return _with(card.chip if card else _UNKNOWN)
+
+
+def _with(chip: str) -> str:
+    """The combination of a kind of card and what this machine has installed."""
     found = {f.subject: f.found for f in environment.inspect(os.environ, kind="ascend")}
     parts = [f"{subject} {found.get(subject, 'unknown')}" for subject in _SUBJECTS]
-    return ", ".join([chips.get(npu_id, "card of unknown type"), *parts])
-
-
-def npu_id_of(device_id: int) -> str:
-    """What npu-smi calls a card of this process: it does not heed the list of visible ones."""
-    listed = device.visible(os.environ)
-    return str(device_id if listed is None else listed[device_id])
+    return ", ".join([chip, *parts])
 
 
 def _file(claim: str, where: str) -> Path:
@@ -104,6 +112,8 @@ def _read(file: Path) -> Verdict | None:
     try:
         data = json.loads(file.read_text())
         claim = str(data["claim"])
+        if claim not in _THEN:
+            return None  # another release's
         return Verdict(str(data["where"]), bool(data["holds"]), str(data["says"]), claim)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -4,7 +4,8 @@ Nobody tells the size of a workspace or of shared weights, so each claim is abou
 the same models take with and without sharing, build by build.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -13,6 +14,8 @@ from actors.claims.bench import LOOPS, THREADS, Bench, UncheckedError, file_byte
 from actors.claims.compare import compare_answers
 from actors.claims.trial import Members, Taken, Trial, TrialError
 from actors.memory import ASCEND
+from actors.modelfiles import served_file
+from actors.parameters import parameter_digests
 from actors.verdicts import MIXTURE
 
 #: Differences of no more than two large pages are no difference: others use the card too.
@@ -79,8 +82,12 @@ def judge_workspace(alone: Taken, shared: Taken) -> _Found:
 
     So the later builds tell their workspaces by what they no longer take, and the first may take
     more than alone by no more than the largest of those.
+
+    Raises:
+        UncheckedError: what sharing can save is too little to be told from noise.
     """
     before, after = _steps(alone), _steps(shared)
+    _require_workspaces(alone.workspaces)
     extra = after[0] - before[0]
     spared = [b - a for b, a in zip(before[1:], after[1:], strict=True)]
     unshared, together = _largest(alone), _largest(shared)
@@ -95,6 +102,19 @@ def judge_workspace(alone: Taken, shared: Taken) -> _Found:
         f"of the largest (first build {mib(after[0])}, alone {mib(before[0])}; later: {told} less)"
     )
     return _found(held, says, unshared, together)
+
+
+def _require_workspaces(workspaces: Sequence[int | None]) -> None:
+    known = [ASCEND.alloc(nbytes) for nbytes in workspaces if nbytes is not None]
+    if not known or len(known) < len(workspaces):
+        return  # the measurement alone has to tell
+    spared = sum(known) - max(known)
+    if spared <= NOISE:
+        told = ", ".join(mib(nbytes) for nbytes in known)
+        raise UncheckedError(
+            f"the workspaces are {told}, of which sharing saves {mib(spared)}: too little to "
+            "count, use models with larger ones"
+        )
 
 
 def five_groups(bench: Bench) -> _Found:
@@ -155,6 +175,7 @@ def each_card(bench: Bench) -> _Found:
 def ge_pair(bench: Bench) -> _Found:
     """Two GE graphs of one session hold their constants once and reuse one memory."""
     bench.require("ge")
+    _require_common_parameters(bench)
     alone = bench.alone(bench.ge_trial(""))
     shared = bench.carried_out(bench.ge_trial("SHARE_WEIGHT"))
     unshared, together = _largest(alone), _largest(shared)
@@ -162,9 +183,50 @@ def ge_pair(bench: Bench) -> _Found:
     return _found(unshared - together > NOISE, says, unshared, together)
 
 
+def _require_common_parameters(bench: Bench) -> None:
+    """Raise UncheckedError where one session has too little to save."""
+    owners = _parameter_owners(bench)
+    if owners and max(owners.values()) < 2:
+        raise UncheckedError(
+            "the graphs have no parameter of one name, and a session shares no others: name two "
+            "graphs of one network"
+        )
+    least = min(file_bytes(bench.kind, path) for path in bench.ge)
+    if least <= NOISE:
+        raise UncheckedError(
+            f"what the graphs can share is {mib(least)} at most, too little to count: use larger "
+            "ones"
+        )
+
+
+def _parameter_owners(bench: Bench) -> Mapping[str, int]:
+    """How many of the GE graphs have a parameter of each name; empty where they cannot be read.
+
+    Raises:
+        UncheckedError: a name has other values in another graph.
+    """
+    digests: dict[str, str] = {}
+    owners: Counter[str] = Counter()
+    for path in bench.ge:
+        try:
+            found = parameter_digests(served_file(path, bench.kind))
+        except (ValueError, OSError):
+            return {}
+        for name, digest in found.items():
+            owners[name] += 1
+            if digests.setdefault(name, digest) != digest:
+                raise UncheckedError(
+                    f"parameter {name} has other values in {Path(path).name} than in another "
+                    "graph, and one session would answer with one of them for both: name two "
+                    "graphs of one network"
+                )
+    return owners
+
+
 def ge_each_card(bench: Bench) -> _Found:
     """A GE pair on each of two cards, in two processes, takes on each what it takes alone."""
     bench.require("ge", "other")
+    _parameter_owners(bench)
     alone = bench.carried_out(bench.ge_trial("SHARE_WEIGHT"))
     trials = (bench.ge_trial("SHARE_WEIGHT"), bench.ge_trial("SHARE_WEIGHT", bench.other))
     both = [_largest(taken) for taken in bench.at_once(*trials)]
@@ -179,6 +241,7 @@ def ge_each_card(bench: Bench) -> _Found:
 def ge_beside_acl(bench: Bench) -> _Found:
     """A GE pair and a group of ACL models in one process disturb neither memory nor results."""
     bench.require("acl", "ge")
+    _parameter_owners(bench)
     acl, ge = bench.acl_trial("SHARE_WORKSPACE"), bench.ge_trial("SHARE_WEIGHT")
     apart = _largest(bench.carried_out(acl)) + _largest(bench.carried_out(ge))
     mixed = bench.carried_out(Trial(bench.kind, bench.card, acl.members + ge.members))

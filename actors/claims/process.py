@@ -1,32 +1,39 @@
 """A process for each trial, and several of them at once where cards are tried together.
 
-A child is told what to do by a file, says on its standard output that everything is built, waits
+A child is told what to do by a file, says through a pipe of its own that everything is built, waits
 for a line on its standard input, runs, and leaves its answer in another file. So of several, none
-runs before all have built.
+runs before all have built. What it prints goes into a file: CANN's compilers are processes too, may
+outlive it, and hold open what it has open. So nobody waits for the end of a stream, and what is
+left of its process group is killed with it.
 """
 
 import os
 import pickle
 import re
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from actors.claims.networks import convert
-from actors.claims.trial import Taken, Trial, TrialError, carry_out
+from actors.claims.trial import Taken, TooSlowError, Trial, TrialError, carry_out
 from actors.errors import OrchestratorError
 from actors.lite import LIBRARY_ERRORS, library_name, load_library
 from actors.messages import Provider
 
 #: Longer than anything here takes, online conversion of a large model included.
 TIMEOUT_SECONDS = 1800.0
-_BUILT = "all built\n"
+#: How long a process that was killed may take to end.
+_END_SECONDS = 30.0
+#: How often it is looked whether a process that has not built yet still lives.
+_LOOK_SECONDS = 0.2
 #: Lines of the native log that an error quotes.
 _LOG_LINES = 3
 
@@ -45,16 +52,18 @@ class Conversion:
 Job = Trial | Conversion
 
 
-def run(*trials: Trial, logs: Path | None = None) -> tuple[Taken, ...]:
+def run(
+    *trials: Trial, logs: Path | None = None, timeout_seconds: float = TIMEOUT_SECONDS
+) -> tuple[Taken, ...]:
     """Carry out trials at the same time, each in a process of its own.
 
     ``logs``: a folder where each process's native log is kept.
 
     Raises:
         LibraryError: the library of the card kind is not installed.
-        TrialError: any of them failed.
+        TrialError: any of them failed; TooSlowError, which is one: or took too long.
     """
-    answers = _run(trials, logs)
+    answers = _run(trials, logs, timeout_seconds)
     return tuple(answer for answer in answers if isinstance(answer, Taken))
 
 
@@ -65,14 +74,14 @@ def convert_apart(paths: Sequence[str], provider: Provider, logs: Path | None = 
         LibraryError: mindspore_lite is not installed.
         TrialError: it has no Converter, or a conversion failed.
     """
-    _run([Conversion(tuple(paths), provider)], logs)
+    _run([Conversion(tuple(paths), provider)], logs, TIMEOUT_SECONDS)
 
 
-def _run(jobs: Sequence[Job], logs: Path | None) -> list[object]:
+def _run(jobs: Sequence[Job], logs: Path | None, timeout_seconds: float) -> list[object]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ascend-claims-")))
         children = [
-            stack.enter_context(_Child(job, folder / str(number), logs))
+            stack.enter_context(_Child(job, folder / str(number), logs, timeout_seconds))
             for number, job in enumerate(jobs)
         ]
         for child in children:
@@ -83,40 +92,46 @@ def _run(jobs: Sequence[Job], logs: Path | None) -> list[object]:
 
 
 class _Child:
-    """One process. Leaving the block ends it, whatever it does."""
+    """One process. Leaving the block ends it, and whatever it has started."""
 
-    def __init__(self, job: Job, folder: Path, logs: Path | None) -> None:
+    def __init__(self, job: Job, folder: Path, logs: Path | None, timeout_seconds: float) -> None:
         folder.mkdir()
-        self._job, self._logs = job, logs
+        self._job, self._logs, self._seconds = job, logs, timeout_seconds
+        self._until = time.monotonic() + timeout_seconds
         self._log, self._answer = folder / "log", folder / "answer"
         (folder / "job").write_bytes(pickle.dumps(job))
         paths = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
+        self._built, its_end = os.pipe()
+        arguments = [str(folder / "job"), str(self._answer), str(its_end)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "actors.claims", str(folder / "job"), str(self._answer)],
+                [sys.executable, "-m", "actors.claims", *arguments],
                 env={**os.environ, "PYTHONPATH": paths},
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=log,
                 stderr=log,
+                pass_fds=[its_end],
+                start_new_session=True,
                 text=True,
             )
-        self._timer = threading.Timer(TIMEOUT_SECONDS, self._process.kill)
+        os.close(its_end)
 
     def __enter__(self) -> "_Child":
-        self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        self._process.kill()
-        self._process.communicate()
+        self._kill()
+        os.close(self._built)
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._keep_log()
 
     def wait_built(self) -> None:
-        """Wait until everything is built, or it has ended. Other lines are the library's."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.endswith(_BUILT):
+        """Wait until everything is built, or it has ended, or its time is over."""
+        while time.monotonic() < self._until:
+            ready, _, _ = select.select([self._built], [], [], _LOOK_SECONDS)
+            if ready or self._process.poll() is not None:
                 return
 
     def go_on(self) -> None:
@@ -130,18 +145,34 @@ class _Child:
 
     def answer(self) -> object:
         """What it found. A process that dies after its answer has answered."""
-        self._process.communicate()
+        try:
+            self._process.wait(max(0.0, self._until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._kill()
+            if not self._answer.exists():
+                told = f"took longer than {self._seconds:g} s | {self._last_lines()}"
+                raise TooSlowError(str(self._job), told) from None
         if not self._answer.exists():
-            raise TrialError(str(self._job), self._death())
+            told = f"its process ended with status {self._process.returncode}"
+            raise TrialError(str(self._job), f"{told} | {self._last_lines()}")
         found = pickle.loads(self._answer.read_bytes())
         if isinstance(found, OrchestratorError):
             raise found
         return found
 
-    def _death(self) -> str:
+    def _kill(self) -> None:
+        """End it and its children, which are of its group unless they left it.
+
+        One that a driver holds does not end; it is not waited for.
+        """
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_SECONDS)
+
+    def _last_lines(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:]
-        told = " / ".join(lines) or "empty"
-        return f"its process ended with status {self._process.returncode} | native log: {told}"
+        return f"native log: {' / '.join(lines) or 'empty'}"
 
     def _keep_log(self) -> None:
         """Under the names of the job and of the process, which CANN's own log files go by too."""
@@ -150,10 +181,14 @@ class _Child:
             shutil.copyfile(self._log, self._logs / f"{self._process.pid}-{name}.log")
 
 
-def main(job_path: str, answer_path: str) -> None:
-    """The child. It ends without the library's own exit, which races with what still lives."""
+def main(job_path: str, answer_path: str, built: str) -> None:
+    """The child. It ends without the library's own exit, which races with what still lives.
+
+    ``built``: its end of a pipe, which programs that it starts do not inherit.
+    """
+    os.set_inheritable(int(built), False)
     job: Job = pickle.loads(Path(job_path).read_bytes())
-    answer = _answered(job)
+    answer = _answered(job, int(built))
     draft = Path(answer_path).with_suffix(".draft")
     draft.write_bytes(pickle.dumps(answer))
     draft.rename(answer_path)
@@ -161,10 +196,10 @@ def main(job_path: str, answer_path: str) -> None:
     os._exit(0)
 
 
-def _answered(job: Job) -> object:
+def _answered(job: Job, built: int) -> object:
     try:
         if isinstance(job, Trial):
-            return carry_out(job, _tell_and_wait)
+            return carry_out(job, lambda: _tell_and_wait(built))
         _convert(job)
     except OrchestratorError as error:
         return error
@@ -182,8 +217,7 @@ def _convert(job: Conversion) -> None:
         raise TrialError(str(job), str(error)) from error
 
 
-def _tell_and_wait() -> None:
-    sys.stdout.write(f"\n{_BUILT}")
-    sys.stdout.flush()
+def _tell_and_wait(built: int) -> None:
+    os.write(built, b"1")
     if not sys.stdin.readline():
         os._exit(1)  # nobody waits for it any more

@@ -3,8 +3,9 @@
 Straight on the library, so that what it finds holds for the library and not for our use of it.
 """
 
+import math
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +14,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from actors.device import own_npu_id
 from actors.diagnosis import explain, native_log_since
 from actors.errors import CardError
 from actors.gauge import open_gauge
 from actors.gears import DYNAMIC_DIMS, INPUT_SHAPE, SECTION, config_gears
 from actors.lite import LIBRARY_ERRORS, EmulatedCard, library_name, load_library
 from actors.messages import Array, CardKind, Provider
-from actors.shapes import OPEN
-from actors.verdicts import npu_id_of
+from actors.mindir import NotAMindIRError, read_mindir
+from actors.shapes import OPEN, Gear
 
 T = TypeVar("T")
 #: The outputs of one run.
@@ -44,6 +46,10 @@ class TrialError(CardError):
 
     def __str__(self) -> str:
         return f"{self.what}: {self.problem}"
+
+
+class TooSlowError(TrialError):
+    """A trial was ended before it was over."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class Taken:
 
     ``steps``: after each path was built; ``largest``: the largest of all readings. ``answers``: by
     path, every different answer, which is one where all runs of all threads agree to the bit.
+    ``workspaces``: what each build needs as its file has it; None where nobody can tell.
     """
 
     library: str
@@ -98,6 +105,7 @@ class Taken:
     steps: tuple[int | None, ...]
     largest: int | None
     answers: Mapping[str, tuple[Answer, ...]] = field(repr=False)
+    workspaces: tuple[int | None, ...] = ()
 
 
 def carry_out(trial: Trial, built: Callable[[], None]) -> Taken:
@@ -121,7 +129,7 @@ def carry_out(trial: Trial, built: Callable[[], None]) -> Taken:
 
 
 def _carried_out(library: ModuleType, trial: Trial, built: Callable[[], None]) -> Taken:
-    npu_id = npu_id_of(trial.device_id) if trial.kind == "ascend" else ""
+    npu_id = own_npu_id(trial.device_id) if trial.kind == "ascend" else ""
     gauge = open_gauge(trial.kind, library, trial.device_id, npu_id)
     before = gauge.read()
 
@@ -132,10 +140,9 @@ def _carried_out(library: ModuleType, trial: Trial, built: Callable[[], None]) -
     rig = _Rig(library, trial)
     rig.declare()
     steps = []
-    for group in trial.members:
-        for path in group.paths:
-            rig.build(group, path)
-            steps.append(used())
+    for place in range(len(trial.paths)):
+        rig.build(place)
+        steps.append(used())
     built()
     readings = [*steps, used()]
     answers = rig.run()
@@ -147,6 +154,7 @@ def _carried_out(library: ModuleType, trial: Trial, built: Callable[[], None]) -
         steps=tuple(steps),
         largest=max(known, default=None),
         answers=answers,
+        workspaces=tuple(_workspace(library, trial.kind, path) for path in trial.paths),
     )
 
 
@@ -158,7 +166,9 @@ class _Rig:
         self._trial = trial
         self._building = threading.Lock()
         self._groups: list[Any] = []
-        self._unbuilt: dict[tuple[str, int], Any] = {}
+        # By the place among all builds, not by path: a model may be there twice.
+        self._builds = [(g, own) for g in trial.members for own in range(len(g.paths))]
+        self._unbuilt: dict[tuple[int, int], Any] = {}
         self._models: list[list[tuple[str, Any]]] = [[] for _ in range(trial.threads)]
 
     def declare(self) -> None:
@@ -169,16 +179,17 @@ class _Rig:
             elif group.flag and not self._trial.own_groups:
                 self._size(group)
 
-    def build(self, group: Members, path: str) -> None:
-        """Build one path in every thread."""
+    def build(self, place: int) -> None:
+        """Build one of the trial's paths in every thread."""
+        group, own = self._builds[place]
 
         def one(index: int) -> None:
             with self._building:
                 if group.flag and self._trial.own_groups:
                     self._size(group)
-                model = self._unbuilt.pop((path, index), None) or self._library.Model()
-                self._build(model, group, path)
-            self._models[index].append((path, model))
+                model = self._unbuilt.pop((place, index), None) or self._library.Model()
+                self._build(model, group, own)
+            self._models[index].append((group.paths[own], model))
 
         _at_once(self._trial.threads, one)
 
@@ -201,7 +212,12 @@ class _Rig:
 
     def _declare_objects(self, group: Members) -> None:
         """GE: Model objects join before they are built, and nothing is sized."""
-        models = {(path, 0): self._library.Model() for path in group.paths}
+        models = {
+            (place, index): self._library.Model()
+            for place, (other, _) in enumerate(self._builds)
+            if other is group
+            for index in range(self._trial.threads)
+        }
         self._unbuilt.update(models)
         if group.flag:
             made = self._library.ModelGroup(getattr(self._library.ModelGroupFlag, group.flag))
@@ -214,15 +230,14 @@ class _Rig:
         made.cal_max_size_of_workspace(self._library.ModelType.MINDIR, self._context("acl"))
         self._groups.append(made)
 
-    def _build(self, model: Any, group: Members, path: str) -> None:  # noqa: ANN401
+    def _build(self, model: Any, group: Members, own: int) -> None:  # noqa: ANN401
         options: dict[str, Any] = {"config_dict": GE_CONFIG} if group.provider == "ge" else {}
         context = self._context(group.provider)
-        own = group.paths.index(path)
         if group.configs and group.configs[own]:
             options["config_path"] = group.configs[own]
         if group.precisions and group.precisions[own]:
             context.ascend.precision_mode = group.precisions[own]
-        model.build_from_file(path, self._library.ModelType.MINDIR, context, **options)
+        model.build_from_file(group.paths[own], self._library.ModelType.MINDIR, context, **options)
 
     def _context(self, provider: Provider) -> Any:  # noqa: ANN401
         context = self._library.Context()
@@ -248,11 +263,14 @@ def _inputs(model: Any, path: str) -> Any:  # noqa: ANN401
     """The model's input tensors, filled: floats in [0, 1) from a seed, else 0, safe as an index."""
     tensors = model.get_inputs()
     if any(OPEN in tensor.shape for tensor in tensors):
-        info = {key: model.get_model_info(key) for key in (INPUT_SHAPE, DYNAMIC_DIMS)}
-        gears = config_gears({SECTION: info})
+        gears = _gears(model, path)
         if not gears:
-            raise ValueError(f"{path} is purely dynamic: give a model of fixed shapes or of gears")
-        model.resize(tensors, [list(shape) for _, shape in gears[-1].inputs])
+            raise ValueError(
+                f"{path} is purely dynamic, or its gears cannot be read: give a model of fixed "
+                "shapes or of gears"
+            )
+        largest = max(gears, key=lambda gear: sum(math.prod(shape) for _, shape in gear.inputs))
+        model.resize(tensors, [list(shape) for _, shape in largest.inputs])
         tensors = model.get_inputs()
     rng = np.random.default_rng(0)
     for tensor in tensors:
@@ -261,6 +279,36 @@ def _inputs(model: Any, path: str) -> Any:  # noqa: ANN401
         values = rng.random(shape) if kind.kind == "f" else np.zeros(shape)
         tensor.set_data_from_numpy(values.astype(kind))
     return tensors
+
+
+def _gears(model: Any, path: str) -> Sequence[Gear]:  # noqa: ANN401
+    """The gears in the compiled file, else those that the library tells; none where neither does.
+
+    No document says how the library writes them; the emulated one does as config files do.
+    """
+    try:
+        found = read_mindir(Path(path)).gears
+    except (NotAMindIRError, OSError):  # an emulated card's path is of no file
+        found = ()
+    ask = getattr(model, "get_model_info", None)
+    if found or ask is None:
+        return found
+    try:
+        return config_gears({SECTION: {key: ask(key) for key in (INPUT_SHAPE, DYNAMIC_DIMS)}}) or ()
+    except ValueError:
+        return ()
+
+
+def _workspace(library: ModuleType, kind: CardKind, path: str) -> int | None:
+    """What a model needs as its compiled file says, or as the emulated card found."""
+    if kind == "emulated":
+        needed: int = library.calibration(path, "", {}).workspace_bytes
+        return needed
+    try:
+        om = read_mindir(Path(path)).om
+    except (NotAMindIRError, OSError):
+        return None
+    return om.workspace if om else None
 
 
 def _different(answers: Iterable[Answer]) -> tuple[Answer, ...]:

@@ -12,25 +12,36 @@ from typing import Any
 
 import numpy as np
 
-from actors.claims.networks import convert
+from actors.claims.process import convert_apart
+from actors.device import own_npu_id
 from actors.gauge import Gauge, open_gauge
-from actors.messages import Provider
+from actors.messages import CardKind, Provider
 
 #: Bytes of an emulated card.
 CAPACITY = 256 << 20
 MIB = 1 << 20
+#: How much larger than on an emulated card the networks' sides are: on a real card what is shared
+#: must stand out from what other processes do meanwhile.
+SCALE: Mapping[CardKind, int] = {"emulated": 1, "ascend": 4}
 
 #: Builds and runs models on cards, sharing or not; returns the bytes taken on each card.
 Scenario = Callable[[ModuleType, Path, bool], Mapping[str, int]]
 
 
-def compare(scenario: Scenario, title: str, cards: int = 1) -> dict[str, tuple[int, int]]:
-    """Run a scenario with and without sharing, print both, and return both by card."""
+def compare(
+    scenario: Scenario, title: str, cards: int = 1, folder: Path | None = None
+) -> dict[str, tuple[int, int]]:
+    """Run a scenario with and without sharing, print both, and return both by card.
+
+    ``folder``: where its models are written; by default one that is deleted.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory() as made:
+            return compare(scenario, title, cards, Path(made))
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--kind", choices=["emulated", "ascend"], default="emulated")
     kind = parser.parse_args().kind
-    shared = _in_fresh_process(scenario, kind, cards, True)
-    alone = _in_fresh_process(scenario, kind, cards, False)
+    shared, alone = (_in_fresh_process(scenario, kind, cards, folder, s) for s in (True, False))
     print(f"{title} ({kind})")
     for name, nbytes in shared.items():
         print(f"  {name}: {nbytes / MIB:.1f} MiB shared, {alone[name] / MIB:.1f} MiB without")
@@ -47,10 +58,23 @@ def context(library: ModuleType, device_id: int, provider: str = "") -> Any:  # 
 
 
 def converted(library: ModuleType, path: str, provider: Provider = "acl") -> str:
-    """The path, once there is a MindIR; an emulated card serves the ``.onnx`` itself."""
-    if hasattr(library, "Converter"):
-        convert(library, path, provider)
+    """The path, once there is a MindIR; an emulated card serves the ``.onnx`` itself.
+
+    Converting takes memory and native libraries of its own, so another process does it.
+    """
+    if kind_of(library) == "ascend" and not Path(path).exists():
+        convert_apart([path], provider)
     return path
+
+
+def kind_of(library: ModuleType) -> CardKind:
+    """Of the cards that the library drives."""
+    return "emulated" if library.__name__ == "actors.emulator" else "ascend"
+
+
+def scale(library: ModuleType) -> int:
+    """What the sides of a scenario's networks are multiplied by."""
+    return SCALE[kind_of(library)]
 
 
 def used_bytes(library: ModuleType, device_id: int) -> int:
@@ -64,8 +88,9 @@ def used_bytes(library: ModuleType, device_id: int) -> int:
 @functools.cache
 def _gauge(library: ModuleType, device_id: int) -> Gauge:
     """One for each card: it has a thread of its own, in which the card is set once."""
-    emulated = library.__name__ == "actors.emulator"
-    return open_gauge("emulated" if emulated else "ascend", library, device_id)
+    kind = kind_of(library)
+    npu_id = own_npu_id(device_id) if kind == "ascend" else ""
+    return open_gauge(kind, library, device_id, npu_id)
 
 
 def run(model: Any) -> np.ndarray:  # noqa: ANN401
@@ -77,14 +102,22 @@ def run(model: Any) -> np.ndarray:  # noqa: ANN401
     return answer
 
 
-def _in_fresh_process(scenario: Scenario, kind: str, cards: int, share: bool) -> Mapping[str, int]:
+def close(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two answers are the same but for rounding: a card may compute in float16."""
+    return np.allclose(one, other, rtol=1e-2, atol=1e-2)
+
+
+def _in_fresh_process(
+    scenario: Scenario, kind: str, cards: int, folder: Path, share: bool
+) -> Mapping[str, int]:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, (scenario, kind, cards, share))
+        return pool.apply(_measure, (scenario, kind, cards, folder, share))
 
 
-def _measure(scenario: Scenario, kind: str, cards: int, share: bool) -> Mapping[str, int]:
+def _measure(
+    scenario: Scenario, kind: str, cards: int, folder: Path, share: bool
+) -> Mapping[str, int]:
     library = importlib.import_module("mindspore_lite" if kind == "ascend" else "actors.emulator")
     if kind == "emulated":
         library.configure([CAPACITY] * cards)
-    with tempfile.TemporaryDirectory() as folder:
-        return scenario(library, Path(folder), share)
+    return scenario(library, folder, share)

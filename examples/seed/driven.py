@@ -16,39 +16,42 @@ from actors.claims.networks import write_conv, write_mlp
 from actors.claims.process import convert_apart
 from actors.messages import CardKind, Provider
 from examples.seed import five_threads, ge_pair, two_cards
+from examples.seed.cards import SCALE, close
 from orchestrator import Deployment, Orchestrator
 
 CAPACITY = "256MiB"
 MIB = 1 << 20
 
-#: Writes a scenario's networks; returns its models, by card, counted from the scenario's first.
-Write = Callable[[Path], list[tuple[int, dict[str, Any]]]]
+#: Writes a scenario's networks, their sides so many times as long as on an emulated card; returns
+#: its models, by card, counted from the scenario's first.
+Write = Callable[[Path, int], list[tuple[int, dict[str, Any]]]]
 
 
-def one_card(folder: Path) -> list[tuple[int, dict[str, Any]]]:
+def one_card(folder: Path, scale: int) -> list[tuple[int, dict[str, Any]]]:
     """Two models of one card: one workspace."""
-    return [(0, _conv(folder, "one", size)) for size in two_cards.CARDS[0]]
+    return [(0, _conv(folder, "one", size * scale)) for size in two_cards.CARDS[0]]
 
 
-def two(folder: Path) -> list[tuple[int, dict[str, Any]]]:
+def two(folder: Path, scale: int) -> list[tuple[int, dict[str, Any]]]:
     """Two models on each of two cards: a workspace for each card, as large as its larger one's."""
     return [
-        (card, _conv(folder, f"card{card}", size))
+        (card, _conv(folder, f"card{card}", size * scale))
         for card, sizes in two_cards.CARDS.items()
         for size in sizes
     ]
 
 
-def five(folder: Path) -> list[tuple[int, dict[str, Any]]]:
+def five(folder: Path, scale: int) -> list[tuple[int, dict[str, Any]]]:
     """One model in five threads: one copy of its weights."""
-    path = write_mlp(folder, "five", 1, five_threads.WIDTH)
+    path = write_mlp(folder, "five", 1, five_threads.WIDTH * scale)
     return [(0, {"name": "five", "path": path, "threads": five_threads.THREADS})]
 
 
-def ge(folder: Path) -> list[tuple[int, dict[str, Any]]]:
+def ge(folder: Path, scale: int) -> list[tuple[int, dict[str, Any]]]:
     """Two GE graphs of one network: one session, which holds its constants once."""
+    width = ge_pair.WIDTH * scale
     return [
-        (0, {"name": f"ge{rows}", "path": write_mlp(folder, f"ge{rows}", rows, ge_pair.WIDTH)})
+        (0, {"name": f"ge{rows}", "path": write_mlp(folder, f"ge{rows}", rows, width)})
         for rows in (1, 8)
     ]
 
@@ -82,7 +85,7 @@ def deploy(
     for name in chosen:
         first = len(titles)
         provider: Provider = "ge" if name == "ge_pair" else "acl"
-        written = SCENARIOS[name](folder)
+        written = SCENARIOS[name](folder, SCALE[kind])
         if kind == "ascend":  # an emulated card serves the .onnx itself
             convert_apart([model["path"] for _, model in written], provider)
         for card, model in written:
@@ -102,7 +105,7 @@ def run(deployment: Deployment, titles: dict[str, str]) -> None:
             handle = running.model(model.name)
             page = {"x": np.ones(handle.signature.inputs[0].shape, np.float32)}
             answers = list(handle.map([page] * (five_threads.LOOPS * model.threads)))
-            assert all(np.array_equal(answer["y"], answers[0]["y"]) for answer in answers)
+            assert all(close(answer["y"], answers[0]["y"]) for answer in answers)
         for card in running.status().cards:
             taken = card.measured_bytes
             shared = "not measured" if taken is None else f"{taken / MIB:.1f} MiB"

@@ -10,10 +10,8 @@ import threading
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
-
 from actors.claims.networks import write_mlp
-from examples.seed.cards import compare, context, converted, run, used_bytes
+from examples.seed.cards import close, compare, context, converted, run, scale, used_bytes
 
 CONFIG = {"ge_session_options": {"ge.externalWeight": "1"}}
 WIDTH = 1024
@@ -22,7 +20,8 @@ WIDTH = 1024
 def scenario(library: ModuleType, folder: Path, share: bool) -> dict[str, int]:
     """Bytes that the two graphs take on card 0."""
     paths = [
-        converted(library, write_mlp(folder, f"rows_{rows}", rows, WIDTH), "ge") for rows in (1, 8)
+        converted(library, write_mlp(folder, f"rows_{rows}", rows, WIDTH * scale(library)), "ge")
+        for rows in (1, 8)
     ]
     before = used_bytes(library, 0)
     models = [library.Model(), library.Model()]
@@ -37,7 +36,7 @@ def scenario(library: ModuleType, folder: Path, share: bool) -> dict[str, int]:
     for model in models:
         with one_at_a_time:
             answers.append(run(model))
-    assert np.allclose(answers[0][0], answers[1][0], rtol=1e-3, atol=1e-3)
+    assert close(answers[0][0], answers[1][0])
     return {"card 0": used_bytes(library, 0) - before}
 
 

@@ -8,16 +8,20 @@ from pathlib import Path
 from types import ModuleType
 
 from actors.claims.networks import write_conv
-from examples.seed.cards import compare, context, converted, run, used_bytes
+from examples.seed.cards import compare, context, converted, run, scale, used_bytes
 
-#: Height and width of the images that each card's models take.
+#: Height and width of the images that each card's models take, on emulated cards.
 CARDS = {0: (256, 224), 1: (224, 160)}
 
 
 def scenario(library: ModuleType, folder: Path, share: bool) -> dict[str, int]:
     """Bytes that each card's two models take there."""
+    times = scale(library)
     paths = {
-        card: [converted(library, write_conv(folder, f"c{card}_{size}", size)) for size in sizes]
+        card: [
+            converted(library, write_conv(folder, f"c{card}_{size}", size * times))
+            for size in sizes
+        ]
         for card, sizes in CARDS.items()
     }
     before = {card: used_bytes(library, card) for card in CARDS}

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import Enum
@@ -80,7 +81,7 @@ def verify_card(
     """Check on a card what plans rely on: shared workspaces, shared weights, equal results.
 
     Everything is measured with and without sharing, each in a process of its own, on a card that
-    nobody else should use meanwhile. Exit code 1 when a claim failed.
+    nobody else should use meanwhile. Exit code 1 when a claim failed, or none could be checked.
     """
     wanted: CardKind = (kind or _kind_here()).value
     if logs is not None:
@@ -93,32 +94,47 @@ def verify_card(
             typer.echo(claim_line(claim), err=as_json)
     if wanted == "ascend":
         keep_mixture(found, card)
-    libraries = sorted({taken.library for taken in bench.done.values()}) or ["no library"]
-    failed = any(claim.verdict is Verdict.FAILED for claim in found)
+    held, problem = passed(found)
+    libraries = ", ".join(sorted({one.library for one in bench.done.values()}) or ["no library"])
     if as_json:
+        counts = Counter(claim.verdict for claim in found)
         document = {
             "kind": wanted,
             "card": card,
             "second_card": bench.other,
-            "library": ", ".join(libraries),
-            "held": not failed,
+            "library": libraries,
+            "held": held,
+            "counts": {verdict.value: counts[verdict] for verdict in Verdict},
             "claims": [asdict(claim) for claim in found],
         }
         typer.echo(json.dumps(document, indent=1))
     else:
-        title = f"card {card}, {', '.join(libraries)}"
-        results_console().print(claim_table(found, title))
-    if failed:
+        results_console().print(claim_table(found, f"card {card}, {libraries}"))
+    if problem:
+        typer.echo(f"error: {problem}", err=True)
+    if not held:
         raise typer.Exit(1)
+
+
+def passed(claims: Sequence[Claim]) -> tuple[bool, str]:
+    """Whether something was proven and nothing disproven; and what is wrong with the run itself."""
+    kinds = {claim.verdict for claim in claims}
+    if kinds <= {Verdict.UNCHECKED}:
+        why = "; ".join(dict.fromkeys(claim.says for claim in claims))
+        return False, f"nothing could be checked: {why}"
+    return Verdict.FAILED not in kinds, ""
 
 
 def keep_mixture(claims: Sequence[Claim], card: int) -> None:
     """Remember on this node whether GE models run beside ACL models: cards ask before they do."""
     for claim in claims:
         if claim.name == verdicts.MIXTURE and claim.verdict is not Verdict.UNCHECKED:
-            where = verdicts.combination(verdicts.npu_id_of(card))
+            where = verdicts.combination(device.own_npu_id(card))
             holds = claim.verdict is Verdict.HELD
-            verdicts.keep(verdicts.Verdict(where, holds, claim.says, verdicts.MIXTURE))
+            try:
+                verdicts.keep(verdicts.Verdict(where, holds, claim.says, verdicts.MIXTURE))
+            except OSError as error:
+                typer.echo(f"warning: {claim.name} is not remembered: {error}", err=True)
 
 
 def _kind_here() -> Kind:

@@ -68,14 +68,20 @@ class CardHost:
         context = ray.get_runtime_context()
         ids = context.get_accelerator_ids().get(resource, [])
         # A resource that Ray does not know as an accelerator has no ids; real cards need one.
-        device_id = 0
+        device_id, npu_id = 0, ",".join(ids)
         if kind == "ascend":
             amounts = context.get_assigned_resources()  # type: ignore[no-untyped-call]
             assigned = amounts.get(resource)
             device_id = device.identify(os.environ, ids, assigned)
+            npu_id = device.npu_id_of(int(ids[0]))
         visible = os.environ.get(device.VISIBLE, "")
-        found = self._card.identify(context.get_node_id(), ",".join(ids), device_id, visible)
-        return replace(found, package=package_version(), host_free_bytes=free_bytes())
+        found = self._card.identify(context.get_node_id(), npu_id, device_id, visible)
+        return replace(
+            found,
+            ray_id=",".join(ids),
+            package=package_version(),
+            host_free_bytes=free_bytes(),
+        )
 
     @ray.method(concurrency_group="life")
     def watch(self) -> None:

@@ -146,18 +146,15 @@ def reserved(
 
 
 def _idle_card(deployment: Deployment, wanted: Sequence[ModelOrder]) -> str:
-    """The physical id of a card of this machine that nobody uses."""
+    """What npu-smi calls a card of this machine that nobody uses."""
     try:
-        listed = device.visible(os.environ)
-        cards = npusmi.read_cards()
+        idle, here = idle_cards()
     except (device.DeviceError, npusmi.SmiError) as error:
         problem = str(error)
     else:
-        here = [card for card in cards if listed is None or card.npu_id in listed]
-        idle = [card for card in here if not card.holders]
         if idle:
-            return str(idle[0].npu_id)
-        problem = f"all {len(here)} cards here are in use" if here else "there is no card here"
+            return idle[0]
+        problem = f"all {here} cards here are in use" if here else "there is no card here"
     names = ", ".join(order.name for order in wanted)
     text = (
         f"not measured yet on kind ascend: {names}; {problem}: run orchestrator profile --out FILE "
@@ -165,3 +162,17 @@ def _idle_card(deployment: Deployment, wanted: Sequence[ModelOrder]) -> str:
         "with a demand) in the deployment, or plan with --no-probe"
     )
     raise NoIdleCardError(deployment.name, (text,))
+
+
+def idle_cards() -> tuple[tuple[str, ...], int]:
+    """The npu ids of cards that nobody uses, and how many cards this process sees in all.
+
+    Raises:
+        SmiError: npu-smi does not tell.
+        DeviceError: the visible list is not one.
+    """
+    cards = npusmi.read_cards()
+    numbers = device.seen(os.environ, [file.name for file in device.DEVICES.iterdir()])
+    npu_ids = [device.npu_id_of(number) for number in numbers]
+    found = {npu_id: npusmi.find_card(cards, npu_id) for npu_id in npu_ids}
+    return tuple(npu for npu, card in found.items() if card and not card.holders), len(numbers)

@@ -100,7 +100,7 @@ def bind(slots: Iterable[Slot], slot: Slot, identity: CardIdentity) -> Slot:
             for other in slots
             if other.node_id == slot.node_id
             and other.state is SlotState.STARTING
-            and other.name.rpartition("/")[2] == identity.npu_id
+            and other.name.rpartition("/")[2] == identity.ray_id
         ),
         slot,
     )

@@ -49,6 +49,7 @@ def test_the_run_says_what_it_took(capsys):
     found = verify("emulated", capsys)
     assert found["code"] == 0
     assert found["held"]
+    assert found["counts"] == {"held": len(CLAIMS), "failed": 0, "not checked": 0}
     assert (found["card"], found["second_card"]) == (0, 1)
     assert found["library"].startswith("emulated mindspore_lite ")
     shared = {one["name"]: (one["unshared_bytes"], one["shared_bytes"]) for one in found["claims"]}

@@ -1,6 +1,8 @@
 """How claims are judged, and what the acceptance run says where one fails."""
 
+import json
 import os
+import select
 import sys
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.claims import claims, process
+from actors.claims import claims, process, trial
 from actors.claims.bench import Bench, UncheckedError, set_up
 from actors.claims.claims import NOISE, Verdict, judge_weights, judge_workspace
 from actors.claims.compare import compare_answers, distance
@@ -19,6 +21,9 @@ from actors.errors import LoadError
 from actors.memory import ASCEND
 from orchestrator.cli import main
 from orchestrator.cli.verify_card import spread
+from tests import models
+from tests.mindirs import write_mindir
+from tests.oms import write_om
 
 MIB = 1 << 20
 BYTES = st.integers(2 * NOISE, 1 << 36)
@@ -128,17 +133,73 @@ def test_a_model_that_is_not_there_is_refused_at_once(tmp_path):
 
 
 def test_one_model_shares_with_itself(tmp_path):
-    mine = write_mlp(tmp_path, "mine", 1, 16)
+    mine = write_mlp(tmp_path, "mine", 1, 1024)
     bench = set_up("emulated", 0, tmp_path, [mine], [mine])
     assert bench.acl == bench.ge == (mine, mine)
     assert bench.weights == mine
+    found = claims.ge_pair(bench)
+    assert found.verdict is Verdict.HELD, found.says
+
+
+def test_workspaces_too_small_to_count_are_not_judged(tmp_path):
+    small = [write_mlp(tmp_path, f"small{rows}", rows, 64) for rows in (1, 2)]
+    bench = set_up("emulated", 0, tmp_path, small, [])
+    with pytest.raises(UncheckedError, match=r"of which sharing saves 0\.0 MiB: too little to"):
+        claims.one_workspace(bench)
+    unknown = [
+        Taken("library", 1 << 40, (MIB, 2 * MIB), 2 * MIB, {}, known) for known in ((), (None, 9))
+    ]
+    for taken_ in unknown:
+        assert judge_workspace(taken_, taken_).verdict is Verdict.FAILED, "nothing else tells"
+
+
+def ge_bench(folder, *names):
+    return Bench("emulated", 0, ge=tuple(str(folder / f"{name}.mindir") for name in names))
+
+
+def test_ge_graphs_that_have_nothing_in_common_are_not_judged(tmp_path):
+    write_mlp(tmp_path, "one", 1, 1024)
+    renamed = (tmp_path / "one.onnx").read_bytes().replace(b"w0", b"v0").replace(b"w1", b"v1")
+    (tmp_path / "other.onnx").write_bytes(renamed)
+    with pytest.raises(UncheckedError, match="have no parameter of one name, and a session shares"):
+        claims.ge_pair(ge_bench(tmp_path, "one", "other"))
+    write_mlp(tmp_path, "wide", 1, 1032)
+    told = "parameter w0 has other values in wide.mindir than in another graph, and one session"
+    for claim in (claims.ge_pair, claims.ge_each_card, claims.ge_beside_acl):
+        with pytest.raises(UncheckedError, match=told):
+            claim(ge_bench(tmp_path, "one", "wide"))
+    write_mlp(tmp_path, "tiny", 1, 16)
+    with pytest.raises(UncheckedError, match=r"can share is 0\.0 MiB at most, too little to count"):
+        claims.ge_pair(ge_bench(tmp_path, "tiny", "tiny"))
+
+
+def test_a_model_of_gears_is_tried_at_the_largest(tmp_path):
+    onnx_file = models.write_mlp(tmp_path, "geared", rows=None)
+    models.write_gears(onnx_file, {"x": (-1, 64)}, [[4], [1]])
+    path = str(onnx_file.with_suffix(".mindir"))
+    (taken_,) = process.run(Trial("emulated", 0, (Members((path,)),), loops=1))
+    ((output,),) = taken_.answers[path]
+    assert len(output) == 4
+
+
+def test_gears_are_read_from_the_compiled_file_before_the_library_is_asked(tmp_path):
+    om = write_om({"x": (-1, 64)}, gears=[{"x": (1, 64)}, {"x": (8, 64)}])
+    path = write_mindir(tmp_path / "m.mindir", {"x": (-1, 64)}, om=om)
+
+    class Told:
+        def get_model_info(self, key):
+            return "x_-1_64"  # nobody knows how the library writes it
+
+    assert [gear.inputs for gear in trial._gears(object(), str(path))] == [
+        (("x", (1, 64)),),
+        (("x", (8, 64)),),
+    ]
+    assert trial._gears(Told(), str(tmp_path / "gone.mindir")) == ()
+    assert trial._gears(object(), str(tmp_path / "gone.mindir")) == ()
 
 
 def test_a_process_that_dies_says_how(tmp_path, monkeypatch):
-    dying = tmp_path / "bin"
-    dying.write_text("#!/bin/sh\necho 'free(): double free detected' >&2\nexit 134\n")
-    dying.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", os.fspath(dying))
+    stand_in(tmp_path, monkeypatch, "echo 'free(): double free detected' >&2; exit 134")
     with pytest.raises(TrialError) as caught:
         process.run(
             Trial("emulated", 0, (Members(("/a/x.mindir",), "SHARE_WEIGHT"),)), logs=tmp_path
@@ -151,12 +212,56 @@ def test_a_process_that_dies_says_how(tmp_path, monkeypatch):
     assert log.read_text() == "free(): double free detected\n"
 
 
+def stand_in(folder, monkeypatch, script):
+    """What runs instead of Python; the trial that it is to carry out."""
+    program = folder / "bin"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", os.fspath(program))
+    return Trial("emulated", 0, (Members(("/a/x.mindir",)),))
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("exit 134", "its process ended with status 134"),
+        ("sleep 600", "took longer than 1 s"),
+    ],
+)
+def test_what_a_process_leaves_behind_is_not_waited_for_but_killed(
+    tmp_path, monkeypatch, end, told
+):
+    """CANN's compilers have open what it had open, its standard output and the pipe too."""
+    left = tmp_path / "left"
+    os.mkfifo(left)
+    reading = os.open(left, os.O_RDONLY | os.O_NONBLOCK)
+    job = stand_in(tmp_path, monkeypatch, f"exec 9> {left}; sleep 600 & echo bad; {end}")
+    with pytest.raises(TrialError) as caught:
+        process.run(job, timeout_seconds=1)
+    assert str(caught.value) == f"x.mindir on card 0, unshared: {told} | native log: bad"
+    assert select.select([reading], [], [], 60)[0], "the end of the file: nobody holds it any more"
+    os.close(reading)
+
+
 def test_a_failed_claim_is_exit_code_1(tmp_path, capsys, monkeypatch):
+    tried = {"one": lambda bench: judge_weights(taken(0), taken(9 * NOISE), 2 * NOISE)}
+    monkeypatch.setattr(claims, "CLAIMS", tried)
+    mine = write_mlp(tmp_path, "mine", 1, 16)
+    options = ["--models", mine, "--ge-models", mine]
+    assert main(["verify-card", "--kind", "emulated", *options]) == 1
+    assert "one: FAILED: 5 threads, 30 loops each: " in capsys.readouterr().out
+
+
+def test_a_run_that_proved_nothing_does_not_pass(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(claims, "CLAIMS", {"GE pair": claims.ge_pair})
-    tiny = write_mlp(tmp_path, "tiny", 1, 16)  # nothing worth sharing
-    assert main(["verify-card", "--kind", "emulated", "--ge-models", tiny, tiny]) == 1
-    out = capsys.readouterr().out
-    assert "GE pair: FAILED: two sessions take 0.0 MiB, one session 0.0 MiB" in out
+    tiny = write_mlp(tmp_path, "tiny", 1, 16)
+    options = ["--kind", "emulated", "--models", tiny, "--ge-models", tiny]
+    assert main(["verify-card", "--json", *options]) == 1
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert not found["held"]
+    assert found["counts"] == {"held": 0, "failed": 0, "not checked": 1}
+    assert "error: nothing could be checked: what the graphs can share is 0.0 MiB at most" in err
 
 
 def test_what_cannot_be_checked_is_no_failure():

@@ -1,16 +1,20 @@
 """Small real models with their measured footprints, and cards that are stopped after each test."""
 
 import functools
+import importlib
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
-from actors import emulator
+from actors import emulator, verdicts
 from actors.card import CardActor
 from actors.gears import DYNAMIC_DIMS, INPUT_SHAPE, SECTION, format_gears, format_shapes
 from actors.memory import ASCEND, Sizes, footprint
@@ -19,6 +23,7 @@ from actors.shapes import Gear
 from tests import models
 
 GiB = 1 << 30
+STANDINS = Path(__file__).parent / "standins"
 
 
 def gears_of(*shapes: tuple[int, ...]) -> tuple[Gear, ...]:
@@ -158,3 +163,50 @@ def expected(order: ModelOrder, **inputs: Array) -> dict[str, Array]:
 
 def rows(count: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).standard_normal((count, 64)).astype(np.float32)
+
+
+class Vendor:
+    """The stand-ins, with their settings."""
+
+    def __init__(self) -> None:
+        self.lite: ModuleType = importlib.import_module("mindspore_lite")
+        self.acl: ModuleType = importlib.import_module("acl")
+
+
+@pytest.fixture
+def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendor]:
+    """Both packages importable, one card of a GiB, nothing of it left afterwards."""
+    monkeypatch.syspath_prepend(STANDINS)
+    monkeypatch.delenv("ASCEND_HOME_PATH", raising=False)
+    emulator.configure([GiB])
+    made = Vendor()
+    yield made
+    made.lite.logging.getLogger("actors.emulator").removeHandler(made.lite._handler)
+    for name in ("mindspore_lite", "acl"):
+        sys.modules.pop(name, None)
+    emulator.reset()
+
+
+@pytest.fixture
+def devices(tmp_path: Path) -> Path:
+    (tmp_path / "davinci0").touch()
+    return tmp_path
+
+
+def ascend(*orders: ModelOrder, **changes: object) -> CardOrder:
+    return replace(card_order(*orders), kind="ascend", memory_wait_seconds=0, **changes)
+
+
+@pytest.fixture
+def real_file(conv: ModelOrder) -> ModelOrder:
+    """The genuine library reads the .mindir itself."""
+    Path(conv.path).write_bytes(b"not looked into here")
+    return conv
+
+
+@pytest.fixture
+def no_verdicts() -> Iterator[None]:
+    """A node on which nothing was tried yet."""
+    shutil.rmtree(verdicts.folder(), ignore_errors=True)
+    yield
+    shutil.rmtree(verdicts.folder(), ignore_errors=True)

@@ -1,80 +1,35 @@
 """Kind ascend and cpu from start to stop, on stand-ins for the vendor's two packages."""
 
-import importlib
 import os
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
-from actors import canary, emulator, verdicts
+from actors import emulator, strangers, verdicts
 from actors.card import CardActor
 from actors.claims.claims import Claim, Verdict
-from actors.environment import Machine
 from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
 from actors.gauge import Gauge
 from actors.lite import LibraryError, LiteCard, load_library
 from actors.loading import NOTHING_SHARED
 from actors.memory import card_memory
-from actors.messages import CardOrder, ModelOrder
-from actors.node import examine
+from actors.messages import ModelOrder
 from orchestrator.cli.verify_card import keep_mixture
-from orchestrator.config import Deployment, parse_deployment
+from orchestrator.config import parse_deployment
 from orchestrator.errors import DeploymentError
 from orchestrator.profiles import ProfileCache
 from orchestrator.runtime.measure import measure_missing, proven
 from tests import models
-from tests.card.conftest import GiB, answer, card_order, changed, expected
+from tests.card.conftest import STANDINS, GiB, Vendor, answer, ascend, card_order, changed, expected
 from tests.mindirs import write_mindir
 
-STANDINS = Path(__file__).parent / "standins"
 IMAGE = np.random.default_rng(0).random((2, 3, 16, 16), np.float32)
-
-
-class Vendor:
-    """The stand-ins, with their settings."""
-
-    def __init__(self) -> None:
-        self.lite: ModuleType = importlib.import_module("mindspore_lite")
-        self.acl: ModuleType = importlib.import_module("acl")
-
-
-@pytest.fixture
-def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendor]:
-    """Both packages importable, one card of a GiB, nothing of it left afterwards."""
-    monkeypatch.syspath_prepend(STANDINS)
-    monkeypatch.delenv("ASCEND_HOME_PATH", raising=False)
-    emulator.configure([GiB])
-    made = Vendor()
-    yield made
-    made.lite.logging.getLogger("actors.emulator").removeHandler(made.lite._handler)
-    for name in ("mindspore_lite", "acl"):
-        del sys.modules[name]
-    emulator.reset()
-
-
-@pytest.fixture
-def devices(tmp_path: Path) -> Path:
-    (tmp_path / "davinci0").touch()
-    return tmp_path
-
-
-def ascend(*orders: ModelOrder, **changes: object) -> CardOrder:
-    return replace(card_order(*orders), kind="ascend", memory_wait_seconds=0, **changes)
-
-
-@pytest.fixture
-def real_file(conv: ModelOrder) -> ModelOrder:
-    """The genuine library reads the .mindir itself."""
-    Path(conv.path).write_bytes(b"not looked into here")
-    return conv
 
 
 def test_a_card_is_measured_by_one_thread_that_lives_as_long(
@@ -206,6 +161,18 @@ def test_memory_that_may_come_back_is_waited_for(
         child.communicate(b"\n")
 
 
+def test_a_file_that_is_no_pid_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASCEND_ORCHESTRATOR_CACHE", str(tmp_path))
+    strangers.enter()
+    [mine] = (tmp_path / "processes").rglob(str(os.getpid()))
+    mine.with_name(".nfs01").touch()
+    mine.with_name(str(1 << 22)).touch()  # of a process of ours that ended
+    strangers.enter()
+    assert sorted(file.name for file in mine.parent.iterdir()) == [".nfs01", mine.name]
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [
@@ -246,10 +213,21 @@ def test_a_device_that_is_not_there_is_refused_before_the_library_falls_back_to_
         card.load(ascend(real_file))
 
 
+@pytest.mark.parametrize("broken", [False, True])
 def test_without_pyacl_and_npu_smi_a_card_is_not_measured_and_says_so(
-    vendor: Vendor, devices: Path, real_file: ModelOrder, monkeypatch: pytest.MonkeyPatch
+    vendor: Vendor,
+    devices: Path,
+    real_file: ModelOrder,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    broken: bool,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "acl", None)
+    if broken:
+        (tmp_path / "acl.py").write_text("raise OSError('libascendcl.so: file too short')")
+        del sys.modules["acl"]
+        monkeypatch.syspath_prepend(tmp_path)
+    else:
+        monkeypatch.setitem(sys.modules, "acl", None)
     monkeypatch.setenv("PATH", "")
     card = CardActor(devices=devices)
     memory = card.load(ascend(real_file)).memory
@@ -396,45 +374,6 @@ def test_a_process_that_was_forked_after_the_import_is_refused() -> None:
     )
 
 
-@pytest.fixture
-def no_verdicts() -> Iterator[None]:
-    """A node on which nothing was tried yet."""
-    shutil.rmtree(verdicts.folder(), ignore_errors=True)
-    yield
-    shutil.rmtree(verdicts.folder())
-
-
-def test_one_workspace_for_all_is_tried_once_on_a_node_before_it_is_relied_on(
-    vendor: Vendor,
-    no_verdicts: None,
-    real_file: ModelOrder,
-    words: ModelOrder,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    Path(words.path).write_bytes(b"not looked into here")
-    monkeypatch.setattr(canary, "ROUNDS", 3)
-    own = {"acl_init_options": {"ge.exec.precision_mode": "force_fp16"}}
-    order = ascend(replace(real_file, precision="enforce_fp16", config=own), words)
-
-    def fails(order: CardOrder, device_id: int) -> str:
-        raise CardError("no memory yet")
-
-    assert canary.max_rule(order, 0, "0", fails) is None, "no answer is no wrong answer"
-    assert verdicts.stored() == ()
-    found = canary.max_rule(order, 0, "0")
-    assert found is not None
-    assert found.holds
-    assert found.where.startswith("card of unknown type, driver none (")
-    assert "shared runs answered as unshared ones" in str(found)
-    assert verdicts.stored() == (found,)
-
-    def never(order: CardOrder, device_id: int) -> str:
-        raise AssertionError("tried again")
-
-    assert canary.max_rule(order, 0, "0", never) == found
-    assert canary.max_rule(ascend(real_file), 0, "0", never) is None, "one model shares nothing"
-
-
 def test_a_file_that_was_not_converted_is_refused_unless_it_may_be_compiled_at_every_build(
     vendor: Vendor, devices: Path, real_file: ModelOrder, tmp_path: Path
 ) -> None:
@@ -491,47 +430,6 @@ def test_a_mixture_of_providers_is_refused_until_verify_card_has_passed_it_on_th
         assert told in refusal()
     keep_mixture([Claim(verdicts.MIXTURE, Verdict.HELD, "as apart")], 0)
     assert "verify-card" not in refusal(), "the next thing that GE lacks here"
-
-
-def test_where_one_workspace_is_not_enough_workspaces_are_summed_and_it_is_said(
-    vendor: Vendor, no_verdicts: None, devices: Path, real_file: ModelOrder, words: ModelOrder
-) -> None:
-    Path(words.path).write_bytes(b"not looked into here")
-    order = ascend(real_file, words)
-    found = canary.max_rule(order, 0, "0", lambda order, device_id: "conv.mindir differs by 3")
-    assert found is not None
-    assert not found.holds
-    card = CardActor(devices=devices)
-    report = card.load(order)
-    card.stop()
-    assert report.warnings == (str(found),)
-    wanted = Deployment.model_validate(
-        {
-            "name": "pair",
-            "cards": {"kind": "ascend", "count": 1, "capacity": "1GiB"},
-            "models": [{"name": "conv", "path": real_file.path}],
-        }
-    )
-    told: list[str] = []
-    [model] = proven(wanted, told.append).orders()
-    assert not model.share_workspace
-    assert told == [str(found)]
-    assert "does not hold, so workspaces are summed (card of" in report.warnings[0]
-    assert report.memory.planned.workspace == 0
-    assert report.memory.planned.private > 0
-    assert report.memory.residual_bytes == 0
-    (devices / "dev").mkdir()
-    (devices / "dev" / "davinci0").touch()
-    seen = examine({}, machine=Machine(devices), read=lambda: ())
-    [line] = [finding for finding in seen.findings if finding.subject == "shared workspace"]
-    assert not line.ok
-    assert "conv.mindir differs by 3, wanted answers as without sharing: update the" in str(line)
-    tight = report.memory.planned.total - 4096
-    with pytest.raises(DoesNotFitError) as caught:
-        CardActor(devices=devices).load(replace(order, capacity_bytes=tight))
-    assert str(caught.value).endswith(
-        "conv.mindir differs by 3. Plan again with sharing: {workspace: false}"
-    )
 
 
 def test_a_gauge_that_is_closed_answers_with_what_it_knows() -> None:

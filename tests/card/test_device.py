@@ -1,10 +1,24 @@
 """Which card a process has: from Ray's id and the visible list to the logical id."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from actors.device import NOSET, VISIBLE, DeviceError, count, identify, require, visible
+from actors.device import (
+    NOSET,
+    VISIBLE,
+    DeviceError,
+    count,
+    dropped,
+    identify,
+    npu_id_of,
+    number_of,
+    physical,
+    require,
+    seen,
+    visible,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,8 +68,48 @@ def test_a_part_of_a_card_is_refused() -> None:
 def test_cards_that_a_process_sees() -> None:
     files = ["davinci0", "davinci1", "davinci5", "davinci_manager", "null"]
     assert count({}, files) == 3
-    assert count({VISIBLE: "1,5,9"}, files) == 2
+    assert count({VISIBLE: "1,5,9"}, files) == 1, "CANN counts three cards, from 0"
+    assert count({VISIBLE: "1,2"}, files) == 2
     assert visible({}) is None
+
+
+def test_cann_counts_the_cards_of_a_container_from_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray counts one card where only davinci7 is, and writes 0; what npu-smi says CANN drops."""
+    for name in ("davinci7", "davinci_manager"):
+        (tmp_path / name).touch()
+    files = ["davinci7", "davinci_manager"]
+    assert count({VISIBLE: "0"}, files) == 1
+    assert (npu_id_of(0, tmp_path), number_of("7", tmp_path)) == ("7", "0")
+    monkeypatch.setenv(VISIBLE, "0")
+    require(0, tmp_path)
+    assert count({VISIBLE: "7"}, files) == 0
+    monkeypatch.setenv(VISIBLE, "7")
+    with pytest.raises(DeviceError) as caught:
+        require(0, tmp_path)
+    assert str(caught.value) == (
+        f"device_id 0 is out of range: this process sees 0 Ascend cards ({tmp_path}/davinci*, "
+        f"{VISIBLE}=7); CANN drops 7 of {VISIBLE}, since it counts the cards that are here from 0, "
+        "whatever npu-smi calls them: list 0 alone, or unset it"
+    )
+
+
+def test_cards_are_numbered_in_the_order_of_their_files_and_not_of_their_names() -> None:
+    files = ["davinci10", "davinci2", "davinci_manager", "davinci4"]
+    assert physical(files) == (2, 4, 10)
+    assert seen({VISIBLE: "0,2"}, files) == (0, 2)
+    assert dropped({VISIBLE: "0,2"}, files) == ""
+    assert dropped({VISIBLE: "2,4,10"}, files).startswith(f"CANN drops 4,10 of {VISIBLE}, since it")
+    assert dropped({VISIBLE: "2,4,10"}, files).endswith("list 0 to 2, or unset it")
+
+
+def test_on_a_whole_host_all_numbers_agree(tmp_path: Path) -> None:
+    for number in range(8):
+        (tmp_path / f"davinci{number}").touch()
+    assert [npu_id_of(n, tmp_path) for n in range(8)] == [
+        number_of(str(n), tmp_path) for n in range(8)
+    ]
 
 
 def test_a_card_that_is_not_there_is_refused_by_us() -> None:

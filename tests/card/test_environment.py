@@ -186,6 +186,9 @@ def test_a_visible_list_decides_which_cards_count(cann, tmp_path):
 
     assert cards("1,3").found == "2 of 4 /dev/davinci files (ASCEND_RT_VISIBLE_DEVICES=1,3)"
     assert cards("7").stops
+    some = cards("1,9")
+    assert (some.ok, some.stops) == (False, False)
+    assert some.fix.startswith("CANN drops 9 of ASCEND_RT_VISIBLE_DEVICES, since it counts the car")
     assert cards("3,1").found == (
         "ASCEND_RT_VISIBLE_DEVICES=3,1 is not ascending, and CANN then disables cards: use 1,3"
     )

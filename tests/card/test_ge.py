@@ -116,16 +116,31 @@ def test_equal_parameter_names_with_other_bytes_are_refused(
     np.testing.assert_allclose(ours, expected(tuned, x=x)["y"], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("section", ["ge_session_options", "ge_global_options"])
-def test_unequal_options_of_one_session_are_refused(
-    mlp: ModelOrder, tmp_path: Path, section: str
+@pytest.mark.parametrize(
+    ("section", "shares", "why"),
+    [
+        ("ge_session_options", True, "GE models of one card that share are one session, whose"),
+        ("ge_global_options", True, "GE takes them from the first of its models in a process"),
+        ("ge_global_options", False, "GE takes them from the first of its models in a process"),
+    ],
+)
+def test_unequal_options_of_one_session_or_process_are_refused(
+    mlp: ModelOrder, tmp_path: Path, section: str, shares: bool, why: str
 ) -> None:
     own = {**mlp.config, section: {"ge.exec.precision_mode": "must_keep_origin_dtype"}}
-    other = copied(of_ge(mlp, config=own), tmp_path, "other")
+    other = replace(copied(of_ge(mlp, config=own), tmp_path, "other"), share_weights=shares)
     text = refusal(of_ge(mlp), other)
     assert "model other" in text
     assert f"[{section}] ge.exec.precision_mode is 'must_keep_origin_dtype' and model mlp" in text
-    assert "has not set: GE models of one card are one session" in text
+    assert f"has not set: {why}" in text
+
+
+def test_options_of_a_session_are_free_where_it_is_not_shared(
+    load: Load, mlp: ModelOrder, tmp_path: Path
+) -> None:
+    own = {**mlp.config, "ge_session_options": {"ge.exec.precision_mode": "must_keep_origin_dtype"}}
+    other = copied(of_ge(mlp, config=own), tmp_path, "other")
+    load(of_ge(mlp), changed(other, share_weights=False))
 
 
 def test_a_card_runs_acl_or_ge_unless_it_is_allowed_to_mix(
