@@ -4,7 +4,8 @@ A MindIR that was converted for Ascend has an OM inside, and pyACL tells what on
 loading it (``acl.mdl.query_size_from_mem``; MindSpore Lite 2.7 sizes its groups by the same call,
 model_process.cc:596). Asked in a throw-away process, since acl must not be imported in a process
 that lives on. ``python -m actors.compiled MODEL [DEVICE]`` is that process. Where there is no
-pyACL, the OM is read for the same two numbers; streams are always read there, nobody answers them.
+pyACL, or none that answers (it may want a card that is not there, or is taken), the OM is read for
+the same two numbers; streams are always read there, nobody answers them.
 """
 
 import importlib
@@ -126,13 +127,14 @@ def _sizes(path: Path, device_id: str) -> CompiledSizes:
     streams = file.om.streams + _LIBRARY_STREAMS if file.om and file.om.streams else 0
     try:
         acl: Any = importlib.import_module("acl")
-    except ImportError as error:
-        if file.om is None:
-            told = f"pyACL, which comes with CANN, is not here ({error}), and {file.om_problem}"
-            raise ValueError(told) from None
-        found = CompiledSizes(file.om.weights, file.om.workspace, streams, "as it says")
-    else:
         found = CompiledSizes(*_query(acl, om, device_id), streams, "as pyACL answers")
+    except (ImportError, ValueError) as error:
+        is_missing = isinstance(error, ImportError)
+        told = f"pyACL, which comes with CANN, is not here ({error})" if is_missing else str(error)
+        if file.om is None:
+            raise ValueError(f"{told}, and {file.om_problem}") from None
+        source = "as it says" if is_missing else f"as it says ({told})"
+        found = CompiledSizes(file.om.weights, file.om.workspace, streams, source)
     if not found.workspace:
         raise ValueError("its shapes are open, so that its workspace depends on what it runs")
     return found

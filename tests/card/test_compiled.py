@@ -53,7 +53,7 @@ def test_a_compiled_file_tells_weights_and_workspace(tmp_path: Path, acl: None) 
 @pytest.mark.parametrize(
     ("om", "told"),
     [
-        (b"damaged", "acl.mdl.query_size_from_mem answered 500002"),
+        (b"damaged", "acl.mdl.query_size_from_mem answered 500002, and its OM cannot be read: "),
         (write_om(X, name=b"work 0 weights 1"), "its shapes are open, so that its workspace dep"),
     ],
 )
@@ -94,6 +94,28 @@ def test_without_pyacl_the_compiled_file_itself_tells(tmp_path: Path, no_acl: No
     assert found.library == "compiled file as it says"
     with pytest.raises(CompiledError, match="its shapes are open, so that its workspace depends"):
         compiled_sizes(str(compiled(tmp_path, write_om(X))))
+
+
+@pytest.mark.parametrize(
+    ("acl", "told"),
+    [
+        ("def init(): return 507008", "acl.init answered 507008"),
+        (
+            "def init(): return 100002\n"
+            "class mdl: query_size_from_mem = lambda pointer, size: (0, 0, 107002)",
+            "acl.mdl.query_size_from_mem answered 107002",
+        ),
+    ],
+    ids=["no driver", "no device set"],
+)
+def test_where_pyacl_does_not_answer_the_compiled_file_tells_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, acl: str, told: str
+) -> None:
+    (tmp_path / "acl.py").write_text(acl)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = compiled_sizes(str(compiled(tmp_path, OM)))
+    assert (found.weights, found.workspace, found.streams) == (64, 256, 4)
+    assert found.source == f"as it says ({told})"
 
 
 def test_without_pyacl_and_with_an_om_of_an_unknown_layout_it_is_said_that_nobody_tells(
