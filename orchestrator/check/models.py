@@ -41,13 +41,18 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """One model's file, None where it cannot be read, and what is to be fixed."""
+    """One model's file, None where it cannot be read, and what is to be fixed or looked at."""
 
     name: str
     path: Path
     gears: int
     file: ModelFile | None
     findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Nothing has to be fixed."""
+        return all(finding.ok for finding in self.findings)
 
 
 def check_deployment(deployment: Deployment) -> tuple[ModelCheck, ...]:
@@ -141,5 +146,5 @@ def _option_findings(spec: ModelSpec, file: Path) -> Iterator[Finding]:
             yield Finding(
                 f"{path}:{line.number} {found.subject}",
                 *(found.found, found.wanted, found.fix),
-                ok=False,
+                found.ok,
             )

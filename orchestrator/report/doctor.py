@@ -37,7 +37,8 @@ def doctor_lines(nodes: Sequence[NodeFindings]) -> Iterator[str]:
     for found in nodes:
         yield f"{found.node.host}:"
         for finding in found.findings:
-            yield f"  {'ok ' if finding.ok else 'FIX'}  {finding}"
+            mark = "FIX" if not finding.ok else "see" if finding.warns else "ok "
+            yield f"  {mark}  {finding}"
     total, wrong = sum(found.to_fix for found in nodes), sum(bool(f.to_fix) for f in nodes)
     machines = "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"
     yield f"{total} to fix on {wrong} of {machines}" if total else f"nothing to fix on {machines}"
