@@ -23,6 +23,7 @@ from actors.gauge import Gauge
 from actors.lite import LiteCard, ModelObject
 from actors.memory import AllocationRule
 from actors.messages import GearMeasurement, Measurement, ModelOrder
+from actors.modelfiles import model_bytes
 from actors.shapes import Array, Gear, Signature
 
 #: Runs at the largest gear, after which memory that grows is seen.
@@ -220,7 +221,7 @@ def measure_on_host(
         target = card.build(order)
         run_gear(target, max(target.signature.gears, key=_elements))
         before, taken = resident(), resident() - before
-    weights = Path(order.path).stat().st_size
+    weights = model_bytes(order.path, "cpu")
     measured = [(gear, *timed(target, gear)) for gear in target.signature.gears]
     io = max(sum(found) for _, found, _ in measured)
     return Measurement(

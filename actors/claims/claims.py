@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from actors.claims.bench import LOOPS, THREADS, Bench, UncheckedError, file_bytes
+from actors.claims.bench import LOOPS, THREADS, Bench, UncheckedError
 from actors.claims.compare import compare_answers
 from actors.claims.trial import Members, Taken, Trial, TrialError
 from actors.memory import ASCEND
+from actors.modelfiles import model_bytes
 from actors.verdicts import MIXTURE
 
 #: Differences of no more than two large pages are no difference: others use the card too.
@@ -111,7 +112,7 @@ def _threads(bench: Bench, own_groups: bool) -> _Found:
     bench.require("weights")
     alone = bench.alone(bench.thread_trial(""))
     shared = bench.carried_out(bench.thread_trial("SHARE_WEIGHT", own_groups))
-    return judge_weights(alone, shared, file_bytes(bench.kind, bench.weights))
+    return judge_weights(alone, shared, model_bytes(bench.weights, bench.kind))
 
 
 def judge_weights(alone: Taken, shared: Taken, weights: int) -> _Found:
