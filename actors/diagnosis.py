@@ -89,10 +89,9 @@ def file_problem(path: str, kind: CardKind) -> str | None:
 def conversion_problem(order: ModelOrder, kind: CardKind) -> str | None:
     """Why a file would be compiled whenever it is built; None where that is allowed, or not so.
 
-    A graph of provider GE is compiled at its build whatever its file holds. What is no MindIR at
-    all is for the library to refuse.
+    What is no MindIR at all is for the library to refuse.
     """
-    if kind != "ascend" or order.provider == "ge" or order.compile_at_build:
+    if kind != "ascend" or order.may_compile:
         return None
     try:
         if read_mindir(Path(order.path)).converted:

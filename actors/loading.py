@@ -17,13 +17,11 @@ from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
 from actors.gauge import Gauge, Reading, open_gauge
 from actors.lite import EmulatedCard, LiteCard, load_library
 from actors.memory import CardMemory, card_memory, require_fit
-from actors.messages import CardIdentity, CardOrder, ModelOrder
+from actors.messages import NOTHING_SHARED, CardIdentity, CardOrder, ModelOrder
 from actors.model_object import ModelObject
 from actors.occupied import Occupied
 from actors.served import ServedModel
 from actors.shapes import check_rule
-
-NOTHING_SHARED = "cards of kind cpu share nothing: each thread has its own weights and workspace"
 
 
 @dataclass(frozen=True)

@@ -122,14 +122,13 @@ def _require_made_for_cards(deployment: Deployment) -> None:
     What cannot be read is left to whoever needs it.
     """
     cards, problems = deployment.cards, []
-    for spec, order in zip(deployment.models, deployment.orders(), strict=True):
+    for order in deployment.orders():
         file = None if cards.kind == "emulated" else read_model(model_path(order, cards.kind))
         if isinstance(file, ModelFile):
-            allowed = spec.compile_at_build or spec.provider == "ge"
             found = hardware_findings(
-                cards, converted=file.converted, soc=file.soc, allowed=allowed
+                cards, converted=file.converted, soc=file.soc, allowed=order.may_compile
             )
-            problems += [f"model {spec.name}: {finding}" for finding in found]
+            problems += [f"model {order.name}: {finding}" for finding in found]
     if problems:
         raise DeploymentError(deployment.name, tuple(problems))
 

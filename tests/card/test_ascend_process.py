@@ -21,9 +21,8 @@ from actors.environment import Machine
 from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
 from actors.gauge import Gauge
 from actors.lite import LibraryError, LiteCard, load_library
-from actors.loading import NOTHING_SHARED
 from actors.memory import card_memory
-from actors.messages import CardOrder, ModelOrder
+from actors.messages import NOTHING_SHARED, CardOrder, ModelOrder
 from actors.node import examine
 from orchestrator.cli.verify_card import keep_mixture
 from orchestrator.config import Deployment, parse_deployment
