@@ -25,7 +25,7 @@ from actors.errors import CardError
 from actors.leaving import leave
 from actors.messages import GearMeasurement, Measurement, ModelOrder
 from actors.mindir import NotAMindIRError, read_mindir, read_om
-from actors.shapes import OPEN, Gear
+from actors.shapes import OPEN, Gear, numpy_type
 
 #: acl.init() after somebody else's: no error.
 _REPEATED_INIT = 100002
@@ -93,7 +93,10 @@ def compiled_measurement(order: ModelOrder, npu_id: str = "") -> Measurement:
     gears = order.gears or (Gear(tuple((spec.name, spec.shape) for spec in inputs)),)
     if any(OPEN in shape for gear in gears for _, shape in gear.inputs):
         raise CompiledError(order.path, "its inputs are open: declare its gears")
-    kinds = {spec.name: np.dtype(spec.dtype).itemsize for spec in inputs}
+    try:
+        kinds = {s.name: numpy_type(f"input {s.name}", s.dtype).itemsize for s in inputs}
+    except ValueError as error:
+        raise CompiledError(order.path, str(error)) from None
     found = []
     for gear in gears:
         taken = tuple(kinds.get(name, 4) * math.prod(shape) for name, shape in gear.inputs)

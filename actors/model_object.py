@@ -16,7 +16,7 @@ import numpy as np
 
 from actors.errors import PredictError
 from actors.messages import ModelOrder
-from actors.shapes import OPEN, Array, Arrays, Gear, Signature, TensorSpec
+from actors.shapes import OPEN, Array, Arrays, Gear, Signature, TensorSpec, numpy_type
 
 T = TypeVar("T")
 
@@ -145,9 +145,14 @@ def _signature(order: ModelOrder, model: Any) -> Signature:  # noqa: ANN401
 
 def _specs(tensors: Sequence[Any]) -> tuple[TensorSpec, ...]:
     return tuple(
-        TensorSpec(t.name, t.dtype.name.lower(), tuple(int(dim) for dim in t.shape))
-        for t in tensors
+        TensorSpec(t.name, _type_of(t).name, tuple(int(dim) for dim in t.shape)) for t in tensors
     )
+
+
+def _type_of(tensor: Any) -> np.dtype[np.generic]:  # noqa: ANN401
+    """Its numpy type; the library gives None for a type that its Python layer does not know."""
+    kind = tensor.dtype
+    return numpy_type(f"tensor {tensor.name}", "" if kind is None else kind.name.lower())
 
 
 def _ordered(gear: Gear, inputs: Sequence[TensorSpec]) -> Gear:
@@ -169,7 +174,7 @@ def _ordered(gear: Gear, inputs: Sequence[TensorSpec]) -> Gear:
 
 def _require_usable(tensor: Any, array: Array) -> None:  # noqa: ANN401
     """Refuse what ``set_data_from_numpy`` would ignore without a word, or wrongly accept."""
-    wanted = np.dtype(tensor.dtype.name.lower())
+    wanted = _type_of(tensor)
     if array.dtype != wanted or not array.dtype.isnative:
         raise _RefusalError(f"input {tensor.name} is {array.dtype.str}, not native {wanted.name}")
     if tuple(tensor.shape) != array.shape or not array.flags.c_contiguous:

@@ -81,6 +81,12 @@ def test_without_an_idle_card_a_plan_takes_what_compiled_files_tell(
     assert len(missing(deployment, cache)) == 1, "a card may still measure it"
 
 
+def test_a_type_that_numpy_does_not_have_is_told_with_its_input(tmp_path: Path, acl: None) -> None:
+    path = write_mindir(tmp_path / "m.mindir", {"x": (4, 64)}, dtype=16, om=OM)
+    with pytest.raises(CompiledError, match="input x is of type bfloat16, which numpy does not ha"):
+        compiled_measurement(ModelOrder("m", str(path)))
+
+
 @pytest.fixture
 def no_acl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "acl.py").write_text("raise ImportError('libascendcl.so: cannot open')")

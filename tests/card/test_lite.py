@@ -14,6 +14,7 @@ from actors.diagnosis import import_cure
 from actors.errors import LoadError, PredictError
 from actors.lite import EmulatedCard, LibraryError, LiteCard, group_flag, library_name, load_library
 from actors.messages import Arrays, ModelOrder
+from actors.model_object import ModelObject
 from actors.shapes import Gear
 from tests import models
 from tests.card.conftest import GiB, expected, gears_of, rows
@@ -204,6 +205,26 @@ def test_a_fixed_model_is_never_resized(conv: ModelOrder) -> None:
     other = Gear((("x", (1, 3, 16, 16)),))
     with pytest.raises(PredictError, match="the model is fixed to"):
         target.predict(other, [np.zeros((1, 3, 16, 16), np.float32)], copied)
+
+
+class _Typed:
+    """A Model of the vendor's whose one input has a type that not every layer has a name for."""
+
+    def __init__(self, dtype: object) -> None:
+        self.name, self.shape, self.dtype = "ids", [1, 4], dtype
+
+    def get_inputs(self) -> list["_Typed"]:
+        return [self]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "told"),
+    [(None, "unknown"), (emulator.DataType.UNKNOWN, "unknown")],
+    ids=["the Python layer has no name for it", "the native layer has none"],
+)
+def test_a_type_that_numpy_does_not_have_is_told_with_its_tensor(dtype: object, told: str) -> None:
+    with pytest.raises(ValueError, match=rf"^tensor ids is of type {told}, which numpy does not"):
+        ModelObject(_Typed(dtype), ModelOrder("m", "m.mindir"), "slot", str)
 
 
 def test_a_library_that_is_not_there_says_how_to_get_it() -> None:
