@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from actors.diagnosis import native_log_position
 from actors.errors import PredictError
 from actors.messages import ModelOrder
 from actors.shapes import OPEN, Array, Arrays, Gear, Signature, TensorSpec, numpy_type
@@ -37,13 +38,14 @@ class ModelObject:
         model: Any,  # noqa: ANN401
         order: ModelOrder,
         slot: str,
-        explain: Callable[[Exception], str],
+        explain: Callable[[Exception, int], str],
         serial: AbstractContextManager[Any] | None = None,
     ) -> None:
         """Read the signature. Raises ValueError when the declared shapes do not suit the model.
 
-        ``explain`` turns what the library raised into what a user is told. ``serial`` is held while
-        the model runs: the lock of a GE session, whose graphs must not run at the same time.
+        ``explain`` turns what the library raised, and where its log ended before the call, into
+        what a user is told. ``serial`` is held while the model runs: the lock of a GE session,
+        whose graphs must not run at the same time.
         """
         self._model = model
         self._name = order.name
@@ -71,6 +73,7 @@ class ModelObject:
             PredictError: the library failed, or the batch is not what it says.
         """
         with self._lock:
+            written = native_log_position()
             try:
                 tensors = self._inputs(gear)
                 if len(batch) != len(tensors):
@@ -87,7 +90,7 @@ class ModelObject:
                 if not self._fixed:  # a failed call can leave wrong shapes; resize cures them
                     self._gear = None
                 ours = isinstance(error, _RefusalError)
-                told = str(error) if ours else self._explain(error)
+                told = str(error) if ours else self._explain(error, written)
                 raise PredictError(self._slot, self._name, told) from error
 
     def _inputs(self, gear: Gear) -> list[Any]:

@@ -90,6 +90,16 @@ def test_files_that_are_no_models(tmp_path: Path, mlp: ModelOrder) -> None:
         assert name in caught.value.path
 
 
+def test_a_model_without_weights_that_nobody_has_measured_is_told_what_to_set(
+    tmp_path: Path,
+) -> None:
+    card = emulated()
+    order = ModelOrder("empty", str(models.write_weightless(tmp_path, "empty")))
+    card.declare([order])
+    with pytest.raises(LoadError, match=r"empty has no weights and the library .*: set sharing \{"):
+        card.build(order)
+
+
 def test_a_failed_sizing_tells_the_native_cause(tmp_path: Path, mlp: ModelOrder) -> None:
     bad = replace(mlp, name="bad", path=str(models.write_garbage(tmp_path, "garbage")))
     with pytest.raises(LoadError, match="cal max size of workspace failed") as caught:
@@ -224,7 +234,9 @@ class _Typed:
 )
 def test_a_type_that_numpy_does_not_have_is_told_with_its_tensor(dtype: object, told: str) -> None:
     with pytest.raises(ValueError, match=rf"^tensor ids is of type {told}, which numpy does not"):
-        ModelObject(_Typed(dtype), ModelOrder("m", "m.mindir"), "slot", str)
+        ModelObject(
+            _Typed(dtype), ModelOrder("m", "m.mindir"), "slot", lambda error, written: str(error)
+        )
 
 
 def test_a_library_that_is_not_there_says_how_to_get_it() -> None:
