@@ -1,8 +1,10 @@
 """The library's sharp edges: files, groups, shapes and layouts, each caught before it cuts."""
 
+import functools
 import importlib.util
 import pickle
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from actors import emulator
+from actors.build_config import takes
 from actors.diagnosis import import_cure
 from actors.errors import LoadError, PredictError
 from actors.lite import EmulatedCard, LibraryError, LiteCard, group_flag, library_name, load_library
@@ -215,6 +218,50 @@ def test_a_fixed_model_is_never_resized(conv: ModelOrder) -> None:
     other = Gear((("x", (1, 3, 16, 16)),))
     with pytest.raises(PredictError, match="the model is fixed to"):
         target.predict(other, [np.zeros((1, 3, 16, 16), np.float32)], copied)
+
+
+def _old(model_path: str, config_path: str = "") -> None:
+    """As release 2.0 has it."""
+
+
+def _new(model_path: str, config_path: str = "", config_dict: object = None) -> None:
+    """As later ones have it."""
+
+
+def _hidden(function: Callable[..., None]) -> Callable[..., None]:
+    """As the library decorates it."""
+
+    def wrapper(*args: object, **kwargs: object) -> None:
+        function(*args, **kwargs)
+
+    return wrapper
+
+
+class _Bridge:
+    """Hands on to another process whatever it is given."""
+
+    def build(self, *args: object, **kwargs: object) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("function", "has_it"),
+    [
+        (_old, False),
+        (_new, True),
+        (_hidden(_old), False),
+        (_hidden(_new), True),
+        (_hidden(_hidden(_new)), True),
+        (functools.wraps(_old)(_hidden(len)), False),
+        (functools.wraps(_new)(_hidden(len)), True),
+        (_Bridge().build, False),
+        (_hidden(_Bridge().build), False),
+    ],
+)
+def test_options_go_as_a_dictionary_only_where_that_is_seen_to_be_taken(
+    function: Callable[..., None], has_it: bool
+) -> None:
+    assert takes(function, "config_dict") is has_it
 
 
 class _Typed:
