@@ -81,6 +81,8 @@ def _require_model(path: Path) -> ModelFile:
 
 def _require_out(out: Path) -> None:
     """The Converter's own words for these tell nothing, or it overwrites without a word."""
+    if not out.name:
+        raise DeploymentError(str(out), ("is a folder: name a .mindir file in it",))
     if out.suffix != ".mindir":
         problem = f"the Converter writes .mindir files: write --out {out.with_suffix('.mindir')}"
         raise DeploymentError(str(out), (problem,))

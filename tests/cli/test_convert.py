@@ -193,6 +193,7 @@ def test_without_the_library_it_says_how_to_get_it(folder, capsys):
         ((".",), ".: found Is a directory, wanted a file to read: "),
         (("bad.onnx",), "bad.onnx: found not an ONNX model: "),
         (("m.onnx", "--out", "made.ms"), "made.ms: the Converter writes .mindir files: write --o"),
+        (("m.onnx", "--out", ""), ".: is a folder: name a .mindir file in it\n"),
         (("m.onnx", "--out", "no/made.mindir"), "no/made.mindir: there is no folder no\n"),
         (("m.onnx", "--out", "/proc/made.mindir"), "/proc/made.mindir: cannot be written: "),
         (("m.onnx", "--out", "parts.mindir"), "parts_variables: is there already: remove it, or "),
