@@ -96,6 +96,27 @@ def visible(env: Mapping[str, str]) -> tuple[int, ...] | None:
     return ids
 
 
+def npu_ids(env: Mapping[str, str], positions: Sequence[str]) -> list[str]:
+    """The physical ids of cards that are known by their places among those that a node was given.
+
+    So Ray has them where they are called GPU: it reads their own list for NPU alone.
+
+    Raises:
+        DeviceError: the list is none that CANN reads, or not of so many cards.
+    """
+    listed = visible(env)
+    if listed is None:
+        return list(positions)
+    try:
+        return [str(listed[int(position)]) for position in positions]
+    except (IndexError, ValueError):
+        raise DeviceError(
+            f"Ray assigned card {', '.join(positions)} of those that it counts on this node, and "
+            f"{VISIBLE}={env[VISIBLE]} lists {len(listed)}: start Ray there with as many cards as "
+            f"are listed, and with {NOSET}=1, so that it leaves the list as it is"
+        ) from None
+
+
 def count(env: Mapping[str, str], device_files: Iterable[str]) -> int:
     """How many cards this process sees: those of the list that exist as ``davinciN`` files."""
     present = {int(m[1]) for name in device_files if (m := fullmatch(r"davinci(\d+)", name))}

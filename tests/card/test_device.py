@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from actors.device import NOSET, VISIBLE, DeviceError, count, identify, require, visible
+from actors.device import NOSET, VISIBLE, DeviceError, count, identify, npu_ids, require, visible
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,17 @@ def test_cards_that_a_process_sees() -> None:
 def test_a_card_that_is_not_there_is_refused_by_us() -> None:
     with pytest.raises(DeviceError, match=r"device_id 99 is out of range: this process sees \d+"):
         require(99)
+
+
+@pytest.mark.parametrize(
+    ("listed", "positions", "ids"),
+    [(None, ["3"], ["3"]), ("4,5,6,7", ["0"], ["4"]), ("4,5,6,7", ["3"], ["7"]), ("4", [], [])],
+)
+def test_cards_that_are_called_gpu_are_known_by_their_place_in_the_list(listed, positions, ids):
+    env = {} if listed is None else {VISIBLE: listed}
+    assert npu_ids(env, positions) == ids
+
+
+def test_a_place_that_the_list_does_not_have_says_how_to_start_ray():
+    with pytest.raises(DeviceError, match=r"Ray assigned card 2 .*=4,5 lists 2: start Ray"):
+        npu_ids({VISIBLE: "4,5"}, ["2"])
