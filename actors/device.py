@@ -104,6 +104,11 @@ def npu_ids(env: Mapping[str, str], positions: Sequence[str]) -> list[str]:
     Raises:
         DeviceError: the list is none that CANN reads, or not of so many cards.
     """
+    if env.get(VISIBLE) == "":
+        raise DeviceError(
+            f"{VISIBLE} is empty: Ray empties it for whoever asks for no NPU, and cards are called "
+            f"otherwise here. Start Ray on this node with {NOSET}=1, so that it leaves it as it is"
+        )
     listed = visible(env)
     if listed is None:
         return list(positions)

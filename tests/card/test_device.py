@@ -75,3 +75,5 @@ def test_cards_that_are_called_gpu_are_known_by_their_place_in_the_list(listed, 
 def test_a_place_that_the_list_does_not_have_says_how_to_start_ray():
     with pytest.raises(DeviceError, match=r"Ray assigned card 2 .*=4,5 lists 2: start Ray"):
         npu_ids({VISIBLE: "4,5"}, ["2"])
+    with pytest.raises(DeviceError, match=rf"Start Ray on this node with {NOSET}=1"):
+        npu_ids({VISIBLE: ""}, ["0"])
