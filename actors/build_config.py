@@ -57,16 +57,22 @@ def written_config(order: ModelOrder, kind: CardKind, file: Path) -> str:
 
 
 def takes(function: Callable[..., Any], name: str) -> bool:
-    """Whether a function has a parameter; a decorator that hides them is looked through."""
-    parameters = inspect.signature(function).parameters
+    """Whether a function is seen to have a parameter; a decorator that hides it is looked through.
+
+    One that hands on whatever it is given, nobody can see what to, is taken not to have it.
+    """
+    parameters = inspect.signature(function).parameters  # follows __wrapped__
     if name in parameters:
         return True
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return False
     plain = getattr(function, "__func__", function)
     inner = [cell.cell_contents for cell in getattr(plain, "__closure__", None) or ()]
-    wrapped = [found for found in inner if inspect.isfunction(found)]
-    return takes(wrapped[0], name) if wrapped else True
+    return any(takes(found, name) for found in inner if _of_python(found))
+
+
+def _of_python(found: object) -> bool:
+    return inspect.isfunction(found) or inspect.ismethod(found)
 
 
 def _ini(sections: Mapping[str, Mapping[str, str]]) -> str:

@@ -4,7 +4,8 @@ A MindIR that was converted for Ascend has an OM inside, and pyACL tells what on
 loading it (``acl.mdl.query_size_from_mem``; MindSpore Lite 2.7 sizes its groups by the same call,
 model_process.cc:596). Asked in a throw-away process, since acl must not be imported in a process
 that lives on. ``python -m actors.compiled MODEL [DEVICE]`` is that process. Where there is no
-pyACL, the OM is read for the same two numbers; streams are always read there, nobody answers them.
+pyACL, or none that answers (it may want a card that is not there, or is taken), the OM is read for
+the same two numbers; streams are always read there, nobody answers them.
 """
 
 import json
@@ -23,7 +24,7 @@ from actors.errors import CardError
 from actors.leaving import leave
 from actors.messages import GearMeasurement, Measurement, ModelOrder
 from actors.mindir import NotAMindIRError, read_mindir, read_om
-from actors.shapes import OPEN, Gear
+from actors.shapes import OPEN, Gear, numpy_type
 
 #: The stream that mindspore_lite makes for each Model object beside those of its OM (infer.cc:98).
 _LIBRARY_STREAMS = 1
@@ -89,7 +90,10 @@ def compiled_measurement(order: ModelOrder, npu_id: str = "") -> Measurement:
     gears = order.gears or (Gear(tuple((spec.name, spec.shape) for spec in inputs)),)
     if any(OPEN in shape for gear in gears for _, shape in gear.inputs):
         raise CompiledError(order.path, "its inputs are open: declare its gears")
-    kinds = {spec.name: np.dtype(spec.dtype).itemsize for spec in inputs}
+    try:
+        kinds = {s.name: numpy_type(f"input {s.name}", s.dtype).itemsize for s in inputs}
+    except ValueError as error:
+        raise CompiledError(order.path, str(error)) from None
     found = []
     for gear in gears:
         taken = tuple(kinds.get(name, 4) * math.prod(shape) for name, shape in gear.inputs)
@@ -123,12 +127,14 @@ def _sizes(path: Path, device_id: str) -> CompiledSizes:
     streams = file.om.streams + _LIBRARY_STREAMS if file.om and file.om.streams else 0
     try:
         acl = pyacl.import_acl()
-    except pyacl.NoAclError as error:
+        found = CompiledSizes(*_query(acl, om, device_id), streams, "as pyACL answers")
+    except (pyacl.NoAclError, ValueError) as error:
         if file.om is None:
             raise ValueError(f"{error}, and {file.om_problem}") from None
-        found = CompiledSizes(file.om.weights, file.om.workspace, streams, "as it says")
-    else:
-        found = CompiledSizes(*_query(acl, om, device_id), streams, "as pyACL answers")
+        source = "as it says"
+        if not isinstance(error, pyacl.NoAclError):
+            source += f" ({error})"
+        found = CompiledSizes(file.om.weights, file.om.workspace, streams, source)
     if not found.workspace:
         raise ValueError("its shapes are open, so that its workspace depends on what it runs")
     return found

@@ -1,4 +1,4 @@
-"""Make a MindIR of an ONNX model with the library's Converter, in a process of its own.
+"""Make a MindIR for its cards with the library's Converter, in a process of its own.
 
 ``python -m actors.convert JOB ANSWER`` is that process; both are pickles. The library is never
 loaded into the caller, and a conversion that crashes ends nothing else.
@@ -24,7 +24,7 @@ Target = Literal["ascend", "ascend:910b", "cpu"]
 
 @dataclass(frozen=True)
 class Conversion:
-    """``source`` (.onnx) becomes ``out`` (.mindir) by the options of ``config`` (.ini)."""
+    """``source`` (.onnx or .mindir) becomes ``out`` (.mindir) by ``config`` (.ini)."""
 
     source: str
     out: str
@@ -32,8 +32,16 @@ class Conversion:
     config: str | None = None
 
 
-def convert(job: Conversion, timeout_seconds: float = 7200.0) -> str:
-    """Convert; the name and release of the library that did.
+@dataclass(frozen=True)
+class Converted:
+    """The file that was written, which may be called otherwise, and what library did."""
+
+    path: str
+    library: str
+
+
+def convert(job: Conversion, timeout_seconds: float = 7200.0) -> Converted:
+    """Convert. Weights of more than a gigabyte come in files beside the model's, and it is renamed.
 
     Raises:
         LibraryError: mindspore_lite is not installed, or cannot be used here.
@@ -49,19 +57,18 @@ def convert(job: Conversion, timeout_seconds: float = 7200.0) -> str:
             raise ConversionError(job.source, f"the converting process {error}") from None
         if not answer.exists():
             raise ConversionError(job.source, "the converting process left no answer")
-        found = pickle.loads(answer.read_bytes())
+        found: tuple[str, str] | OrchestratorError = pickle.loads(answer.read_bytes())
     if isinstance(found, OrchestratorError):
         raise found
-    return str(found)
+    return Converted(*found)
 
 
 def main(job_path: str, answer_path: str) -> None:
-    """The process: the library's name or an error of ours goes into the answer."""
+    """The process: what was written or an error of ours goes into the answer."""
     job: Conversion = pickle.loads(Path(job_path).read_bytes())
     try:
         library = load_library("cpu" if job.target == "cpu" else "ascend")
-        _convert(library, job)
-        answer: str | OrchestratorError = library_name(library)
+        answer: tuple[str, str] | OrchestratorError = _convert(library, job)
     except LibraryError as error:
         answer = ConversionError(job.source, f"{error.problem}. {error.cure}")
     except OrchestratorError as error:
@@ -70,22 +77,30 @@ def main(job_path: str, answer_path: str) -> None:
     leave()
 
 
-def _convert(library: ModuleType, job: Conversion) -> None:
+def _convert(library: ModuleType, job: Conversion) -> tuple[str, str]:
     """The Converter adds the suffix itself, and says no more than that something failed."""
     if not hasattr(library, "Converter"):
         raise ConversionError(job.source, f"{library_name(library)} has no Converter")
     log = diagnosis.native_log_position()
+    stem = str(Path(job.out).with_suffix(""))
     try:
         converter = library.Converter()
         converter.save_type = library.ModelType.MINDIR
         if job.target != "cpu":
             converter.optimize = job.target.replace("ascend", "ascend_oriented")
-        stem = str(Path(job.out).with_suffix(""))
+        is_mindir = Path(job.source).suffix == ".mindir"
+        made_by = library.FmkType.MINDIR if is_mindir else library.FmkType.ONNX
         options = {"config_file": job.config} if job.config else {}
-        converter.convert(library.FmkType.ONNX, job.source, stem, **options)
+        converter.convert(made_by, job.source, stem, **options)
     except LIBRARY_ERRORS as error:
         told = diagnosis.explain(error, diagnosis.native_log_since(log))
         raise ConversionError(job.source, told) from error
+    # Split above a gigabyte into STEM_graph.mindir and STEM_variables/ (mindir_serializer.cc).
+    for path in (f"{stem}.mindir", f"{stem}_graph.mindir"):
+        if Path(path).is_file():
+            return path, library_name(library)
+    told = f"{library_name(library)} says that it succeeded and wrote no {stem}.mindir"
+    raise ConversionError(job.source, told)
 
 
 if __name__ == "__main__":

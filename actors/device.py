@@ -120,6 +120,32 @@ def seen(env: Mapping[str, str], device_files: Iterable[str]) -> tuple[int, ...]
     return tuple(range(here)) if listed is None else tuple(n for n in listed if n < here)
 
 
+def numbers_at(env: Mapping[str, str], positions: Sequence[str]) -> list[str]:
+    """CANN's numbers of cards that are known by their places among those that a node was given.
+
+    So Ray has them where they are called GPU: it reads their own list for NPU alone.
+
+    Raises:
+        DeviceError: the list is none that CANN reads, or not of so many cards.
+    """
+    if env.get(VISIBLE) == "":
+        raise DeviceError(
+            f"{VISIBLE} is empty: Ray empties it for whoever asks for no NPU, and cards are called "
+            f"otherwise here. Start Ray on this node with {NOSET}=1, so that it leaves it as it is"
+        )
+    listed = visible(env)
+    if listed is None:
+        return list(positions)
+    try:
+        return [str(listed[int(position)]) for position in positions]
+    except (IndexError, ValueError):
+        raise DeviceError(
+            f"Ray assigned card {', '.join(positions)} of those that it counts on this node, and "
+            f"{VISIBLE}={env[VISIBLE]} lists {len(listed)}: start Ray there with as many cards as "
+            f"are listed, and with {NOSET}=1, so that it leaves the list as it is"
+        ) from None
+
+
 def count(env: Mapping[str, str], device_files: Iterable[str]) -> int:
     """How many cards this process sees. DeviceError: as ``visible``."""
     return len(seen(env, device_files))

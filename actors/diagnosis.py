@@ -89,10 +89,9 @@ def file_problem(path: str, kind: CardKind) -> str | None:
 def conversion_problem(order: ModelOrder, kind: CardKind) -> str | None:
     """Why a file would be compiled whenever it is built; None where that is allowed, or not so.
 
-    A graph of provider GE is compiled at its build whatever its file holds. What is no MindIR at
-    all is for the library to refuse.
+    What is no MindIR at all is for the library to refuse.
     """
-    if kind != "ascend" or order.provider == "ge" or order.compile_at_build:
+    if kind != "ascend" or order.may_compile:
         return None
     try:
         if read_mindir(Path(order.path)).converted:
@@ -106,10 +105,15 @@ def conversion_problem(order: ModelOrder, kind: CardKind) -> str | None:
     )
 
 
-def load_causes(kind: CardKind, members: Sequence[ModelOrder]) -> tuple[str, ...]:
-    """Likely causes of a failed sizing or build, most likely first."""
+#: What the library logs of a model without weights in a group (acl_mem_manager.cc:190 of 2.7).
+_WEIGHTLESS = "Weight size if 0!"
+
+
+def load_causes(kind: CardKind, members: Sequence[ModelOrder], log: str = "") -> tuple[str, ...]:
+    """Likely causes of a failed sizing or build, most likely first. ``log``: its native lines."""
     causes = []
-    weightless = [m.name for m in members if m.footprint and not m.footprint.weights]
+    said = _WEIGHTLESS in log  # of one that nobody has measured yet
+    weightless = [m.name for m in members if (not m.footprint.weights if m.footprint else said)]
     if weightless and kind != "cpu":
         causes.append(
             f"{', '.join(weightless)} has no weights and the library refuses to share those of a "
@@ -167,7 +171,7 @@ def native_log_position() -> int:
     return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
-def native_log_since(position: int = 0) -> str:
+def native_log_since(position: int) -> str:
     """The last lines worth reading that were logged from a position on, and CANN's own.
 
     The library logs to standard error, which is a file in every card process; CANN to files named

@@ -23,6 +23,8 @@ from actors.gauge import Gauge
 from actors.lite import LiteCard, ModelObject
 from actors.memory import AllocationRule
 from actors.messages import GearMeasurement, Measurement, ModelOrder
+from actors.mindir import NotAMindIRError, read_mindir
+from actors.modelfiles import model_bytes
 from actors.shapes import Array, Gear, Signature
 
 #: Runs at the largest gear, after which memory that grows is seen.
@@ -94,16 +96,33 @@ def measure_on_card(
     """Measure a model on a card that this process has to itself. Sizes are before rounding.
 
     ``card``: nothing was declared on it. Times are of whole calls, copies included: the genuine
-    library does not tell them apart.
+    library does not tell them apart. How the model will share says nothing here, but for one
+    without weights, which the library refuses to group: each of its objects has a workspace.
 
     Raises:
         LoadError: the model does not load or run, or the card's memory cannot be read.
     """
-    free = partial(_free, gauge, order)
+    alone = weightless(order)
+    steps, target = _steps(order, card, partial(_free, gauge, order), nothing, runs, alone)
+    gears, tensors = _gears(target)
+    parts = parts_of(steps, tensors, rule, dynamic=alone or target.signature.dynamic)
+    found = _measurement(target, gears, parts.workspace, library, parts.weights, parts.object_bytes)
+    return replace(found, overhead_bytes=parts.overhead, drift_bytes=parts.drift)
+
+
+def _steps(
+    order: ModelOrder,
+    card: LiteCard,
+    free: Callable[[], int],
+    nothing: int | None,
+    runs: int,
+    alone: bool,
+) -> tuple[Steps, ModelObject]:
+    """Build and run step by step; the last Model object too. ``alone``: in no group."""
     device = free()
-    together = replace(order, threads=3)
-    apart = replace(order, name=f"{order.name} apart", path=_respelt(order.path))
-    card.declare([together, replace(apart, threads=2, share_weights=True, share_workspace=False)])
+    together = replace(order, threads=3, share_weights=not alone, share_workspace=not alone)
+    apart = replace(together, name=f"{order.name} apart", path=_respelt(order.path))
+    card.declare([together, replace(apart, threads=2, share_workspace=False)])
     after: list[int] = []
     kept: list[ModelObject] = []
     for one in (apart, apart, together, together, together):
@@ -119,26 +138,48 @@ def measure_on_card(
     random.Random(0).shuffle(gears)
     for gear in gears:
         run_gear(target, gear)
-    steps = Steps(
-        nothing, device, (after[0], after[1]), (after[2], after[3], after[4]), lowest, grown, free()
-    )
+    first = after[0], after[1]
+    built = after[2], after[3], after[4]
+    return Steps(nothing, device, first, built, lowest, grown, free()), target
+
+
+def weightless(order: ModelOrder) -> bool:
+    """Whether its compiled file says that it has no weights; what cannot be read says nothing."""
+    try:
+        om = read_mindir(Path(order.path)).om
+    except (NotAMindIRError, OSError):
+        return False
+    return om is not None and not om.weights
+
+
+#: Of a gear: its bytes of every tensor, and milliseconds of a call.
+_Timed = tuple[Gear, tuple[int, ...], float]
+
+
+def _gears(target: ModelObject) -> tuple[list[_Timed], tuple[int, ...]]:
+    """Every gear timed, and the bytes of each tensor at its largest."""
     measured = [(gear, *timed(target, gear)) for gear in target.signature.gears]
-    tensors = tuple(map(max, zip(*(found for _, found, _ in measured), strict=True)))
-    parts = parts_of(steps, tensors, rule, dynamic=target.signature.dynamic)
+    return measured, tuple(map(max, zip(*(found for _, found, _ in measured), strict=True)))
+
+
+def _measurement(
+    target: ModelObject,
+    gears: Sequence[_Timed],
+    workspace: int,
+    library: str,
+    weights: int,
+    object_bytes: int = 0,
+) -> Measurement:
+    """What every way of measuring tells."""
     return Measurement(
-        weight_bytes=parts.weights,
-        object_bytes=parts.object_bytes,
+        weight_bytes=weights,
+        object_bytes=object_bytes,
         streams=0,
         dynamic=target.signature.dynamic,
         inputs=target.signature.inputs,
         outputs=target.signature.outputs,
-        gears=tuple(
-            GearMeasurement(gear, parts.workspace, nbytes, milliseconds)
-            for gear, nbytes, milliseconds in measured
-        ),
+        gears=tuple(GearMeasurement(gear, workspace, nbytes, ms) for gear, nbytes, ms in gears),
         library=library,
-        overhead_bytes=parts.overhead,
-        drift_bytes=parts.drift,
     )
 
 
@@ -166,24 +207,17 @@ def measure_ge(
     for _ in range(2):
         kept.append(card.build(order))
         lowest.append(_lowest_of_runs(kept[-1], free))
-    target = kept[-1]
-    measured = [(gear, *timed(target, gear)) for gear in target.signature.gears]
-    tensors = tuple(map(max, zip(*(found for _, found, _ in measured), strict=True)))
+    gears, tensors = _gears(kept[-1])
     each = lowest[0] - lowest[1]
     session = before - lowest[0] - each
     held = min(rule.alloc(weights), session)
-    return Measurement(
-        weight_bytes=_unrounded(held, rule),
+    return _measurement(
+        kept[-1],
+        gears,
+        _unrounded(session - held, rule),
+        library,
+        weights=_unrounded(held, rule),
         object_bytes=max(each - sum(map(rule.alloc, tensors)), 0),
-        streams=0,
-        dynamic=target.signature.dynamic,
-        inputs=target.signature.inputs,
-        outputs=target.signature.outputs,
-        gears=tuple(
-            GearMeasurement(gear, _unrounded(session - held, rule), nbytes, milliseconds)
-            for gear, nbytes, milliseconds in measured
-        ),
-        library=library,
     )
 
 
@@ -220,22 +254,10 @@ def measure_on_host(
         target = card.build(order)
         run_gear(target, max(target.signature.gears, key=_elements))
         before, taken = resident(), resident() - before
-    weights = Path(order.path).stat().st_size
-    measured = [(gear, *timed(target, gear)) for gear in target.signature.gears]
-    io = max(sum(found) for _, found, _ in measured)
-    return Measurement(
-        weight_bytes=weights,
-        object_bytes=0,
-        streams=0,
-        dynamic=target.signature.dynamic,
-        inputs=target.signature.inputs,
-        outputs=target.signature.outputs,
-        gears=tuple(
-            GearMeasurement(gear, max(taken - weights - io, 0), nbytes, milliseconds)
-            for gear, nbytes, milliseconds in measured
-        ),
-        library=library,
-    )
+    weights = model_bytes(order.path, "cpu")
+    gears, _ = _gears(target)
+    io = max(sum(found) for _, found, _ in gears)
+    return _measurement(target, gears, max(taken - weights - io, 0), library, weights)
 
 
 def run_gear(target: ModelObject, gear: Gear) -> tuple[int, ...]:

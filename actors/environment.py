@@ -15,18 +15,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from actors import device
+from actors.cann import cann_home, cann_version, driver_file, driver_version, told_version
 from actors.finding import Finding
 from actors.messages import CardKind
 
-__all__ = ["Finding", "Machine", "cann_home", "cann_version", "floor", "inspect", "installed"]
+__all__ = ["Finding", "Machine", "floor", "inspect", "installed"]
 
 #: First release for kind ascend, by Python: what the vendor's download pages list.
 _FLOORS = {(3, 10): "2.3.1", (3, 11): "2.4.1", (3, 12): "2.8.0"}
 #: First release for kind cpu: that of the oldest wheel there is.
 _CPU_FLOOR = "2.0.0"
-#: The major.minor of CANN's compiler/version.info that a release accepts without a warning
-#: (_check_ascend.py of MindSpore Lite 2.7). Other releases' lists were not read.
-_CANN_OF_RELEASE = {"2.7": ("7.7", "7.8", "8.2")}
+#: Where a release lists the major.minor of CANN's compiler/version.info that it takes without a
+#: warning: ``self.compatible_cann_versions = ["7.7", "7.8", "8.2"]`` (MindSpore Lite 2.7).
+_CHECK_FILE = "_check_ascend.py"
+_ACCEPTED = re.compile(r"compatible_cann_versions\s*=\s*\[([^\]]*)\]")
 #: pybind11 before 2.12, as in wheels for Python 3.10, and CANN's own Python parts want this.
 _NUMPY_BELOW = 2
 _SET_ENV = "source the set_env.sh of the installed CANN before starting Ray on this node"
@@ -44,6 +46,15 @@ def installed(package: str) -> str | None:
         return None if spec is None or spec.origin is None else "of unknown release"
 
 
+def package_folder(package: str) -> Path | None:
+    """Where the files of a package are, never importing it; None when it is not there."""
+    try:
+        spec = find_spec(package)
+    except ValueError:  # one without a specification, made by hand
+        spec = None
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent
+
+
 @dataclass(frozen=True)
 class Machine:
     """What an inspection looks at beside the environment; tests give their own."""
@@ -51,6 +62,7 @@ class Machine:
     root: Path = Path("/")
     python: tuple[int, int] = sys.version_info[:2]
     version: Callable[[str], str | None] = field(default=installed)
+    folder: Callable[[str], Path | None] = field(default=package_folder)
 
     def device_files(self) -> tuple[str, ...]:
         """Names of the files of ``/dev`` that stand for cards: ``davinci0``."""
@@ -90,26 +102,6 @@ def older(release: str, than: str) -> bool:
         return False
     left, right = (tuple(int(part or 0) for part in n.groups()) for n in numbers if n)
     return left < right
-
-
-def cann_home(env: Mapping[str, str]) -> tuple[str, str] | None:
-    """The variable that names CANN's folder, and the folder, in the library's order of looking."""
-    if "ASCEND_CUSTOM_PATH" in env:
-        return "ASCEND_CUSTOM_PATH", f"{env['ASCEND_CUSTOM_PATH']}/latest"
-    return ("ASCEND_HOME_PATH", env["ASCEND_HOME_PATH"]) if "ASCEND_HOME_PATH" in env else None
-
-
-def cann_version(home: Path) -> tuple[str, str] | None:
-    """``(component, product)`` of CANN's compiler, ``("7.7.0.1.238", "8.1.RC1")``; None: no file.
-
-    The library compares the component's number; CANN 8.2 was the first to number both alike.
-    """
-    try:
-        text = (home / "compiler" / "version.info").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    values = dict(re.findall(r"^\s*(\w+)=(.*?)\s*$", text, re.MULTILINE))
-    return values.get("Version", "unknown"), values.get("version_dir", "unknown")
 
 
 def _numpy(machine: Machine, kind: CardKind) -> Finding:
@@ -164,19 +156,33 @@ def _home(env: Mapping[str, str]) -> Iterator[Finding]:
 
 def _version(home: Path, machine: Machine) -> Finding:
     release = machine.version("mindspore-lite") or "none"
-    accepted = _CANN_OF_RELEASE.get(".".join(release.split(".")[:2]))
+    accepted = _accepted(machine)
     found = cann_version(home)
     if found is None:
         wanted = f"{home}/compiler/version.info"
         return Finding("CANN", "no version", wanted, "reinstall the CANN toolkit", False)
     component, product = found
-    told = product if component.startswith(product[:3]) else f"{product} (compiler {component})"
-    if accepted is None:
-        return Finding("CANN", told, f"what mindspore_lite {release} names", "", True)
+    told = told_version(component, product)
+    if release == "none":  # which is told by itself
+        return Finding("CANN", told, "", "", True)
+    if not accepted:
+        wanted = f"that for mindspore_lite {release}, and not known which CANN it is"
+        return Finding("CANN", told, wanted, "compare with its release notes", True)
     ok = ".".join(component.split(".")[:2]) in accepted
     wanted = f"compiler {', '.join(accepted)} (mindspore_lite {release})"
     cure = "" if ok else "install the CANN that this release of mindspore_lite names"
     return Finding("CANN", told, wanted, cure, ok)
+
+
+def _accepted(machine: Machine) -> tuple[str, ...]:
+    """What the installed library itself takes without a warning; empty where it does not tell."""
+    folder = machine.folder("mindspore_lite")
+    try:
+        text = "" if folder is None else (folder / _CHECK_FILE).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ()
+    found = _ACCEPTED.search(text)
+    return tuple(re.findall(r"[\d.]+", found[1])) if found else ()
 
 
 def _shared_object(name: str, env: Mapping[str, str], machine: Machine, user: str) -> Finding:
@@ -199,27 +205,14 @@ def _library_folders(env: Mapping[str, str]) -> list[Path]:
 
 def _driver(env: Mapping[str, str], machine: Machine) -> Finding:
     wanted = "an installed Ascend driver"
-    file = _driver_folder(machine.root) / "version.info"
-    if file.is_file():
-        text = file.read_text(encoding="utf-8", errors="replace")
-        version = re.search(r"^[Vv]ersion=(\S+)", text, re.MULTILINE)
-        return Finding("driver", version[1] if version else "of unknown version", wanted, "", True)
+    version = driver_version(machine.root)
+    if version is not None:
+        return Finding("driver", version, wanted, "", True)
     if any((folder / "libascend_hal.so").exists() for folder in _library_folders(env)):
         return Finding("driver", "of unknown version", wanted, "", True)
     cure = "install the driver, or mount /usr/local/Ascend/driver into this container"
-    return Finding("driver", f"none ({file} is missing)", wanted, cure, False)
-
-
-def _driver_folder(root: Path) -> Path:
-    """Where the driver's installer says that it put it, else where it does by default."""
-    base = "/usr/local/Ascend"
-    try:
-        text = (root / "etc" / "ascend_install.info").read_text(encoding="utf-8", errors="replace")
-        said = re.search(r"^Driver_Install_Path_Param=(\S+)", text, re.MULTILINE)
-        base = said[1] if said else base
-    except OSError:
-        pass
-    return root / base.lstrip("/") / "driver"
+    found = f"none ({driver_file(machine.root)} is missing)"
+    return Finding("driver", found, wanted, cure, False)
 
 
 def _cards(env: Mapping[str, str], machine: Machine) -> Finding:

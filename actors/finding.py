@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Finding:
     """One line of an inspection.
 
-    ``wanted`` is empty where anything will do. ``ok``: nothing needs fixing; ``fix`` is empty then.
-    ``stops``: as it is, the library cannot be
+    ``wanted`` is empty where anything will do. ``ok``: nothing needs fixing; a ``fix`` is then for
+    what may well be meant as it is, and ``warns``. ``stops``: as it is, the library cannot be
     imported or find a card, so that it is better not to try.
     """
 
@@ -19,8 +19,13 @@ class Finding:
     ok: bool
     stops: bool = False
 
+    @property
+    def warns(self) -> bool:
+        """Worth a look, though nothing has to be done."""
+        return self.ok and bool(self.fix)
+
     def __str__(self) -> str:
         if not self.wanted:
             return f"{self.subject}: {self.found}"
-        cure = "" if self.ok else f": {self.fix}"
+        cure = f": {self.fix}" if self.fix else ""
         return f"{self.subject}: found {self.found}, wanted {self.wanted}{cure}"

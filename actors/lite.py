@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -253,9 +254,7 @@ class LiteCard:
             model.build_from_file(
                 order.path, self._library.ModelType.MINDIR, self._context(order), **options
             )
-            return ModelObject(
-                model, order, self._slot, lambda error: self._explain(order, error), serial
-            )
+            return ModelObject(model, order, self._slot, partial(self._explain, order), serial)
 
     def _size_group(self, flag: str, members: Sequence[ModelOrder]) -> None:
         library = self._library
@@ -312,9 +311,9 @@ class LiteCard:
         if problem:
             raise LoadError(self._slot, order.name, order.path, problem)
 
-    def _explain(self, order: ModelOrder, error: Exception) -> str:
-        """What is told of a failed predict."""
-        log = native_log(self._library) or diagnosis.native_log_since()
+    def _explain(self, order: ModelOrder, error: Exception, written: int) -> str:
+        """What is told of a failed predict; ``written``: where the native log ended before it."""
+        log = native_log(self._library) or diagnosis.native_log_since(written)
         causes = diagnosis.predict_causes(self._kind)
         return diagnosis.explain(error, log, causes, (order.path, *self._situation()))
 
@@ -327,7 +326,7 @@ class LiteCard:
             names = ", ".join(order.name for order in members)
             paths = ", ".join(order.path for order in members)
             log = native_log(self._library) or diagnosis.native_log_since(written)
-            causes = diagnosis.load_causes(self._kind, members)
+            causes = diagnosis.load_causes(self._kind, members, log)
             told = diagnosis.explain(error, log, causes, self._situation())
             raise LoadError(self._slot, names, paths, told) from error
 

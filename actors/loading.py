@@ -17,13 +17,11 @@ from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
 from actors.gauge import Gauge, Reading, open_gauge
 from actors.lite import EmulatedCard, LiteCard, load_library
 from actors.memory import CardMemory, card_memory, require_fit
-from actors.messages import CardIdentity, CardOrder, ModelOrder
+from actors.messages import NOTHING_SHARED, CardIdentity, CardOrder, ModelOrder
 from actors.model_object import ModelObject
 from actors.occupied import Occupied
 from actors.served import ServedModel
 from actors.shapes import check_rule
-
-NOTHING_SHARED = "cards of kind cpu share nothing: each thread has its own weights and workspace"
 
 
 @dataclass(frozen=True)
@@ -64,19 +62,7 @@ def load_models(
     if not ruling.shares:
         order = replace(order, share_workspace=False)
         used = _require_fit(order, ruling.told)
-    library = load_library(
-        order.kind,
-        device_id=identity.device_id,
-        emulated=EmulatedCard(
-            capacity_bytes=order.capacity_bytes,
-            overhead_bytes=order.overhead_bytes,
-            release=order.release,
-            rule=order.rule,
-            memory_return=order.memory_return_seconds,
-            name=f"{identity.node_id} {identity.npu_id or order.slot}",
-        ),
-        uses_ge=any(model.provider == "ge" for model in order.models),
-    )
+    library = _library(order, identity)
     gauge = open_gauge(order.kind, library, identity.device_id, identity.npu_id)
     try:
         idle = _require_free(order, used, gauge, identity.npu_id)
@@ -101,6 +87,22 @@ def load_models(
     told = [ruling.told] if ruling.told else []
     told += [NOTHING_SHARED] if order.kind == "cpu" else []
     return Loaded(order, library, gauge, idle, objects, served, occupied, (*told, *card.warnings))
+
+
+def _library(order: CardOrder, identity: CardIdentity) -> ModuleType:
+    """The library of this kind of card; an emulated one is set up as ordered."""
+    emulated = EmulatedCard(
+        capacity_bytes=order.capacity_bytes,
+        overhead_bytes=order.overhead_bytes,
+        release=order.release,
+        rule=order.rule,
+        memory_return=order.memory_return_seconds,
+        name=f"{identity.node_id} {identity.npu_id or order.slot}",
+    )
+    uses_ge = any(model.provider == "ge" for model in order.models)
+    return load_library(
+        order.kind, device_id=identity.device_id, emulated=emulated, uses_ge=uses_ge
+    )
 
 
 def _require_proven_mixture(order: CardOrder, npu_id: str) -> None:

@@ -16,6 +16,7 @@ from actors.shapes import BatchRule, Gear, Signature, TensorSpec
 Array = shapes.Array
 Arrays = shapes.Arrays
 CardKind = Literal["ascend", "cpu", "emulated"]
+NOTHING_SHARED = "cards of kind cpu share nothing: each thread has its own weights and workspace"
 Provider = Literal["acl", "ge"]
 ConfigSections = Mapping[str, Mapping[str, str]]
 
@@ -116,6 +117,11 @@ class ModelOrder:
     share: float = 1.0
     files: ModelFiles | None = None
     version: str = ""
+
+    @property
+    def may_compile(self) -> bool:
+        """Whether its build may compile it: that of a GE graph does, whatever its file holds."""
+        return self.compile_at_build or self.provider == "ge"
 
     @property
     def shares_weights_alone(self) -> bool:

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from actors.diagnosis import native_log_position
 from actors.errors import PredictError
 from actors.messages import ModelOrder
-from actors.shapes import OPEN, Array, Arrays, Gear, Signature, TensorSpec
+from actors.shapes import OPEN, Array, Arrays, Gear, Signature, TensorSpec, numpy_type
 
 T = TypeVar("T")
 
@@ -37,13 +38,14 @@ class ModelObject:
         model: Any,  # noqa: ANN401
         order: ModelOrder,
         slot: str,
-        explain: Callable[[Exception], str],
+        explain: Callable[[Exception, int], str],
         serial: AbstractContextManager[Any] | None = None,
     ) -> None:
         """Read the signature. Raises ValueError when the declared shapes do not suit the model.
 
-        ``explain`` turns what the library raised into what a user is told. ``serial`` is held while
-        the model runs: the lock of a GE session, whose graphs must not run at the same time.
+        ``explain`` turns what the library raised, and where its log ended before the call, into
+        what a user is told. ``serial`` is held while the model runs: the lock of a GE session,
+        whose graphs must not run at the same time.
         """
         self._model = model
         self._name = order.name
@@ -71,6 +73,7 @@ class ModelObject:
             PredictError: the library failed, or the batch is not what it says.
         """
         with self._lock:
+            written = native_log_position()
             try:
                 tensors = self._inputs(gear)
                 if len(batch) != len(tensors):
@@ -87,7 +90,7 @@ class ModelObject:
                 if not self._fixed:  # a failed call can leave wrong shapes; resize cures them
                     self._gear = None
                 ours = isinstance(error, _RefusalError)
-                told = str(error) if ours else self._explain(error)
+                told = str(error) if ours else self._explain(error, written)
                 raise PredictError(self._slot, self._name, told) from error
 
     def _inputs(self, gear: Gear) -> list[Any]:
@@ -145,9 +148,14 @@ def _signature(order: ModelOrder, model: Any) -> Signature:  # noqa: ANN401
 
 def _specs(tensors: Sequence[Any]) -> tuple[TensorSpec, ...]:
     return tuple(
-        TensorSpec(t.name, t.dtype.name.lower(), tuple(int(dim) for dim in t.shape))
-        for t in tensors
+        TensorSpec(t.name, _type_of(t).name, tuple(int(dim) for dim in t.shape)) for t in tensors
     )
+
+
+def _type_of(tensor: Any) -> np.dtype[np.generic]:  # noqa: ANN401
+    """Its numpy type; the library gives None for a type that its Python layer does not know."""
+    kind = tensor.dtype
+    return numpy_type(f"tensor {tensor.name}", "" if kind is None else kind.name.lower())
 
 
 def _ordered(gear: Gear, inputs: Sequence[TensorSpec]) -> Gear:
@@ -169,7 +177,7 @@ def _ordered(gear: Gear, inputs: Sequence[TensorSpec]) -> Gear:
 
 def _require_usable(tensor: Any, array: Array) -> None:  # noqa: ANN401
     """Refuse what ``set_data_from_numpy`` would ignore without a word, or wrongly accept."""
-    wanted = np.dtype(tensor.dtype.name.lower())
+    wanted = _type_of(tensor)
     if array.dtype != wanted or not array.dtype.isnative:
         raise _RefusalError(f"input {tensor.name} is {array.dtype.str}, not native {wanted.name}")
     if tuple(tensor.shape) != array.shape or not array.flags.c_contiguous:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from actors.kept import kept_folder
 from actors.messages import CardKind, ModelFiles, ModelOrder, StoredFile
 from actors.modelfiles import (
     Folder,
@@ -38,8 +39,7 @@ class ModelCache:
     """By default in ``$ASCEND_ORCHESTRATOR_CACHE``, else in the user's ``~/.cache``."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        home = os.environ.get("ASCEND_ORCHESTRATOR_CACHE") or "~/.cache/ascend-orchestrator"
-        self.folder = folder or Path(home).expanduser() / "models"
+        self.folder = folder or kept_folder("models")
         self._files = self.folder / "files"
         self._models = self.folder / "sets"
         self._seen = self.folder / "seen"

@@ -224,6 +224,17 @@ def _digest_of(path: Path, _changed: tuple[int, ...]) -> str:
     return digest.hexdigest()
 
 
+def model_bytes(path: str, kind: CardKind) -> int:
+    """Bytes of a model's file and of those that hold its weights: a little more than the weights.
+
+    Raises:
+        OSError: the file is not there.
+    """
+    main = served_file(path, kind)
+    beside = [main.parent / name for name in _weights_beside(main, kind)]
+    return sum(file.stat().st_size for file in (main, *beside) if file == main or file.is_file())
+
+
 def _weights_beside(path: Path, kind: CardKind) -> tuple[str, ...]:
     """Names of files that hold weights; what is no model is for the library to refuse."""
     try:

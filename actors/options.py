@@ -1,9 +1,10 @@
 """Options that MindSpore Lite would ignore without a word, and what was probably meant.
 
 The library reads a config by exact section and key and says nothing of the rest. Names are those of
-src/common/common.h, config_file_parser.cc and ge_options.cc of release 2.7. What is not known here
-may be new, and is passed over; only what is close to a known name, or known and in the wrong place,
-is told.
+src/common/common.h, config_file_parser.cc and ge_graph_executor.cc of release 2.7. What is not
+known here may be new, and is passed over; only what is close to a known name, or known and in the
+wrong place, is told. Sections for GE and ACL are handed on to them word by word: of what is in
+those, little is known, and less is called wrong.
 """
 
 import difflib
@@ -29,39 +30,51 @@ _SECTIONS = (
     "common_quant_param",
     "cpu_option_cfg_param",
     "data_preprocess_param",
+    "dynamic_quant_param",
     "full_quant_param",
     "gpu_context",
     "graph_kernel_param",
     "lite_inner_group",
+    "micro_param",
     "mixed_bit_weight_quant_param",
     "model_file",
     "ms_cache",
     "om_converter",
     "registry",
     "shared_thread_pool",
+    "transform_quant_param",
     "transformer_context",
     "weight",
     "weight_quant_param",
 )
 _ASCEND_KEYS = (
-    "aoe_mode buffer_optimize device_id dump_config_file dump_model_name dynamic_dims "
-    "enable_custom_op enable_tiling_generation fusion_switch_config_file_path "
+    "aoe_mode buffer_optimize custom_fusion_pattern device_id dump_config_file dump_model_name "
+    "dynamic_dims enable_custom_op enable_tiling_generation fusion_switch_config_file_path "
     "ge_graph_memory_max_size ge_variable_memory_max_size input_format input_shape "
-    "insert_op_config_file_path max_weight_batch mixprecision_list_path model_cache_dir "
-    "model_cache_mode om_file_path op_attrs op_select_impl_mode output_type parameter_as_refdata "
-    "plugin_custom_ops precision_mode profiling_config_file provider rank_table_file "
-    "shareable_weight_mem_handle shareable_weight_pid_list stream_label_file variable_weights_file"
+    "inputs_to_variable insert_op_config_file_path max_weight_batch mixprecision_list_path "
+    "model_cache_dir model_cache_mode om_file_path op_attrs op_select_impl_mode output_type "
+    "outputs_to_variable parameter_as_refdata plugin_custom_ops precision_mode "
+    "profiling_config_file provider rank_table_file shareable_weight_mem_handle "
+    "shareable_weight_pid_list stream_label_file variable_weights_file variable_weights_list"
 )
-#: Keys, and the sections where each is read.
-_HOMES: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(_ASCEND_KEYS.split(), (ASCEND, "acl_option_cfg_param", "gpu_context")),
-    "ge.externalWeight": (SESSION, "acl_build_options"),
-    "ge.exec.staticMemoryPolicy": (SESSION,),
-    "ge.constLifecycle": (SESSION,),
-    "ge.featureBaseRefreshable": (SESSION,),
+#: Those, and where else each is read.
+_ASCEND_HOMES: Mapping[str, tuple[str, ...]] = dict.fromkeys(
+    _ASCEND_KEYS.split(), (ASCEND, "acl_option_cfg_param", "gpu_context")
+)
+_EXTERNAL = "ge.externalWeight"
+#: Keys of GE that Lite itself reads or sets, and where each does what it says.
+_GE_HOMES: Mapping[str, tuple[str, ...]] = {
+    _EXTERNAL: (SESSION, "acl_build_options"),
+    **dict.fromkeys(
+        ("ge.exec.staticMemoryPolicy", "ge.constLifecycle", "ge.featureBaseRefreshable"),
+        (SESSION, _GRAPH, _GLOBAL, "acl_build_options", "acl_init_options"),
+    ),
 }
-#: Sections in which those keys are looked for; others pass any key on to somebody else.
-_CLOSED = (ASCEND, SESSION, _GRAPH, _GLOBAL)
+#: Sections whose every key goes to GE, or to ACL.
+_TO_GE = (SESSION, _GRAPH, _GLOBAL)
+_TO_ACL = ("acl_build_options", "acl_init_options")
+#: Keys of GE's own without its prefix.
+_GE_TOO = ("device_id",)
 _CLOSE = 0.85
 
 
@@ -83,16 +96,29 @@ def _key_findings(section: str, written: str, key: str, value: str) -> Iterator[
         wanted = "no rank table: a process owns one card"
         yield Finding(place, f"a rank table ({value})", wanted, fix, False)
         return
-    if section not in _CLOSED:
-        return
-    meant = _nearest(key, tuple(_HOMES))
-    homes = _HOMES.get(meant, ())
+    meant, homes = _meant(section, key)
     if not meant or (meant == key and section in homes):
         return
     home = section if section in homes else homes[0]
     wanted = f"[{home}] {meant}"
     fix = f"write {meant}={value} under [{home}]"
-    yield Finding(place, "an option that nothing reads", wanted, fix, False)
+    unsure = section in (*_TO_GE, *_TO_ACL) and meant != _EXTERNAL
+    yield Finding(place, "an option that nothing reads", wanted, fix, ok=unsure)
+
+
+def _meant(section: str, key: str) -> tuple[str, tuple[str, ...]]:
+    """The known key that this one is, or was to be, and where that is read; else empty."""
+    if section == ASCEND:
+        homes = {**_ASCEND_HOMES, **_GE_HOMES}
+        meant = _nearest(key, tuple(homes))
+        return meant, homes.get(meant, ())
+    if section in _TO_GE and key in _ASCEND_HOMES and key not in _GE_TOO:
+        return key, _ASCEND_HOMES[key]
+    if section not in (*_TO_GE, *_TO_ACL):
+        return "", ()
+    meant = _nearest(key, tuple(_GE_HOMES))
+    # GE has longer names of other options that begin alike: ge.externalWeightDir.
+    return (meant, _GE_HOMES[meant]) if meant and abs(len(meant) - len(key)) < 2 else ("", ())
 
 
 def _nearest(word: str, known: tuple[str, ...]) -> str:

@@ -33,6 +33,7 @@ from actors.leaving import leave
 from actors.lite import EmulatedCard, LiteCard, ModelObject, library_name, load_library
 from actors.memory import ASCEND, AllocationRule
 from actors.messages import CardKind, GearMeasurement, Measurement, ModelOrder
+from actors.modelfiles import model_bytes
 from actors.shapes import Gear, describe
 
 #: What messages call the card of a measurement.
@@ -175,7 +176,7 @@ def _measure_genuine(job: Job) -> Measurement:
         return replace(found, host=host.found())
     gauge = open_gauge(job.kind, library, job.device_id, job.npu_id)
     if is_ge:
-        weights = Path(job.order.path).stat().st_size
+        weights = model_bytes(job.order.path, job.kind)
         found = measure_ge(job.order, card, gauge, job.rule, name, weights)
     else:
         found = measure_on_card(job.order, card, gauge, job.rule, name, nothing)

@@ -27,6 +27,22 @@ class TensorSpec:
     shape: Shape
 
 
+def numpy_type(name: str, dtype: str) -> np.dtype[np.generic]:
+    """The numpy type of a tensor of a model.
+
+    Raises:
+        ValueError: numpy has none, as of bfloat16 and of texts; names the tensor and its type.
+    """
+    try:
+        found = np.dtype(dtype or "unknown")
+        if found.isbuiltin == 1:  # others come with packages that may be loaded here and not there
+            return found
+    except TypeError:
+        pass
+    told = f"{name} is of type {dtype or 'unknown'}, which numpy does not have"
+    raise ValueError(f"{told}: let the model cast it, and take or give float32 there")
+
+
 @dataclass(frozen=True)
 class Gear:
     """One combination of input shapes that a model was compiled for, in input order."""

@@ -7,12 +7,11 @@ anew on another.
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from actors import environment, npusmi
+from actors import environment, kept, npusmi
 
 #: Models that share one workspace, as large as the largest needs, answer as unshared ones.
 MAX_RULE = "one workspace as large as the largest"
@@ -44,17 +43,12 @@ class Verdict:
 
 def folder() -> Path:
     """Where this node keeps its verdicts."""
-    root = os.environ.get("ASCEND_ORCHESTRATOR_CACHE") or "~/.cache/ascend-orchestrator"
-    return Path(root).expanduser() / "verdicts"
+    return kept.kept_folder("verdicts")
 
 
 def keep(verdict: Verdict) -> None:
     """Write it down, in place of one on the same; readers see the old one or the new one."""
-    file = _file(verdict.claim, verdict.where)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as draft:
-        json.dump(asdict(verdict), draft)
-    Path(draft.name).replace(file)
+    kept.keep(_file(verdict.claim, verdict.where), asdict(verdict))
 
 
 def find(claim: str, where: str) -> Verdict | None:

@@ -2,8 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from actors.messages import CardKind
 from orchestrator.config.cards import Cards
@@ -11,6 +12,8 @@ from orchestrator.config.presets import CARD_TYPES
 from orchestrator.errors import DeploymentError
 from orchestrator.units import parse_bytes
 
+#: What Ray has options of its own for, and refuses among other resources.
+_GPU = "GPU"
 _GROUP = re.compile(r"(?:(?P<node>[\w.-]+):)?(?P<count>\d+)\s*x\s*(?P<what>[\w.-]+)")
 _SYNTAX = (
     "write COUNTxSIZE or COUNTxTYPE, such as 2x160MiB, 1x310P or node-a:2x64GiB,node-b:2x64GiB"
@@ -167,3 +170,17 @@ def _bad(text: str, problem: str) -> DeploymentError:
 
 def _missing(field: str, hint: str) -> DeploymentError:
     return DeploymentError("cards", (f"{field} is not known: {hint}",))
+
+
+def ray_resources(amounts: Mapping[str, float]) -> dict[str, Any]:
+    """Resources as keyword arguments of ``ray.init`` and ``ray.remote``."""
+    others = {resource: amount for resource, amount in amounts.items() if resource != _GPU}
+    gpus = {"num_gpus": amounts[_GPU]} if _GPU in amounts else {}
+    return {"resources": others, **gpus}
+
+
+def ray_start_options(resource: str, count: int) -> str:
+    """The options with which ``ray start`` offers so many cards on a node."""
+    if resource == _GPU:
+        return f"--num-gpus={count}"
+    return f"--resources='{{\"{resource}\": {count}}}'"

@@ -125,6 +125,15 @@ def write_pair(
     return path
 
 
+def write_weightless(folder: Path, name: str, *, width: int = 2) -> Path:
+    """Write ``x [width] -> y [width]`` without any weights."""
+    nodes = [
+        helper.make_node("Exp", ["x"], ["e"]),
+        helper.make_node("Relu", ["e"], ["y"]),
+    ]
+    return _save(folder, name, nodes, {"x": [width]}, {"y": [width]}, [])
+
+
 def write_embedding(
     folder: Path,
     name: str,

@@ -12,6 +12,7 @@ from actors.claims.trial import Members, Taken, Trial, TrialError
 from actors.diagnosis import file_problem
 from actors.errors import LoadError
 from actors.messages import CardKind, Provider
+from actors.modelfiles import model_bytes
 
 #: The five threads of one model, and how often each runs it.
 THREADS, LOOPS = 5, 30
@@ -118,7 +119,7 @@ def set_up(
     sizes, width = _SIZES[kind]
     if acl:
         bench.acl = acl if len(acl) > 1 else acl * 2
-        bench.weights = max(acl, key=lambda path: file_bytes(kind, path))
+        bench.weights = max(acl, key=lambda path: model_bytes(path, kind))
     else:
         bench.acl = tuple(write_conv(folder, f"conv{size}", size) for size in sizes)
         bench.weights = write_mlp(folder, "mlp", 1, width)
@@ -129,14 +130,6 @@ def set_up(
         bench.ge = tuple(write_mlp(folder, f"ge{rows}", rows, width) for rows in (1, 8))
         _convert(bench, ("ge",), bench.ge, "ge", "--ge-models")
     return bench
-
-
-def file_bytes(kind: CardKind, path: str) -> int:
-    """Bytes of a model's file and of what lies beside it: a little more than its weights."""
-    file = Path(path).with_suffix(".onnx") if kind == "emulated" else Path(path)
-    folder = file.with_name(f"{file.stem}_variables")
-    beside = folder.iterdir() if folder.is_dir() else ()
-    return file.stat().st_size + sum(one.stat().st_size for one in beside)
 
 
 def _other(kind: CardKind, card: int) -> int | None:

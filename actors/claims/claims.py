@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from actors.claims.bench import LOOPS, THREADS, Bench, UncheckedError, file_bytes
+from actors.claims.bench import LOOPS, THREADS, Bench, UncheckedError
 from actors.claims.compare import compare_answers
 from actors.claims.trial import Members, Taken, Trial, TrialError
 from actors.memory import ASCEND
-from actors.modelfiles import served_file
+from actors.modelfiles import model_bytes, served_file
 from actors.parameters import parameter_digests
 from actors.verdicts import MIXTURE
 
@@ -131,7 +131,7 @@ def _threads(bench: Bench, own_groups: bool) -> _Found:
     bench.require("weights")
     alone = bench.alone(bench.thread_trial(""))
     shared = bench.carried_out(bench.thread_trial("SHARE_WEIGHT", own_groups))
-    return judge_weights(alone, shared, file_bytes(bench.kind, bench.weights))
+    return judge_weights(alone, shared, model_bytes(bench.weights, bench.kind))
 
 
 def judge_weights(alone: Taken, shared: Taken, weights: int) -> _Found:
@@ -191,7 +191,7 @@ def _require_common_parameters(bench: Bench) -> None:
             "the graphs have no parameter of one name, and a session shares no others: name two "
             "graphs of one network"
         )
-    least = min(file_bytes(bench.kind, path) for path in bench.ge)
+    least = min(model_bytes(path, bench.kind) for path in bench.ge)
     if least <= NOISE:
         raise UncheckedError(
             f"what the graphs can share is {mib(least)} at most, too little to count: use larger "

@@ -25,6 +25,7 @@ import numpy as np
 from actors.child import ChildError, run_module
 from actors.emulator.arena import engine_version
 from actors.emulator.config import Settings
+from actors.kept import kept_folder
 from actors.modelfiles import file_digest
 from actors.onnxfile import OnnxFile, read_onnx
 from actors.shapes import OPEN, Gear, Shape, TensorSpec
@@ -135,8 +136,7 @@ def measure_gears(
 
 def cache_folder() -> Path:
     """Where measured gears are kept."""
-    root = os.environ.get("ASCEND_ORCHESTRATOR_CACHE") or Path.home() / ".cache/ascend-orchestrator"
-    return Path(root) / "emulator"
+    return kept_folder("emulator")
 
 
 def fitted(inputs: Sequence[TensorSpec], gear: Gear) -> Gear:

@@ -136,16 +136,20 @@ class Tensor(tensor.Tensor):
         dtype: DataType | None,
     ) -> None:
         source, kind = _source(tensor)
+        user = "user's" if kind == "tensor" else "user"
+        own: tuple[object, object] = source.shape, source.dtype
+        if kind == "tensor":  # told as that has them
+            own = list(source.shape), DATA_TYPES[source.dtype.type]
         if shape is not None and list(shape) != list(source.shape):
             raise TypeError(
-                f"user set shape is not equal numpy shape, user shape: {shape}, "
-                f"{kind} shape is: {source.shape}."
+                f"user set shape is not equal numpy shape, {user} shape: {shape}, "
+                f"{kind} shape is: {own[0]}."
             )
         found = DATA_TYPES[source.dtype.type]
         if dtype is not None and found != dtype:
             raise TypeError(
-                f"user set dtype is not equal {kind} dtype, user dtype: {dtype}, "
-                f"{kind} dtype is: {source.dtype}."
+                f"user set dtype is not equal {kind} dtype, {user} dtype: {dtype}, "
+                f"{kind} dtype is: {own[1]}."
             )
         self._dtype, self._shape = found, list(source.shape)
         if source.flags.c_contiguous and source.dtype.isnative:

@@ -41,13 +41,18 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """One model's file, None where it cannot be read, and what is to be fixed."""
+    """One model's file, None where it cannot be read, and what is to be fixed or looked at."""
 
     name: str
     path: Path
     gears: int
     file: ModelFile | None
     findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Nothing has to be fixed."""
+        return all(finding.ok for finding in self.findings)
 
 
 def check_deployment(deployment: Deployment) -> tuple[ModelCheck, ...]:
@@ -60,7 +65,11 @@ def check_deployment(deployment: Deployment) -> tuple[ModelCheck, ...]:
     for spec, order in zip(deployment.models, deployment.orders(), strict=True):
         path = model_path(order, deployment.cards.kind)
         file = read_model(path)
-        found = [file] if isinstance(file, Finding) else _findings(spec, file, deployment.cards)
+        found = (
+            [file]
+            if isinstance(file, Finding)
+            else _findings(spec, file, deployment.cards, order.may_compile)
+        )
         checks.append(
             ModelCheck(
                 name=spec.name,
@@ -101,7 +110,7 @@ def read_model(path: Path) -> ModelFile | Finding:
     )
 
 
-def _findings(spec: ModelSpec, file: ModelFile, cards: Cards) -> list[Finding]:
+def _findings(spec: ModelSpec, file: ModelFile, cards: Cards, may_compile: bool) -> list[Finding]:
     inputs = list(input_findings(spec.shapes, file.inputs, file.gears))
     return [
         *_missing_data(file),
@@ -109,8 +118,7 @@ def _findings(spec: ModelSpec, file: ModelFile, cards: Cards) -> list[Finding]:
             cards,
             converted=file.converted,
             soc=file.soc,
-            # A graph of provider ge is compiled at its build whatever its file holds.
-            allowed=spec.compile_at_build or spec.provider == "ge",
+            allowed=may_compile,
         ),
         *(inputs or compiled_findings(spec.shapes, file.gears, file.any_shape)),
     ]
@@ -141,5 +149,5 @@ def _option_findings(spec: ModelSpec, file: Path) -> Iterator[Finding]:
             yield Finding(
                 f"{path}:{line.number} {found.subject}",
                 *(found.found, found.wanted, found.fix),
-                ok=False,
+                found.ok,
             )

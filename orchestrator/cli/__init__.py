@@ -59,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has left; what is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a file of the user's or a folder of ours; which, is what helps
+        told = error.strerror or str(error) or type(error).__name__
+        return _error(f"{error.filename}: {told}" if error.filename else told)
     return code if isinstance(code, int) else 0
 
 

@@ -25,10 +25,10 @@ def check(
     checks = check_deployment(deployment)
     if as_json:
         typer.echo(json.dumps(check_document(deployment.name, checks), indent=1))
-    elif any(found.findings for found in checks):
+    else:
         for line in check_lines(checks):
             typer.echo(line)
-    else:
-        results_console().print(check_table(checks))
-    if any(found.findings for found in checks):
+        if all(found.ok for found in checks):
+            results_console().print(check_table(checks))
+    if not all(found.ok for found in checks):
         raise typer.Exit(1)

@@ -1,5 +1,6 @@
-"""``orchestrator convert``: an ONNX model as a MindIR, by the library's own Converter."""
+"""``orchestrator convert``: a model as a MindIR for its cards, by the library's own Converter."""
 
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from actors.finding import Finding
 from actors.gears import parse_sections
 from actors.options import option_findings
 from orchestrator.check.models import ModelFile, read_model
+from orchestrator.cli.outputs import require_writable
 from orchestrator.errors import DeploymentError
 from orchestrator.report.check import told_inputs
 
@@ -23,7 +25,9 @@ class Target(str, Enum):
 
 
 def convert(
-    model: Annotated[Path, typer.Argument(help="An ONNX model.")],
+    model: Annotated[
+        Path, typer.Argument(help="An ONNX model, or a MindIR that was exported for no card.")
+    ],
     out: Annotated[Path, typer.Option(help="The .mindir file to write.")],
     config: Annotated[
         Path | None,
@@ -37,19 +41,35 @@ def convert(
 
     Needs mindspore_lite, and for the target ascend CANN on a machine with the cards to be used.
     """
-    _require_model(model)
+    _require_source(model)
     _require_out(out)
-    for warning in _config_findings(config):
+    sections = _sections(config)
+    for warning in option_findings(sections):
         typer.echo(f"warning: {config} {warning}", err=True)
     from actors.convert import Conversion  # the library's rules come with it
     from actors.convert import convert as run_converter
 
     options = None if config is None else str(config)
-    library = run_converter(Conversion(str(model), str(out), target.value, options))
-    found = _require_model(out)
+    made = run_converter(Conversion(str(model), str(out), target.value, options))
+    found = _require_model(Path(made.path))
+    made_for = found.made_for
     if target is not Target.CPU and not found.converted:
-        raise DeploymentError(str(out), (f"{library} wrote a model that is not for Ascend",))
-    typer.echo(f"{out}: for {found.made_for}, {told_inputs(found.inputs)}, by {library}")
+        if not _for_ge(sections):
+            problem = f"{made.library} wrote a model that is not for Ascend"
+            raise DeploymentError(made.path, (problem,))
+        made_for = "provider ge, which compiles it whenever it is built"
+    beside = f", with its weights in {', '.join(found.external_data)}" * bool(found.external_data)
+    inputs = told_inputs(found.inputs)
+    typer.echo(f"{made.path}: for {made_for}, {inputs}, by {made.library}{beside}")
+
+
+def _require_source(model: Path) -> None:
+    """A file that the Converter reads, of a format that its name tells."""
+    if model.suffix not in {".onnx", ".mindir"} and not model.is_dir():
+        told = "its name must end in .onnx or .mindir, which says what it is"
+        raise DeploymentError(str(model), (told,))
+    if _require_model(model).converted:
+        raise DeploymentError(str(model), ("was converted for Ascend already",))
 
 
 def _require_model(path: Path) -> ModelFile:
@@ -60,28 +80,35 @@ def _require_model(path: Path) -> ModelFile:
 
 
 def _require_out(out: Path) -> None:
-    """The Converter's own words for these tell nothing."""
-    problem = ""
+    """The Converter's own words for these tell nothing, or it overwrites without a word."""
+    if not out.name:
+        raise DeploymentError(str(out), ("is a folder: name a .mindir file in it",))
     if out.suffix != ".mindir":
         problem = f"the Converter writes .mindir files: write --out {out.with_suffix('.mindir')}"
-    elif not out.parent.is_dir():
-        problem = f"there is no folder {out.parent}"
-    elif out.exists():
-        problem = "is there already: remove it, or choose another name"
-    if problem:
         raise DeploymentError(str(out), (problem,))
+    require_writable(out)
+    large = f"{out.stem}_graph.mindir", f"{out.stem}_variables"  # what it makes of a large model
+    for path in (out, *map(out.with_name, large)):
+        if path.exists():
+            told = "is there already: remove it, or choose another name"
+            raise DeploymentError(str(path), (told,))
 
 
-def _config_findings(config: Path | None) -> list[Finding]:
-    """Options that nothing reads.
+def _for_ge(sections: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether the Converter is told to leave the graph to GE, and writes no compiled model."""
+    return any(options.get("provider") == "ge" for options in sections.values())
+
+
+def _sections(config: Path | None) -> Mapping[str, Mapping[str, str]]:
+    """The converter's options.
 
     Raises:
         DeploymentError: the file cannot be read, or is not in the converter's format.
     """
     if config is None:
-        return []
+        return {}
     try:
-        return list(option_findings(parse_sections(config.read_text(encoding="utf-8"))))
+        return parse_sections(config.read_text(encoding="utf-8"))
     except OSError as error:
         raise DeploymentError(str(config), (f"cannot be read: {error.strerror}",)) from error
     except ValueError as error:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli.outputs import require_writable, write_output
 from orchestrator.config import Deployment, load_deployment
 from orchestrator.errors import DeploymentError
 from orchestrator.inventory import Inventory
@@ -96,6 +97,8 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
     """Place the models on the cards and show the result; exit code 1 when they do not fit."""
     if moves is not None and previous is None and file.suffix != ".json":
         raise DeploymentError("--moves", ("needs the plan that runs now: give --previous",))
+    if out is not None:
+        require_writable(out)
     cache = ProfileFile(profiles) if profiles else ProfileCache()
     running = _previous(previous) if previous else ()
     change = Change(running, moves, _deadline(seconds), improver, budget, seed)
@@ -197,7 +200,4 @@ def _write(out: Path, bundle: DeploymentPlan | None, file: Path) -> None:
     if bundle is None:
         text = f"--out writes a deployment with its plan, and {file} is only a problem: use --json"
         raise DeploymentError(str(out), (text,))
-    try:
-        out.write_text(bundle.to_json(), encoding="utf-8")
-    except OSError as error:
-        raise DeploymentError(str(out), (f"cannot be written: {error.strerror}",)) from error
+    write_output(out, bundle.to_json())

@@ -9,6 +9,7 @@ from rich.console import Console
 from actors.finding import Finding
 from actors.messages import CardKind, ModelOrder
 from orchestrator.check.models import read_model
+from orchestrator.cli.outputs import require_writable, write_output
 from orchestrator.config import load_deployment
 from orchestrator.errors import DeploymentError
 from orchestrator.profiles import ProfileCache, profiles_text
@@ -30,9 +31,12 @@ def profile(
 ) -> None:
     """Measure sizes and times of every model at every gear, each in a process of its own.
 
-    Plans use what was measured from then on; what a deployment declares goes first.
+    Plans use what was measured from then on; what a deployment declares goes first. A model that
+    cannot be measured is told after the others; exit code 1 then.
     """
     deployment = load_deployment(file)
+    if out is not None:
+        require_writable(out)
     orders = deployment.orders()
     if model is not None:
         name = deployment.model(model).name
@@ -41,19 +45,26 @@ def profile(
     for order in orders:
         _require_model(order, cards.kind)
     with measuring_shown(Console(stderr=True), len(orders)) as tell:
-        measure(deployment, orders, cache, tell)
+        failed = measure(deployment, orders, cache, tell)
+    without = {error.model for error in failed}
     measured = {
         order.name: (order, found)
         for order in orders
-        if (found := cache.get(order, cards.kind, cards.type)) is not None
+        if order.name not in without
+        and (found := cache.get(order, cards.kind, cards.type)) is not None
     }
     if out is not None:
-        _write(out, profiles_text(measured, cards.kind, cards.type))
+        write_output(out, profiles_text(measured, cards.kind, cards.type))
     origins = {
         name: profile_of(deployment.model(name), order, cards, found).label
         for name, (order, found) in measured.items()
     }
-    results_console().print(profile_table(measured, origins))
+    if measured:
+        results_console().print(profile_table(measured, origins))
+    for error in failed:
+        typer.echo(f"error: {error}", err=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _require_model(order: ModelOrder, kind: CardKind) -> None:
@@ -61,10 +72,3 @@ def _require_model(order: ModelOrder, kind: CardKind) -> None:
     found = read_model(model_path(order, kind))
     if isinstance(found, Finding):
         raise DeploymentError(f"model {order.name}", (str(found),))
-
-
-def _write(out: Path, text: str) -> None:
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DeploymentError(str(out), (f"cannot be written: {error.strerror}",)) from error

@@ -24,6 +24,8 @@ from orchestrator.config.section import (
 _RULES = {"ascend": ASCEND, "exact": EXACT}
 #: Resources that Ray fills itself; a card cannot be counted by them.
 _RAYS_OWN = ("CPU", "memory", "object_store_memory")
+#: Those by which Ray tells a process which of a node's cards it has.
+_WITH_IDS = ("NPU", "GPU")
 
 
 class Allocation(Section):
@@ -142,6 +144,13 @@ class Cards(Section):
         if self.resource in _RAYS_OWN or self.resource.startswith("node:"):
             yield Finding(
                 ("resource",), f"{self.resource!r} is a resource of Ray's own: choose another name"
+            )
+        elif self.kind == "ascend" and self.resource not in _WITH_IDS:
+            yield Finding(
+                ("resource",),
+                f"by {self.resource!r} Ray does not tell a process which of the node's cards it "
+                f"has, and by {' and '.join(_WITH_IDS)} it does: start Ray on the nodes with "
+                "--resources='{\"NPU\": 8}', and leave resource out",
             )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from actors.memory import CardMemory, card_memory, unshared
+from actors.messages import NOTHING_SHARED
 from orchestrator.inventory import Card
 from orchestrator.placement.board import Tally, forbidden, joined, overfull
 from orchestrator.placement.groups import Group, World, natural, world
@@ -111,7 +112,7 @@ def sharing_note(problem: Problem) -> str:
     """What the cards cannot share, in one line; empty where they can share everything."""
     if not any(card.kind == "cpu" for card in problem.cards):
         return ""
-    return "cards of kind cpu share nothing: each thread has its own weights and workspace"
+    return NOTHING_SHARED
 
 
 def quality(plan: Plan) -> str:

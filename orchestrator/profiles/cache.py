@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import platform
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache as once
@@ -12,7 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from actors.cann import software
 from actors.hostmemory import HostMemory
+from actors.kept import keep, kept_folder
 from actors.messages import CardKind, GearMeasurement, Measurement, ModelOrder
 from actors.modelfiles import file_digest, options_of, served_file
 from actors.shapes import Gear, TensorSpec
@@ -24,8 +24,7 @@ class ProfileCache:
     """Measurements in JSON files, one for each model file, options, kind, type and engine."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        home = os.environ.get("ASCEND_ORCHESTRATOR_CACHE") or "~/.cache/ascend-orchestrator"
-        self.folder = folder or Path(home).expanduser() / "profiles"
+        self.folder = folder or kept_folder("profiles")
 
     def get(self, order: ModelOrder, kind: CardKind, card_type: str | None) -> Measurement | None:
         """What was measured before; a file that cannot be read counts as none.
@@ -45,7 +44,7 @@ class ProfileCache:
         """Keep a measurement; readers see the old file or the new one, never half of it."""
         path = self._path(order, kind, card_type)
         key = profile_key(order, kind, card_type)
-        _write(path, {"key": key, "measurement": asdict(measurement)})
+        keep(path, {"key": key, "measurement": asdict(measurement)})
 
     def session(
         self, members: Sequence[ModelOrder], kind: CardKind, card_type: str | None
@@ -65,7 +64,7 @@ class ProfileCache:
     ) -> None:
         """Keep a session's peak."""
         path = self._session_path(members, kind, card_type)
-        _write(path, {"models": [order.name for order in members], "peak": peak})
+        keep(path, {"models": [order.name for order in members], "peak": peak})
 
     def _session_path(
         self, members: Sequence[ModelOrder], kind: CardKind, card_type: str | None
@@ -77,13 +76,6 @@ class ProfileCache:
     def _path(self, order: ModelOrder, kind: CardKind, card_type: str | None) -> Path:
         digest = _digest(json.dumps(profile_key(order, kind, card_type), sort_keys=True).encode())
         return self.folder / f"{order.name}-{digest[:20]}.json"
-
-
-def _write(path: Path, record: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        json.dump(record, file, indent=1)
-    Path(file.name).replace(path)
 
 
 def profile_key(order: ModelOrder, kind: CardKind, card_type: str | None) -> dict[str, Any]:
@@ -100,6 +92,7 @@ def profile_key(order: ModelOrder, kind: CardKind, card_type: str | None) -> dic
         "type": card_type,
         "library": library_version(kind),
         "cpu": cpu_model() if kind == "emulated" else None,
+        **(software() if kind == "ascend" else {}),
     }
 
 

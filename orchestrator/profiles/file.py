@@ -11,7 +11,7 @@ from orchestrator.errors import DeploymentError
 from orchestrator.profiles.cache import ProfileCache, measurement_from, profile_key
 
 #: What a measurement depends on that the machine which plans need not have.
-_OF_THE_MACHINE = ("library", "cpu")
+_OF_THE_MACHINE = ("library", "cpu", "driver", "CANN")
 _REASONS = {
     "model": "the model's file has changed since",
     "options": "its shapes, precision or options have changed since",

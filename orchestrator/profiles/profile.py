@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from actors.memory import Sizes
 from actors.messages import Measurement, ModelFiles, ModelOrder, StoredFile
+from actors.modelfiles import model_bytes
 from actors.shapes import Gear, gear_rows
 from orchestrator.config import Cards, Deployment, ModelSpec
 from orchestrator.errors import DeploymentError
@@ -151,12 +152,15 @@ def profile(
 
 
 def measured_sizes(measurement: Measurement) -> Sizes:
-    """What a measured model takes at its largest gear, before rounding."""
+    """What a measured model takes at its largest gear, before rounding.
+
+    What many runs took and did not give back is charged to every Model object.
+    """
     return Sizes(
         weights=measurement.weight_bytes,
         workspace=measurement.workspace_bytes,
         tensors=measurement.tensor_bytes,
-        object_bytes=measurement.object_bytes,
+        object_bytes=measurement.object_bytes + max(measurement.drift_bytes, 0),
         streams=measurement.streams,
         dynamic=measurement.dynamic,
     )
@@ -202,7 +206,8 @@ def _sizes(
     if not estimate:
         text = "not measured yet: let the plan measure it, or give its sizes in the deployment"
         raise DeploymentError(f"model {spec.name}", (text,))
-    return _estimated(order, model_file(order, cards.kind).stat().st_size), "estimated"
+    file = model_file(order, cards.kind)
+    return _estimated(order, model_bytes(str(file), cards.kind)), "estimated"
 
 
 def _estimated(order: ModelOrder, file_bytes: int) -> Sizes:

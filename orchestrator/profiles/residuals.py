@@ -1,34 +1,43 @@
 """By how much serving cards exceeded their plans: kept by card type, left free in later plans."""
 
 import json
-import os
+import logging
 import re
-import tempfile
 from pathlib import Path
 
+from actors.kept import keep, kept_folder
 from actors.messages import CardKind, MemoryReport
+
+_log = logging.getLogger(__name__)
 
 
 class Residuals:
     """The largest excess of each card kind and type, in one small file each."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        home = os.environ.get("ASCEND_ORCHESTRATOR_CACHE") or "~/.cache/ascend-orchestrator"
-        self.folder = folder or Path(home).expanduser() / "residuals"
+        self.folder = folder or kept_folder("residuals")
 
     def note(self, kind: CardKind, card_type: str | None, report: MemoryReport) -> None:
         """Remember a card that took more than planned; less, or not measured, changes nothing.
+
+        Where that cannot be written down, the log says so.
 
         Emulated cards are left out: theirs differ only where a deployment declares wrong sizes.
         """
         excess = report.residual_bytes or 0
         if kind == "emulated" or excess <= self.largest(kind, card_type):
             return
-        file = self._file(kind, card_type)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as draft:
-            json.dump({"bytes": excess, "slot": report.slot, "source": report.source}, draft)
-        Path(draft.name).replace(file)
+        record = {"bytes": excess, "slot": report.slot, "source": report.source}
+        try:
+            keep(self._file(kind, card_type), record)
+        except OSError as error:  # no reason for a card that serves not to be used
+            _log.warning(
+                "%s took %d bytes beyond its plan, which cannot be kept for later ones: %s: %s",
+                report.slot,
+                excess,
+                error.filename,
+                error.strerror,
+            )
 
     def largest(self, kind: CardKind, card_type: str | None) -> int:
         """Bytes that a plan for such cards should leave free; 0 where none took too much."""

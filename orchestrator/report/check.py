@@ -13,13 +13,15 @@ from orchestrator.check import ModelCheck
 
 
 def check_lines(checks: Sequence[ModelCheck]) -> Iterator[str]:
-    """One line for each thing to fix, and how many there are."""
-    wrong = [check for check in checks if check.findings]
-    for check in wrong:
+    """One line for each thing to fix or to look at, and how many are to be fixed, if any."""
+    total = 0
+    for check in checks:
         for finding in check.findings:
-            yield f"{check.name}: {finding}"
-    total = sum(len(check.findings) for check in wrong)
-    yield f"{total} to fix in {len(wrong)} of {len(checks)} models"
+            total += not finding.ok
+            yield f"{check.name}: {'warning: ' if finding.warns else ''}{finding}"
+    if total:
+        wrong = sum(not check.ok for check in checks)
+        yield f"{total} to fix in {wrong} of {len(checks)} models"
 
 
 def check_table(checks: Sequence[ModelCheck]) -> Table:
@@ -50,7 +52,7 @@ def check_document(name: str, checks: Sequence[ModelCheck]) -> Mapping[str, Any]
     """The same for programs."""
     return {
         "deployment": name,
-        "ok": not any(check.findings for check in checks),
+        "ok": all(check.ok for check in checks),
         "models": [_model(check) for check in checks],
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 from actors.finding import Finding
 from actors.node import NodeReport
 from actors.npusmi import SmiCard
+from orchestrator.inventory import ray_start_options
 from orchestrator.report.check import finding_document
 from orchestrator.units import format_bytes
 
@@ -37,7 +38,8 @@ def doctor_lines(nodes: Sequence[NodeFindings]) -> Iterator[str]:
     for found in nodes:
         yield f"{found.node.host}:"
         for finding in found.findings:
-            yield f"  {'ok ' if finding.ok else 'FIX'}  {finding}"
+            mark = "FIX" if not finding.ok else "see" if finding.warns else "ok "
+            yield f"  {mark}  {finding}"
     total, wrong = sum(found.to_fix for found in nodes), sum(bool(f.to_fix) for f in nodes)
     machines = "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"
     yield f"{total} to fix on {wrong} of {machines}" if total else f"nothing to fix on {machines}"
@@ -78,8 +80,8 @@ def _offered(node: NodeReport, resource: str, offered: float) -> Finding:
     """Ray places one process for each of what it offers: more than there are cards cannot start."""
     ok = offered == node.usable
     wanted = f"{node.usable}, as many as cards"
-    resources = f"--resources='{{\"{resource}\": {node.usable}}}'"
-    fix = "" if ok else f"start Ray on this node with {resources}"
+    options = ray_start_options(resource, node.usable)
+    fix = "" if ok else f"start Ray on this node with {options}"
     return Finding(f"Ray resource {resource}", f"{offered:g}", wanted, fix, ok)
 
 

@@ -19,21 +19,29 @@ def profile_table(
     """Bytes before rounding and milliseconds on the card that was measured, a row for each gear.
 
     ``origins``: where the plan takes each model's numbers from; declared ones go before these.
+    Drift and the overhead of a process have columns where a card was seen to have them.
     """
+    seen = [found for _, found in measured.values()]
+    drifts = any(found.drift_bytes > 0 for found in seen)
+    overhead = any(found.overhead_bytes is not None for found in seen)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model", no_wrap=True)
-    for name in ("weights", "objects"):
+    heads = ["weights", "objects", *["drift"] * drifts, *["overhead"] * overhead]
+    for name in heads:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("gear", overflow="fold")
     for name in ("workspace", "io", "ms", "ms/item"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("the plan uses", no_wrap=True)
     for name, (order, found) in measured.items():
-        head = (name, format_bytes(found.weight_bytes), format_bytes(found.object_bytes))
+        head = [name, format_bytes(found.weight_bytes), format_bytes(found.object_bytes)]
+        head += [format_bytes(max(found.drift_bytes, 0))] * drifts
+        own = found.overhead_bytes
+        head += ["not seen" if own is None else format_bytes(own)] * overhead
         for number, gear in enumerate(found.gears):
             first = number == 0
             table.add_row(
-                *(head if first else ("", "", "")),
+                *(head if first else [""] * len(head)),
                 *_gear(gear, gear_rows(gear.gear, order.batching)),
                 origins[name] if first else "",
             )

@@ -27,6 +27,7 @@ from typing import Any
 import ray
 
 from orchestrator.errors import ClusterError
+from orchestrator.inventory import ray_resources
 from orchestrator.runtime.leftovers import end_leftovers
 from orchestrator.runtime.light import light_start
 
@@ -113,7 +114,7 @@ def _start(resources: Mapping[str, float], object_store_bytes: int | None) -> Co
                 "see the logs of Ray for the reason, and whether this machine has memory to spare",
                 include_dashboard=False,
                 object_store_memory=object_store_bytes or _object_store_bytes(),
-                resources=dict(resources),
+                **ray_resources(resources),
                 _temp_dir=str(folder),
             )
         reclaim_sigterm()

@@ -11,7 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.npusmi import SmiCard, SmiError, read_cards
 from orchestrator.config import Cards
 from orchestrator.errors import CardsUnavailableError
-from orchestrator.inventory import LOCAL_NODE, Inventory
+from orchestrator.inventory import LOCAL_NODE, Inventory, ray_start_options
 
 _RELEASE_SECONDS = 5.0
 _RELEASE_TICK = 0.05
@@ -198,5 +198,5 @@ def _hint(cards: Cards, started: bool) -> str:
         )
     return (
         f"no node offers {cards.resource}: start Ray on the nodes with cards with "
-        f"--resources='{{\"{cards.resource}\": 8}}', or set cards.resource to what they offer"
+        f"{ray_start_options(cards.resource, 8)}, or set cards.resource to what they offer"
     )

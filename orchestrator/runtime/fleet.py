@@ -35,6 +35,7 @@ from actors.messages import (
     Request,
 )
 from orchestrator.errors import CardLostError
+from orchestrator.inventory import ray_resources
 from orchestrator.runtime.host import CardHost, Held
 from orchestrator.runtime.package import require_same
 from orchestrator.runtime.parcels import pack_requests, unpack_answers
@@ -171,7 +172,7 @@ class Fleet:
         decorate: Any = ray.remote
         remote = decorate(
             num_cpus=0,
-            resources={self.resource: 1},
+            **ray_resources({self.resource: 1}),
             max_restarts=0,
             max_task_retries=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),

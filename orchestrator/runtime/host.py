@@ -37,6 +37,9 @@ from orchestrator.runtime.parcels import (
 )
 from orchestrator.runtime.staging import staged, with_sources
 
+#: The resource whose ids are those of the driver; what else may count cards is counted from 0.
+_NPU = "NPU"
+
 
 @dataclass(frozen=True)
 class Held:
@@ -72,6 +75,8 @@ class CardHost:
         if kind == "ascend":
             amounts = context.get_assigned_resources()  # type: ignore[no-untyped-call]
             assigned = amounts.get(resource)
+            if resource != _NPU:  # Ray counts those from 0, whatever cards the node was given
+                ids = device.numbers_at(os.environ, ids)
             device_id = device.identify(os.environ, ids, assigned)
             npu_id = device.npu_id_of(int(ids[0]))
         visible = os.environ.get(device.VISIBLE, "")

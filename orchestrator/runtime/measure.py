@@ -31,15 +31,21 @@ def measure_missing(
     On kind ascend without an idle card here, their compiled files are asked for their sizes.
 
     Raises:
-        DeploymentError: a model's file is missing, or its kind of card cannot be measured.
-        LoadError: a model does not load or run.
+        DeploymentError: a model's file is missing, its kind of card cannot be measured, or several
+            models do not load or run.
+        LoadError: one model does not load or run. The others are measured.
     """
     _require_made_for_cards(deployment)
     wanted = missing(deployment, cache)
     try:
-        measure(deployment, wanted, cache, progress)
+        failed = measure(deployment, wanted, cache, progress)
     except NoIdleCardError as error:
         _read_compiled(deployment, wanted, cache, error)
+        failed = ()
+    if len(failed) > 1:
+        raise DeploymentError(deployment.name, tuple(map(str, failed)))
+    for only in failed:
+        raise only
     return tuple(order.name for order in wanted)
 
 
@@ -48,36 +54,56 @@ def measure(
     wanted: Sequence[ModelOrder],
     cache: ProfileCache,
     progress: Callable[[str], None] | None = None,
-) -> None:
+) -> tuple[LoadError, ...]:
     """Probe these models of the deployment, whatever is known of them, and put it in the cache.
 
     On kind ascend an idle card of this machine is used, in processes of the probe's own. Models of
-    provider ge are also measured together, as the one session that they are on a card.
+    provider ge are also measured together, as the one session that they are on a card. Returns why
+    models could not be measured, which keeps none of the others from it.
 
     Raises:
         DeploymentError: a model's file is missing, or this machine has no idle card to measure on.
-        LoadError: a model does not load or run.
+        LibraryError: the library of this kind of card is not here.
     """
     kind, card_type = deployment.cards.kind, deployment.cards.type
     npu_id = _idle_card(deployment, wanted) if wanted and kind == "ascend" else ""
+    failed: list[LoadError] = []
     for position, order in enumerate(wanted, start=1):
         if progress:
             progress(f"measuring {order.name} ({position} of {len(wanted)})")
         here = local_order(order, kind)
-        found = probe.measure(here, kind=kind, rule=deployment.rule, npu_id=npu_id)
-        cache.put(order, kind, card_type, found)
-    session = session_members(deployment)
-    if session and any(order in wanted for order in session):
-        if progress:
-            progress(f"measuring {', '.join(order.name for order in session)} as one GE session")
         try:
-            members = [local_order(order, kind) for order in session]
-            peak = probe.measure_together(members, kind=kind, rule=deployment.rule, npu_id=npu_id)
+            found = probe.measure(here, kind=kind, rule=deployment.rule, npu_id=npu_id)
         except LoadError as error:
-            if progress:
-                progress(f"they are charged one by one: {error}")
+            failed.append(error)
         else:
-            cache.put_session(session, kind, card_type, peak)
+            cache.put(order, kind, card_type, found)
+    if not failed:
+        _measure_session(deployment, wanted, cache, npu_id, progress)
+    return tuple(failed)
+
+
+def _measure_session(
+    deployment: Deployment,
+    wanted: Sequence[ModelOrder],
+    cache: ProfileCache,
+    npu_id: str,
+    progress: Callable[[str], None] | None,
+) -> None:
+    """The models of provider ge as one session; left out where that cannot be."""
+    kind, session = deployment.cards.kind, session_members(deployment)
+    if not any(order in wanted for order in session):
+        return
+    if progress:
+        progress(f"measuring {', '.join(order.name for order in session)} as one GE session")
+    try:
+        members = [local_order(order, kind) for order in session]
+        peak = probe.measure_together(members, kind=kind, rule=deployment.rule, npu_id=npu_id)
+    except LoadError as error:
+        if progress:
+            progress(f"they are charged one by one: {error}")
+    else:
+        cache.put_session(session, kind, deployment.cards.type, peak)
 
 
 def _read_compiled(
@@ -122,14 +148,13 @@ def _require_made_for_cards(deployment: Deployment) -> None:
     What cannot be read is left to whoever needs it.
     """
     cards, problems = deployment.cards, []
-    for spec, order in zip(deployment.models, deployment.orders(), strict=True):
+    for order in deployment.orders():
         file = None if cards.kind == "emulated" else read_model(model_path(order, cards.kind))
         if isinstance(file, ModelFile):
-            allowed = spec.compile_at_build or spec.provider == "ge"
             found = hardware_findings(
-                cards, converted=file.converted, soc=file.soc, allowed=allowed
+                cards, converted=file.converted, soc=file.soc, allowed=order.may_compile
             )
-            problems += [f"model {spec.name}: {finding}" for finding in found]
+            problems += [f"model {order.name}: {finding}" for finding in found]
     if problems:
         raise DeploymentError(deployment.name, tuple(problems))
 

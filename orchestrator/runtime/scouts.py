@@ -14,6 +14,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from orchestrator.inventory import ray_resources
+
 
 @dataclass
 class _Scout:
@@ -42,7 +44,9 @@ class Scouts:
     def want(self, count: int) -> None:
         """So many cards are wanted beside those that are free."""
         while len(self._scouts) < count:
-            remote: Any = ray.remote(num_cpus=0, resources={self._resource: 1}, max_restarts=0)
+            remote: Any = ray.remote(
+                num_cpus=0, max_restarts=0, **ray_resources({self._resource: 1})
+            )
             actor = remote(_Waiter).remote()
             self._scouts.append(_Scout(actor, time.monotonic(), actor.where.remote().future()))
         while len(self._scouts) > count:

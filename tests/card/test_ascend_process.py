@@ -17,9 +17,8 @@ from actors.claims.claims import Claim, Verdict
 from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
 from actors.gauge import Gauge
 from actors.lite import LibraryError, LiteCard, load_library
-from actors.loading import NOTHING_SHARED
 from actors.memory import card_memory
-from actors.messages import ModelOrder
+from actors.messages import NOTHING_SHARED, ModelOrder
 from orchestrator.cli.verify_card import keep_mixture
 from orchestrator.config import parse_deployment
 from orchestrator.errors import DeploymentError
@@ -322,12 +321,14 @@ def test_a_failed_predict_is_reported_likewise(
     card = CardActor(devices=devices)
     card.load(ascend(words))
     with to_file(tmp_path / "stderr"), pytest.raises(PredictError) as caught:
+        os.write(2, b"[ERROR] LITE(1,python): of an hour ago\n")
         answer(card, "words", ids=np.full((4, 6), 999, np.int64))
     card.stop()
     text = str(caught.value)
     assert text.startswith("card local/0: model words failed: predict failed! | ")
     assert words.path in text
     assert "native log: [ERROR] LITE" in text
+    assert "of an hour ago" not in text, "the log of this call alone"
     assert "bytes free (pyACL)" in text
 
 

@@ -53,7 +53,7 @@ def test_a_compiled_file_tells_weights_and_workspace(tmp_path: Path, acl: None) 
 @pytest.mark.parametrize(
     ("om", "told"),
     [
-        (b"damaged", "acl.mdl.query_size_from_mem answered 500002"),
+        (b"damaged", "acl.mdl.query_size_from_mem answered 500002, and its OM cannot be read: "),
         (write_om(X, name=b"work 0 weights 1"), "its shapes are open, so that its workspace dep"),
     ],
 )
@@ -81,6 +81,12 @@ def test_without_an_idle_card_a_plan_takes_what_compiled_files_tell(
     assert len(missing(deployment, cache)) == 1, "a card may still measure it"
 
 
+def test_a_type_that_numpy_does_not_have_is_told_with_its_input(tmp_path: Path, acl: None) -> None:
+    path = write_mindir(tmp_path / "m.mindir", {"x": (4, 64)}, dtype=16, om=OM)
+    with pytest.raises(CompiledError, match="input x is of type bfloat16, which numpy does not ha"):
+        compiled_measurement(ModelOrder("m", str(path)))
+
+
 @pytest.fixture(params=["ImportError", "OSError"])
 def no_acl(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not installed, or of a CANN that is broken."""
@@ -95,6 +101,28 @@ def test_without_pyacl_the_compiled_file_itself_tells(tmp_path: Path, no_acl: No
     assert found.library == "compiled file as it says"
     with pytest.raises(CompiledError, match="its shapes are open, so that its workspace depends"):
         compiled_sizes(str(compiled(tmp_path, write_om(X))))
+
+
+@pytest.mark.parametrize(
+    ("acl", "told"),
+    [
+        ("def init(): return 507008", "acl.init answered 507008"),
+        (
+            "def init(): return 100002\n"
+            "class mdl: query_size_from_mem = lambda pointer, size: (0, 0, 107002)",
+            "acl.mdl.query_size_from_mem answered 107002",
+        ),
+    ],
+    ids=["no driver", "no device set"],
+)
+def test_where_pyacl_does_not_answer_the_compiled_file_tells_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, acl: str, told: str
+) -> None:
+    (tmp_path / "acl.py").write_text(acl)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = compiled_sizes(str(compiled(tmp_path, OM)))
+    assert (found.weights, found.workspace, found.streams) == (64, 256, 4)
+    assert found.source == f"as it says ({told})"
 
 
 def test_without_pyacl_and_with_an_om_of_an_unknown_layout_it_is_said_that_nobody_tells(

@@ -14,6 +14,7 @@ from actors.device import (
     identify,
     npu_id_of,
     number_of,
+    numbers_at,
     physical,
     require,
     seen,
@@ -115,3 +116,19 @@ def test_on_a_whole_host_all_numbers_agree(tmp_path: Path) -> None:
 def test_a_card_that_is_not_there_is_refused_by_us() -> None:
     with pytest.raises(DeviceError, match=r"device_id 99 is out of range: this process sees \d+"):
         require(99)
+
+
+@pytest.mark.parametrize(
+    ("listed", "positions", "ids"),
+    [(None, ["3"], ["3"]), ("4,5,6,7", ["0"], ["4"]), ("4,5,6,7", ["3"], ["7"]), ("4", [], [])],
+)
+def test_cards_that_are_called_gpu_are_known_by_their_place_in_the_list(listed, positions, ids):
+    env = {} if listed is None else {VISIBLE: listed}
+    assert numbers_at(env, positions) == ids
+
+
+def test_a_place_that_the_list_does_not_have_says_how_to_start_ray():
+    with pytest.raises(DeviceError, match=r"Ray assigned card 2 .*=4,5 lists 2: start Ray"):
+        numbers_at({VISIBLE: "4,5"}, ["2"])
+    with pytest.raises(DeviceError, match=rf"Start Ray on this node with {NOSET}=1"):
+        numbers_at({VISIBLE: ""}, ["0"])

@@ -15,6 +15,8 @@ from actors.lite import EmulatedCard, LiteCard, load_library
 from actors.memory import ASCEND
 from actors.messages import ModelOrder
 from tests.card.conftest import GiB, changed, gears_of
+from tests.models import write_weightless
+from tests.oms import write_compiled
 
 SIZES = st.integers(0, 1 << 33)
 
@@ -86,6 +88,34 @@ def test_what_is_measured_on_an_emulated_card_is_what_its_ledger_charges(
     assert (found.object_bytes, found.drift_bytes, found.overhead_bytes) == (0, 0, 1 << 20)
     assert [gear.gear for gear in found.gears] == list(order.gears or gears_of((2, 3, 16, 16)))
     assert all(gear.execute_ms > 0 for gear in found.gears)
+
+
+def test_how_a_model_will_share_is_not_measured_as_its_size(conv: ModelOrder) -> None:
+    library = load_library("emulated", emulated=EmulatedCard(GiB))
+    gauge = open_gauge("emulated", library, 0)
+    order = changed(conv, share_weights=False, share_workspace=False)
+    card = LiteCard(library, "emulated", "probe", 0)
+    found = measure_on_card(order, card, gauge, ASCEND, "emulated", runs=5)
+    gauge.close()
+    known = emulator.calibration(conv.path, conv.config_path, conv.config)
+    assert ASCEND.alloc(found.weight_bytes) == ASCEND.alloc(known.weight_bytes)
+    assert ASCEND.alloc(found.workspace_bytes) == ASCEND.alloc(known.workspace_bytes)
+    assert found.object_bytes == 0
+
+
+def test_a_model_without_weights_is_measured_in_no_group(tmp_path: Path) -> None:
+    path = write_weightless(tmp_path, "empty", width=4096)
+    write_compiled(path, {"x": (4096,)}, weights=0)
+    order = ModelOrder("empty", str(path))
+    library = load_library("emulated", emulated=EmulatedCard(GiB))
+    gauge = open_gauge("emulated", library, 0)
+    card = LiteCard(library, "emulated", "probe", 0)
+    found = measure_on_card(order, card, gauge, ASCEND, "emulated", runs=5)
+    gauge.close()
+    known = emulator.calibration(order.path, order.config_path, order.config)
+    assert (found.weight_bytes, known.weight_bytes) == (0, 0)
+    assert ASCEND.alloc(found.workspace_bytes) == ASCEND.alloc(known.workspace_bytes)
+    assert (found.object_bytes, found.tensor_bytes) == (0, (4096 * 4, 4096 * 4))
 
 
 def test_a_model_of_provider_ge_is_measured_in_a_session_of_its_own(mlp: ModelOrder) -> None:

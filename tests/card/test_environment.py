@@ -18,7 +18,18 @@ def machine(root: Path, *, cards: int = 2, python=(3, 11), **versions):
     (root / "dev" / "davinci_manager").touch()
     for number in range(cards):
         (root / "dev" / f"davinci{number}").touch()
-    return Machine(root, python, known.get)
+    return Machine(root, python, known.get, lambda name: root / "site" / name)
+
+
+def accepts(root: Path, *versions: str) -> None:
+    """The list of the installed library, as its own check of the environment has it."""
+    package = root / "site" / "mindspore_lite"
+    package.mkdir(parents=True, exist_ok=True)
+    listed = ", ".join(f'"{version}"' for version in versions)
+    (package / "_check_ascend.py").write_text(
+        f"class Checker:\n    def __init__(self):\n"
+        f"        self.compatible_cann_versions = [{listed}]\n"
+    )
 
 
 @pytest.fixture
@@ -33,6 +44,7 @@ def cann(tmp_path):
     driver = tmp_path / "usr" / "local" / "Ascend" / "driver"
     driver.mkdir()
     (driver / "version.info").write_text(DRIVER_INFO)
+    accepts(tmp_path, "7.7", "7.8", "8.2")
     return {
         "ASCEND_HOME_PATH": str(latest),
         "ASCEND_OPP_PATH": str(latest / "opp"),
@@ -137,10 +149,9 @@ def test_the_first_release_depends_on_python(cann, tmp_path, python, release, wa
         ("7.6.0.1.220", "8.0.0", "2.7.0", "8.0.0 (compiler 7.6.0.1.220)"),
         ("8.2.0.0.201", "8.2.RC1", "2.7.1", None),
         ("8.5.0.2.220", "8.5.0", "2.7.0", "8.5.0"),
-        ("8.5.0.2.220", "8.5.0", "2.8.0", None),  # that release's list is not known
     ],
 )
-def test_cann_is_held_against_the_list_of_the_release(
+def test_cann_is_held_against_the_list_that_the_installed_library_has(
     cann, tmp_path, component, product, release, bad
 ):
     info = Path(cann["ASCEND_HOME_PATH"], "compiler", "version.info")
@@ -154,6 +165,22 @@ def test_cann_is_held_against_the_list_of_the_release(
         if bad
         else []
     )
+
+
+@pytest.mark.parametrize("listed", [("7.3",), ()])
+def test_a_release_that_has_another_list_or_none(cann, tmp_path, listed):
+    accepts(tmp_path, *listed)
+    found = inspect(cann, machine=machine(tmp_path, mindspore_lite="2.8.0"))
+    (cann_line,) = (finding for finding in found if finding.subject == "CANN")
+    told = "CANN: found 8.1.RC1 (compiler 7.7.0.1.238), wanted "
+    if listed:
+        assert str(cann_line).startswith(f"{told}compiler 7.3 (mindspore_lite 2.8.0): install ")
+    else:
+        assert cann_line.warns
+        assert str(cann_line) == (
+            f"{told}that for mindspore_lite 2.8.0, and not known which CANN it is: compare with "
+            "its release notes"
+        )
 
 
 def test_a_cann_without_its_version_file(cann, tmp_path):

@@ -1,8 +1,10 @@
 """The library's sharp edges: files, groups, shapes and layouts, each caught before it cuts."""
 
+import functools
 import importlib.util
 import pickle
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +12,12 @@ import numpy as np
 import pytest
 
 from actors import emulator
+from actors.build_config import takes
 from actors.diagnosis import import_cure
 from actors.errors import LoadError, PredictError
 from actors.lite import EmulatedCard, LibraryError, LiteCard, group_flag, library_name, load_library
 from actors.messages import Arrays, ModelOrder
+from actors.model_object import ModelObject
 from actors.shapes import Gear
 from tests import models
 from tests.card.conftest import GiB, expected, gears_of, rows
@@ -87,6 +91,16 @@ def test_files_that_are_no_models(tmp_path: Path, mlp: ModelOrder) -> None:
         assert told in str(caught.value)
         assert "bad" in caught.value.model
         assert name in caught.value.path
+
+
+def test_a_model_without_weights_that_nobody_has_measured_is_told_what_to_set(
+    tmp_path: Path,
+) -> None:
+    card = emulated()
+    order = ModelOrder("empty", str(models.write_weightless(tmp_path, "empty")))
+    card.declare([order])
+    with pytest.raises(LoadError, match=r"empty has no weights and the library .*: set sharing \{"):
+        card.build(order)
 
 
 def test_a_failed_sizing_tells_the_native_cause(tmp_path: Path, mlp: ModelOrder) -> None:
@@ -204,6 +218,72 @@ def test_a_fixed_model_is_never_resized(conv: ModelOrder) -> None:
     other = Gear((("x", (1, 3, 16, 16)),))
     with pytest.raises(PredictError, match="the model is fixed to"):
         target.predict(other, [np.zeros((1, 3, 16, 16), np.float32)], copied)
+
+
+def _old(model_path: str, config_path: str = "") -> None:
+    """As release 2.0 has it."""
+
+
+def _new(model_path: str, config_path: str = "", config_dict: object = None) -> None:
+    """As later ones have it."""
+
+
+def _hidden(function: Callable[..., None]) -> Callable[..., None]:
+    """As the library decorates it."""
+
+    def wrapper(*args: object, **kwargs: object) -> None:
+        function(*args, **kwargs)
+
+    return wrapper
+
+
+class _Bridge:
+    """Hands on to another process whatever it is given."""
+
+    def build(self, *args: object, **kwargs: object) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("function", "has_it"),
+    [
+        (_old, False),
+        (_new, True),
+        (_hidden(_old), False),
+        (_hidden(_new), True),
+        (_hidden(_hidden(_new)), True),
+        (functools.wraps(_old)(_hidden(len)), False),
+        (functools.wraps(_new)(_hidden(len)), True),
+        (_Bridge().build, False),
+        (_hidden(_Bridge().build), False),
+    ],
+)
+def test_options_go_as_a_dictionary_only_where_that_is_seen_to_be_taken(
+    function: Callable[..., None], has_it: bool
+) -> None:
+    assert takes(function, "config_dict") is has_it
+
+
+class _Typed:
+    """A Model of the vendor's whose one input has a type that not every layer has a name for."""
+
+    def __init__(self, dtype: object) -> None:
+        self.name, self.shape, self.dtype = "ids", [1, 4], dtype
+
+    def get_inputs(self) -> list["_Typed"]:
+        return [self]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "told"),
+    [(None, "unknown"), (emulator.DataType.UNKNOWN, "unknown")],
+    ids=["the Python layer has no name for it", "the native layer has none"],
+)
+def test_a_type_that_numpy_does_not_have_is_told_with_its_tensor(dtype: object, told: str) -> None:
+    with pytest.raises(ValueError, match=rf"^tensor ids is of type {told}, which numpy does not"):
+        ModelObject(
+            _Typed(dtype), ModelOrder("m", "m.mindir"), "slot", lambda error, written: str(error)
+        )
 
 
 def test_a_library_that_is_not_there_says_how_to_get_it() -> None:

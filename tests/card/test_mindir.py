@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.mindir import NotAMindIRError, read_mindir
+from actors.modelfiles import model_bytes
 from actors.shapes import Gear, TensorSpec
 from tests.mindirs import write_mindir
 from tests.oms import write_compiled, write_om
@@ -61,6 +62,16 @@ def test_an_om_in_a_file_beside_the_model(tmp_path):
     beside = tmp_path / "m_variables" / "data_0"
     beside.write_bytes(write_om({"x": (1,)}, soc="Ascend910B4"))
     assert read_mindir(path).om.soc == "Ascend910B4"
+
+
+def test_bytes_of_a_model_are_those_of_its_weights_too_wherever_they_lie(tmp_path):
+    inside = write_mindir(tmp_path / "in.mindir", {"x": (1, 4)}, om=b"o" * 4096)
+    beside = write_mindir(tmp_path / "b_graph.mindir", {"x": (1, 4)}, beside="b_variables/data_0")
+    assert model_bytes(str(beside), "ascend") == beside.stat().st_size, "not there, and told so"
+    (tmp_path / "b_variables").mkdir()
+    (tmp_path / "b_variables" / "data_0").write_bytes(bytes(4096))
+    assert model_bytes(str(inside), "ascend") == inside.stat().st_size
+    assert model_bytes(str(beside), "ascend") == beside.stat().st_size + 4096
 
 
 def test_an_om_of_an_unknown_layout_is_told_and_not_guessed(tmp_path):

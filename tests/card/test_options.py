@@ -42,6 +42,18 @@ def lines(options):
             "[ascend_context]",
         ),
         (
+            {"acl_build_options": {"ge.externalWeigth": "1"}},
+            "[acl_build_options] ge.externalWeigth: found an option that nothing reads, wanted "
+            "[acl_build_options] ge.externalWeight: write ge.externalWeight=1 under "
+            "[acl_build_options]",
+        ),
+        (
+            {"ascend_context": {"ge.externalWeight": "1"}},
+            "[ascend_context] ge.externalWeight: found an option that nothing reads, wanted "
+            "[ge_session_options] ge.externalWeight: write ge.externalWeight=1 under "
+            "[ge_session_options]",
+        ),
+        (
             {"ge_session_options": {"input_shape": "x:[1,3]"}},
             "[ge_session_options] input_shape: found an option that nothing reads, wanted "
             "[ascend_context] input_shape: write input_shape=x:[1,3] under [ascend_context]",
@@ -59,6 +71,22 @@ def test_what_does_nothing_is_told_with_what_was_meant(options, line):
 
 
 @pytest.mark.parametrize(
+    ("section", "key", "warns"),
+    [
+        ("ge_session_options", "input_shape", True),
+        ("ge_global_options", "ge.exec.staticMemoryPolicie", True),
+        ("ge_session_options", "ge.externalWeigth", False),
+        ("ascend_context", "input_shap", False),
+    ],
+)
+def test_of_what_is_handed_on_to_others_only_what_is_known_to_do_nothing_is_to_be_fixed(
+    section, key, warns
+):
+    (finding,) = option_findings({section: {key: "1"}})
+    assert (finding.warns, finding.ok) == (warns, warns)
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {},
@@ -66,6 +94,11 @@ def test_what_does_nothing_is_told_with_what_was_meant(options, line):
         {"ascend_context": {"input_shape": "x:[-1,3]", "dynamic_dims": "[1],[4]"}},
         {"acl_build_options": {"ge.externalWeight": "1", "input_shape": "x:1,3"}},
         {"acl_init_options": {"ge.exec.precision_mode": "force_fp16"}},
+        {"ge_session_options": {"ge.graphMemoryMaxSize": "1", "ge.variableMemoryMaxSize": "1"}},
+        {"ge_session_options": {"ge.externalWeightDir": "/w", "ge.exec.precision_mode": "x"}},
+        {"ge_global_options": {"ge.exec.staticMemoryPolicy": "2", "device_id": "0"}},
+        {"ge_graph_options": {"ge.exec.modify_mixlist": "x.json", "ge.inputShape": "x:1"}},
+        {"ascend_context": {"variable_weights_list": "w.txt", "outputs_to_variable": "[0]"}},
         {"ascend_context": {"some_option_of_a_later_release": "1"}},
         {"a_section_of_a_later_release": {"key": "1"}},
     ],

@@ -29,6 +29,14 @@ def test_the_largest_excess_of_a_card_type_is_kept(tmp_path: Path) -> None:
     assert residuals.largest("ascend", "310P") == 0
 
 
+def test_a_folder_that_cannot_be_written_is_no_reason_not_to_serve(caplog) -> None:
+    residuals = Residuals(Path("/proc/residuals"))
+    residuals.note("ascend", "310P", report(1500))
+    assert residuals.largest("ascend", "310P") == 0
+    assert "local/0 took 500 bytes beyond its plan, which cannot be kept" in caplog.text
+    assert "/proc/residuals: No such file or directory" in caplog.text
+
+
 def test_a_plan_leaves_it_free_and_says_so(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("ASCEND_ORCHESTRATOR_CACHE", str(tmp_path))
     cards = Cards(kind="ascend", type="310P", count=2, reserve="1KiB")

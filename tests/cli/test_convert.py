@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main
+from tests.mindirs import write_mindir
 from tests.models import write_garbage, write_pair
 
 #: Keeps the Converter's rules: the suffix is added, and errors say nothing.
@@ -18,7 +19,7 @@ from tests.oms import write_compiled
 
 __version__ = "2.7.0"
 ModelType = enum.Enum("ModelType", "MINDIR MINDIR_LITE")
-FmkType = enum.Enum("FmkType", "TF CAFFE ONNX")
+FmkType = enum.Enum("FmkType", "TF CAFFE ONNX MINDIR")
 ModelGroup = object
 ModelGroupFlag = enum.Enum("ModelGroupFlag", "SHARE_WEIGHT SHARE_WORKSPACE SHARE_WEIGHT_WORKSPACE")
 
@@ -26,7 +27,8 @@ class Converter:
     optimize = "general"
 
     def convert(self, fmk_type, model_file, output_file, weight_file="", config_file=""):
-        assert (fmk_type, self.save_type) == (FmkType.ONNX, ModelType.MINDIR)
+        made_by = FmkType.MINDIR if model_file.endswith(".mindir") else FmkType.ONNX
+        assert (fmk_type, self.save_type) == (made_by, ModelType.MINDIR)
         if "crash" in model_file:
             os.write(2, b"free(): double free detected in tcache 2\\n")
             os.abort()
@@ -37,7 +39,17 @@ class Converter:
         from pathlib import Path
         shapes = {{"left": (4, 8), "right": (4, 8)}}
         target = Path(output_file + ".mindir")
-        if self.optimize in soc:
+        if "nothing" in model_file:
+            return
+        if "large" in model_file:
+            target = Path(output_file + "_graph.mindir")
+            beside = target.name.replace("_graph.mindir", "_variables/data_0")
+            write_mindir(target, shapes, om=b"an OM", beside=beside)
+            (target.parent / beside).parent.mkdir()
+            (target.parent / beside).write_bytes(b"an OM")
+        elif config_file and "provider=ge" in open(config_file).read():
+            write_mindir(target, shapes)
+        elif self.optimize in soc:
             write_compiled(target, shapes, soc=soc[self.optimize])
         else:
             write_mindir(target, shapes)
@@ -89,6 +101,53 @@ def test_what_came_out_is_said(folder, capsys, target, made_for):
 
 @needs_absence
 @pytest.mark.usefixtures("library")
+def test_a_large_model_is_found_under_the_name_that_the_converter_gives_it(folder, capsys):
+    (folder / "m.onnx").rename(folder / "large.onnx")
+    code, out, err = run(capsys, "large.onnx", "--out", "made.mindir")
+    assert (code, err) == (0, "")
+    assert out == (
+        "made_graph.mindir: for Ascend, not said which, left:[4,8] float32, right:[4,8] float32, "
+        "by mindspore_lite 2.7.0, with its weights in made_variables/data_0\n"
+    )
+    code, _, err = run(capsys, "large.onnx", "--out", "made.mindir")
+    assert (code, err[:28]) == (1, "error: made_graph.mindir: is"), "neither is written over"
+
+
+@needs_absence
+@pytest.mark.usefixtures("library")
+def test_a_graph_for_ge_has_no_compiled_model_inside(folder, capsys):
+    (folder / "m.ini").write_text("[ascend_context]\nprovider=ge\n")
+    code, out, err = run(capsys, "m.onnx", "--out", "made.mindir", "--config", "m.ini")
+    assert (code, err) == (0, "")
+    assert out.startswith(
+        "made.mindir: for provider ge, which compiles it whenever it is built, left:[4,8] float32"
+    )
+
+
+@needs_absence
+@pytest.mark.usefixtures("library")
+def test_a_mindir_that_was_exported_for_no_card_can_be_converted_too(folder, capsys):
+    write_mindir(folder / "m.mindir", {"x": (1, 4)})
+    code, out, err = run(capsys, "m.mindir", "--out", "made.mindir")
+    assert (code, err, out[:27]) == (0, "", "made.mindir: for Ascend310P")
+    code, _, err = run(capsys, "made.mindir", "--out", "again.mindir")
+    assert (code, err) == (1, "error: made.mindir: was converted for Ascend already\n")
+
+
+@needs_absence
+@pytest.mark.usefixtures("library")
+def test_a_conversion_that_wrote_nothing_is_told(folder, capsys):
+    (folder / "m.onnx").rename(folder / "nothing.onnx")
+    code, out, err = run(capsys, "nothing.onnx", "--out", "made.mindir")
+    assert (code, out) == (1, "")
+    assert err == (
+        "error: nothing.onnx was not converted: mindspore_lite 2.7.0 says that it succeeded and "
+        "wrote no made.mindir\n"
+    )
+
+
+@needs_absence
+@pytest.mark.usefixtures("library")
 def test_a_conversion_that_fails_comes_with_what_was_logged(folder, capsys):
     (folder / "m.ini").write_text("[ge_graph_options]\nge.externalWeigth=fail\n")
     code, out, err = run(capsys, "m.onnx", "--out", "made.mindir", "--config", "m.ini")
@@ -134,7 +193,11 @@ def test_without_the_library_it_says_how_to_get_it(folder, capsys):
         ((".",), ".: found Is a directory, wanted a file to read: "),
         (("bad.onnx",), "bad.onnx: found not an ONNX model: "),
         (("m.onnx", "--out", "made.ms"), "made.ms: the Converter writes .mindir files: write --o"),
+        (("m.onnx", "--out", ""), ".: is a folder: name a .mindir file in it\n"),
         (("m.onnx", "--out", "no/made.mindir"), "no/made.mindir: there is no folder no\n"),
+        (("m.onnx", "--out", "/proc/made.mindir"), "/proc/made.mindir: cannot be written: "),
+        (("m.onnx", "--out", "parts.mindir"), "parts_variables: is there already: remove it, or "),
+        (("m.pb",), "m.pb: its name must end in .onnx or .mindir, which says what it is"),
         (("m.onnx", "--out", "old.mindir"), "old.mindir: is there already: remove it, or choose"),
         (("m.onnx", "--config", "gone.ini"), "gone.ini: cannot be read: No such file or directory"),
         (("m.onnx", "--config", "bad.ini"), "bad.ini: line 1: expected [section] or key=value, "),
@@ -144,6 +207,7 @@ def test_without_the_library_it_says_how_to_get_it(folder, capsys):
 def test_what_can_be_seen_before_is_one_clear_line(folder, capsys, arguments, message):
     write_garbage(folder, "bad")
     (folder / "old.mindir").touch()
+    (folder / "parts_variables").mkdir()
     (folder / "bad.ini").write_text("no section\n")
     out_option = () if "--out" in arguments else ("--out", "made.mindir")
     code, out, err = run(capsys, *arguments, *out_option)

@@ -170,7 +170,7 @@ ERRORS = [
     (("plam",), "error: No such command 'plam'"),
     (("plan", "P", "--cards", "2x1MiB"), "is a problem and names its own cards"),
     (("plan", "P", "--out", "x.json"), "error: x.json: --out writes a deployment with its plan"),
-    (("plan", "D", "--out", "/no/where.json"), "error: /no/where.json: cannot be written: No such"),
+    (("plan", "D", "--out", "/no/where.json"), "error: /no/where.json: there is no folder /no"),
     (("plan", "G"), "error: G: models[0] (a): unknown key 'weight', did you mean 'weight_bytes'?"),
 ]
 

@@ -10,7 +10,7 @@ from actors.onnxfile import read_onnx
 from orchestrator.cli import main
 from orchestrator.profiles import ProfileCache
 from orchestrator.units import format_bytes
-from tests.models import write_garbage, write_mlp
+from tests.models import write_garbage, write_mlp, write_weightless
 
 HEAD = "name: d\ncards: {kind: emulated, count: 1, capacity: 64MiB, allocation: exact}\nmodels:\n"
 ONE = "  - {name: one, path: one.mindir, sizes: {weights: 1MiB, workspace: 1MiB, io: 1MiB}}\n"
@@ -129,3 +129,22 @@ def test_a_damaged_model_is_named(capsys, tmp_path):
     assert err.startswith(f"error: model bad: {tmp_path}/bad.onnx: found not an ONNX model: ")
     assert err.endswith(", wanted an ONNX model: export it again\n")
     assert len(err.splitlines()) == 1
+
+
+def test_a_model_that_does_not_load_keeps_no_other_from_being_measured(capsys, tmp_path):
+    write_mlp(tmp_path, "one", rows=4, width=64)
+    write_weightless(tmp_path, "empty")  # the library refuses to share what it has not
+    empty = "  - {name: empty, path: empty.mindir, batching: {axis: none}}\n"
+    (tmp_path / "d.yaml").write_text(HEAD + empty + "  - {name: one, path: one.mindir}\n")
+    code, out, err = run(capsys, "profile", tmp_path / "d.yaml", "--out", tmp_path / "p.json")
+    assert code == 1
+    assert [line.split()[0] for line in out.splitlines()] == ["model", "one"]
+    assert list(json.loads((tmp_path / "p.json").read_text())["models"]) == ["one"]
+    assert err.startswith(f"error: card probe: model empty ({tmp_path}/empty.mindir) did not load:")
+    assert len(err.splitlines()) == 1
+
+
+def test_where_its_file_cannot_be_written_nothing_is_measured(folder, capsys):
+    code, out, err = run(capsys, "profile", folder / "d.yaml", "--out", "/proc/p.json")
+    assert (code, out) == (1, "")
+    assert err == "error: /proc/p.json: cannot be written: No such file or directory\n"

@@ -217,14 +217,7 @@ def test_dynamic_models_that_share_weights_alone_are_no_reason_for_a_warning(zoo
 
 @pytest.mark.parametrize("flag", [flag.name for flag in ModelGroupFlag])
 def test_a_model_without_weights_cannot_share(tmp_path, flag):
-    import onnx
-    from onnx import TensorProto, helper
-
-    info = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2]) for n in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", info[:1], info[1:])
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(made, tmp_path / "empty.onnx")
-    path = str(tmp_path / "empty.mindir")
+    path = str(models.write_weightless(tmp_path, "empty"))
     share(path, flag=flag)
     with pytest.raises(RuntimeError, match=BUILD_FAILED):
         build(path)

@@ -12,6 +12,7 @@ from orchestrator.errors import DeploymentError
 from orchestrator.inventory import Inventory
 from orchestrator.placement import plan_deployment
 from orchestrator.profiles import ModelProfile, ProfileCache, collect, missing
+from orchestrator.report.profile import profile_table
 
 GEARS = [{"x": [1, 8]}, {"x": [4, 8]}]
 MEASURED = Measurement(
@@ -104,6 +105,39 @@ def test_another_file_other_options_or_another_kind_are_measured_anew(tmp_path, 
 def test_the_folder_comes_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("ASCEND_ORCHESTRATOR_CACHE", str(tmp_path))
     assert ProfileCache().folder == tmp_path / "profiles"
+
+
+def test_what_runs_do_not_give_back_is_charged_to_every_object(tmp_path, cache):
+    made = deployment(tmp_path)
+    put(cache, made, replace(MEASURED, drift_bytes=50))
+    assert collect(made, cache)["m"].sizes.object_bytes == 7 + 50
+    put(cache, made, replace(MEASURED, drift_bytes=-50))
+    assert collect(made, cache)["m"].sizes.object_bytes == 7
+
+
+def test_after_another_driver_or_cann_a_real_card_is_measured_anew(tmp_path, cache, monkeypatch):
+    (tmp_path / "m.mindir").write_bytes(b"model")
+    monkeypatch.delenv("ASCEND_CUSTOM_PATH", raising=False)
+    monkeypatch.setenv("ASCEND_HOME_PATH", str(tmp_path))
+    info = tmp_path / "compiler" / "version.info"
+    info.parent.mkdir()
+    info.write_text("Version=7.7.0.1\nversion_dir=8.1.RC1\n")
+    (order,) = deployment(tmp_path, kind="ascend").orders()
+    cache.put(order, "ascend", "310P", MEASURED)
+    assert cache.get(order, "ascend", "310P") == MEASURED
+    info.write_text("Version=8.2.0.1\nversion_dir=8.2.RC1\n")
+    assert cache.get(order, "ascend", "310P") is None
+
+
+def test_drift_and_overhead_are_shown_where_a_card_has_them(tmp_path):
+    (order,) = deployment(tmp_path).orders()
+    seen = replace(MEASURED, drift_bytes=2048, overhead_bytes=1 << 30)
+    table = profile_table({"m": (order, MEASURED), "n": (order, seen)}, {"m": "", "n": ""})
+    shown = {str(column.header): list(column.cells)[0::2] for column in table.columns}
+    assert shown["drift"] == ["0 B", "2.0 KiB"]
+    assert shown["overhead"] == ["not seen", "1.0 GiB"]
+    plain = profile_table({"m": (order, MEASURED)}, {"m": ""})
+    assert "drift" not in [column.header for column in plain.columns]
 
 
 SIZES = {"weights": "10KiB", "workspace": "20KiB", "io": "1KiB", "objects": "16B"}

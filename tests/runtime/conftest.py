@@ -25,11 +25,11 @@ def faults(faults_file: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="package")
 def cluster(faults_file: Path) -> Iterator[Connection]:
-    """Three cards more than the package's deployment takes."""
+    """Three cards more than the package's deployment takes, and one that is called GPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv(VARIABLE, str(faults_file))
-        connection = connect("local", resources={"NPU": 5}, object_store_bytes=100 << 20)
+        connection = connect("local", resources={"NPU": 5, "GPU": 1}, object_store_bytes=100 << 20)
         yield connection
         connection.close()
 

@@ -1,8 +1,10 @@
 """What ends a start early, and that it leaves nothing behind."""
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -63,11 +65,24 @@ def test_more_cards_than_there_are(cluster: Connection) -> None:
 
 
 def test_a_resource_that_no_node_offers(cluster: Connection) -> None:
-    cards = Cards(kind="ascend", capacity=1 << 30, resource="DAVINCI")
+    cards = Cards(kind="emulated", capacity=1 << 30, resource="DAVINCI")
     with pytest.raises(CardsUnavailableError, match=r"--resources='\{\"DAVINCI\": 8\}'"):
         inventory_of(cards, (), started=False)
     with pytest.raises(CardsUnavailableError, match="kind: emulated needs none"):
         inventory_of(cards, (), started=True)
+
+
+def test_cards_that_a_cluster_calls_gpu(cluster: Connection, tmp_path: Path) -> None:
+    """Ray takes their number as an option of its own, and refuses it among other resources."""
+    plan = planned(model("good", write_mlp(tmp_path, "good", width=16, rows=2)), count=1)
+    cards = plan.deployment.cards.model_copy(update={"resource": "GPU"})
+    wanted = replace(plan, deployment=plan.deployment.model_copy(update={"cards": cards}))
+    assert [node.cards for node in find_nodes("GPU")] == [1]
+    with Orchestrator(wanted) as started:
+        answer = started.model("good").predict({"x": np.zeros((2, 16), np.float32)})
+        assert answer["y"].shape == (2, 16)
+        (card,) = started.status().cards
+        assert card.npu_id == "0"
 
 
 def test_one_ray_at_a_time(cluster: Connection) -> None:
