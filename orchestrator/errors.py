@@ -178,14 +178,23 @@ class CardsUnavailableError(OrchestratorError):
 class RequestFailedError(OrchestratorError):
     """A request that failed for good. ``story`` says what was tried, where and how it ended.
 
-    ``cards`` are those that failed or died on it.
+    ``cards`` are those that failed or died on it. ``blamed``: by all that is known the request is
+    to blame: the library failed on it, or cards died while it was alone on them. Where it is not,
+    what failed was on its way, such as every card being gone, and the same may be answered later.
     """
 
-    def __init__(self, model: str, story: tuple[str, ...], cards: tuple[str, ...] = ()) -> None:
-        super().__init__(model, story, cards)
+    def __init__(
+        self,
+        model: str,
+        story: tuple[str, ...],
+        cards: tuple[str, ...] = (),
+        blamed: bool = False,
+    ) -> None:
+        super().__init__(model, story, cards, blamed)
         self.model = model
         self.story = story
         self.cards = cards
+        self.blamed = blamed
 
     def __str__(self) -> str:
         return f"model {self.model}: request failed: " + "; ".join(self.story)

@@ -297,7 +297,7 @@ class Desk:
     ) -> list[Failure]:
         verdict = after_death(ticket, slot, reason, together, self._retry)
         failed = self._judge(slot, ticket, verdict, now)
-        if verdict is Verdict.FAIL:
+        if ticket.blamed:
             failed = [replace(failure, set_aside=True) for failure in failed]
             self._set_aside += failed
         return failed

@@ -31,7 +31,10 @@ class RetryRules:
 
 @dataclass
 class Ticket:
-    """One request on its way through the driver. ``since`` is when its present wait began."""
+    """One request on its way through the driver. ``since`` is when its present wait began.
+
+    ``blamed``: it was given up because of what it did to cards, see RequestFailedError.
+    """
 
     id: int
     model: str
@@ -45,6 +48,7 @@ class Ticket:
     failed_on: set[str] = field(default_factory=set)
     died_on: set[str] = field(default_factory=set)
     story: list[str] = field(default_factory=list)
+    blamed: bool = False
 
 
 class Verdict(Enum):
@@ -74,6 +78,7 @@ def after_death(
         ticket.story.append(
             f"set aside: {ticket.deaths_alone} cards died while it was the only request on them"
         )
+        ticket.blamed = True
         return Verdict.FAIL
     if ticket.deaths >= rules.max_deaths:
         ticket.story.append(f"gave up after {ticket.deaths} deaths")
@@ -86,10 +91,13 @@ def after_error(ticket: Ticket, slot: str, error: str, others: bool, rules: Retr
     ticket.errors += 1
     ticket.failed_on.add(slot)
     ticket.story.append(f"{slot}: {error}")
-    return Verdict.AGAIN if others and ticket.errors < rules.max_errors else Verdict.FAIL
+    if others and ticket.errors < rules.max_errors:
+        return Verdict.AGAIN
+    ticket.blamed = True
+    return Verdict.FAIL
 
 
 def failure(ticket: Ticket) -> OrchestratorError:
     """The error that the caller of a given-up request sees."""
     cards = tuple(sorted(ticket.failed_on | ticket.died_on))
-    return RequestFailedError(ticket.model, tuple(ticket.story), cards)
+    return RequestFailedError(ticket.model, tuple(ticket.story), cards, ticket.blamed)

@@ -111,6 +111,7 @@ def test_patience_ends_with_the_story() -> None:
         "model det: request failed: n/0 died (killed; it was alone on the card); "
         "no replica served within 120 s: model det is not served now: n/0 killed"
     )
+    assert not failure.error.blamed
     assert len(desk) == 0
 
 
@@ -123,6 +124,7 @@ def test_two_deaths_alone_set_a_request_aside() -> None:
     (failure,) = desk.died(again, "SIGSEGV", 0.2)
     assert "set aside: 2 cards died while it was the only request on them" in str(failure.error)
     assert desk.view().set_aside == (str(failure.error),)
+    assert failure.error.blamed
     assert len(desk) == 0
 
 
@@ -170,6 +172,19 @@ def test_a_card_that_dies_with_company_does_not_count_as_alone() -> None:
     assert all("2 requests were on the card" in b.tickets[0].story[0] for b in (one, two))
 
 
+def test_a_request_that_met_too_many_deaths_in_company_is_not_blamed() -> None:
+    desk = Desk([Route("det", "n/0")], RetryRules(deaths_before_alone=9, max_deaths=2))
+    put(desk, 1, 2)
+    failed = []
+    for life in (1, 2):
+        desk.serving("n/0", life)
+        for bundle in desk.dispatch(0.0):
+            failed += desk.died(bundle, "killed", 0.0)
+    assert [failure.error.blamed for failure in failed] == [False, False]
+    assert "gave up after 2 deaths" in str(failed[0].error)
+    assert desk.view().set_aside == ()
+
+
 def test_an_invalid_request_fails_alone_and_at_once() -> None:
     desk = desk_of([Route("det", "n/0")], ["n/0"], calls=1)
     put(desk, 1, 2)
@@ -188,6 +203,7 @@ def test_a_library_failure_is_tried_on_another_card_once() -> None:
     assert second.slot != first.slot
     _, (failure,) = desk.answered(second, {1: PredictError(second.slot, "det", "boom")}, 0.2)
     assert str(failure.error).count("boom") == 2
+    assert failure.error.blamed
 
 
 def test_a_card_that_does_not_serve_gets_nothing_until_it_does() -> None:
@@ -208,6 +224,7 @@ def test_a_model_without_cards_fails_with_the_reasons() -> None:
     put(desk, 1)
     (failure,) = desk.give_up("n/0", "failed 5 times: killed")
     assert "model det is not served now: n/0 failed 5 times: killed" in str(failure.error)
+    assert not failure.error.blamed
     (at_once,) = put(desk, 2)
     assert "failed 5 times" in str(at_once.error)
     assert list(desk.view().unserved) == ["det"]
