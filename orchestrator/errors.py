@@ -9,6 +9,8 @@ OrchestratorError
 ├── CardsUnavailableError   the cluster has fewer cards than the deployment names
 ├── CardLostError           the process of a card ended, or its node did (a CardError)
 │   └── CardHangsError      it did nothing any more and was ended
+├── CallFailedError         a call to a card failed on its way, by a mistake of ours (a CardError)
+├── NoRoomError             there was no memory for a call on its way (a CardError)
 ├── PackageDiffersError     a node has another version of this project (a CardError)
 ├── RequestFailedError      a request that every replica tried failed, with its story
 │   └── DeadlineError       a request that had no answer when its time was over
@@ -27,6 +29,7 @@ from actors.errors import (
 )
 
 __all__ = [
+    "CallFailedError",
     "CardError",
     "CardLostError",
     "CardsUnavailableError",
@@ -37,6 +40,7 @@ __all__ = [
     "InvalidRequestError",
     "JobError",
     "LoadError",
+    "NoRoomError",
     "NoSuchDeploymentError",
     "NotServingError",
     "OrchestratorError",
@@ -138,6 +142,33 @@ class CardLostError(CardError):
 
 class CardHangsError(CardLostError):
     """The process of a card does nothing any more and was ended."""
+
+
+class CallFailedError(CardError):
+    """A call failed between driver and card. Neither its requests nor the card are to blame."""
+
+    def __init__(self, card: str, model: str, problem: str) -> None:
+        super().__init__(card, model, problem)
+        self.card = card
+        self.model = model
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return (
+            f"card {self.card}: the call for model {self.model} failed on its way: {self.problem}"
+        )
+
+
+class NoRoomError(CardError):
+    """A host's memory or object store had no room for a call or its answers. That may pass."""
+
+    def __init__(self, card: str, problem: str) -> None:
+        super().__init__(card, problem)
+        self.card = card
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"card {self.card}: no room for a call on its way: {self.problem}"
 
 
 class PackageDiffersError(CardError):

@@ -15,6 +15,8 @@ import ray
 from ray.exceptions import (
     ActorDiedError,
     ActorUnschedulableError,
+    ObjectStoreFullError,
+    OutOfDiskError,
     OutOfMemoryError,
     RayActorError,
     RayError,
@@ -34,7 +36,7 @@ from actors.messages import (
     MemoryReport,
     Request,
 )
-from orchestrator.errors import CardLostError
+from orchestrator.errors import CardLostError, NoRoomError
 from orchestrator.runtime.host import CardHost, Held
 from orchestrator.runtime.package import require_same
 from orchestrator.runtime.parcels import pack_requests, unpack_answers
@@ -45,6 +47,9 @@ _HOST_FULL = (
     "Ray killed its process because the memory of its host, not of the card, ran out: other "
     "processes there, the object store, or inputs and outputs in flight took it"
 )
+#: What Ray and Python raise where a call or its answers find no memory on their way.
+_NO_ROOM = (MemoryError, ObjectStoreFullError, OutOfDiskError)
+_LOST = (RayActorError, OutOfMemoryError, ActorUnschedulableError)
 #: Detached processes are named so, with their life.
 _CARD = "card-"
 
@@ -82,13 +87,19 @@ class CardProcess:
 
     def predict_many(self, requests: Sequence[Request]) -> "Future[Answers]":
         """See CardActor.predict_many. Arrays above about 100 kB travel by shared memory."""
-        return self._call(self._actor.predict_many, pack_requests(requests), accept=unpack_answers)
+        try:
+            parcel = pack_requests(requests)
+        except Exception as error:
+            answer: Future[Answers] = Future()
+            answer.set_exception(ours(error, self.label))
+            return answer
+        return self._call(self._actor.predict_many, parcel, accept=unpack_answers)
 
     def predict_here(self, requests: Sequence[Request]) -> Answers:
         """``predict_many``, waited for in this thread, which takes less than a future does."""
         try:
             return unpack_answers(ray.get(self._actor.predict_many.remote(pack_requests(requests))))
-        except (RayError, RayTaskError) as error:
+        except Exception as error:
             raise ours(error, self.label) from None
 
     def stats(self) -> "Future[CardStats]":
@@ -128,12 +139,12 @@ class CardProcess:
                 return
             try:
                 answer.set_result(accept(result.result()))
-            except OrchestratorError as refused:
-                answer.set_exception(refused)
+            except Exception as refused:  # ours, or there was no memory for what came back
+                answer.set_exception(ours(refused, self.label))
 
         try:
             method.remote(*arguments).future().add_done_callback(hand_over)
-        except RayError as error:  # no room in the object store, or the actor is known to be dead
+        except Exception as error:  # no room in the object store, what cannot be pickled, a death
             answer.set_exception(ours(error, self.label))
         return answer
 
@@ -201,21 +212,24 @@ class Fleet:
 
 def ours(error: BaseException, card: str) -> Exception:
     """Translate what a call to a card raised."""
-    if isinstance(error, RayTaskError) and isinstance(error.cause, OrchestratorError):
-        return error.cause
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, OrchestratorError):
+        return cause
+    if isinstance(cause, _NO_ROOM):
+        return NoRoomError(card, str(cause).partition("\n")[0] or repr(cause))
     if isinstance(error, RayTaskError):
-        return RuntimeError(f"card {card} raised {error.cause!r}\n{error.traceback_str}")
-    if isinstance(error, OutOfMemoryError):
-        return CardLostError(card, _HOST_FULL)
-    if isinstance(error, ActorUnschedulableError):
-        return CardLostError(card, "its node is gone, or too small for what its process declares")
-    if isinstance(error, RayActorError):
+        return RuntimeError(f"card {card} raised {cause!r}\n{error.traceback_str}")
+    if isinstance(error, _LOST):
         return CardLostError(card, _why(error))
     return error if isinstance(error, Exception) else RuntimeError(repr(error))
 
 
-def _why(error: RayActorError) -> str:
+def _why(error: RayError) -> str:
     """Ray's paragraph on a dead actor in a few words; its list of guesses is left out."""
+    if isinstance(error, OutOfMemoryError):
+        return _HOST_FULL
+    if isinstance(error, ActorUnschedulableError):
+        return "its node is gone, or too small for what its process declares"
     text = str(error).partition("Some common causes")[0]
     if "memory monitor" in text or "Out of memory" in text or "OutOfMemory" in text:
         return _HOST_FULL

@@ -17,11 +17,12 @@ from actors.shapes import BatchRule, Signature, gear_rows
 from orchestrator.dispatch import Desk, Route, TransportRules
 from orchestrator.errors import NotServingError
 from orchestrator.placement import DeploymentPlan
+from orchestrator.runtime.asked import Asked
 from orchestrator.runtime.gate import Gate
 from orchestrator.runtime.journal import Journal
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.outlook import Outlook, Sent
-from orchestrator.runtime.router import Asked, Router
+from orchestrator.runtime.router import Router
 from orchestrator.runtime.samples import publish_driver
 
 #: A replica without planned load still gets this part of what the most loaded one gets.

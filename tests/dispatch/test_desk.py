@@ -1,10 +1,12 @@
 """The desk's rules, one by one."""
 
+import gc
+
 import pytest
 
 from actors.errors import CardBrokenError, InvalidRequestError, NotServingError, PredictError
 from orchestrator.dispatch import Bundle, Desk, RetryRules, Route, Ticket, TransportRules
-from orchestrator.errors import RequestFailedError
+from orchestrator.errors import CallFailedError, NoRoomError, RequestFailedError
 
 DET = [Route("det", "n/0"), Route("det", "n/1")]
 
@@ -108,20 +110,26 @@ def test_patience_ends_with_the_story() -> None:
     (failure,) = desk.expire(130.0)
     assert isinstance(failure.error, RequestFailedError)
     assert str(failure.error) == (
-        "model det: request failed: n/0 died (killed; it was alone on the card); "
+        "model det: request failed: n/0 died (killed; no other request of this driver was on the "
+        "card); "
         "no replica served within 120 s: model det is not served now: n/0 killed"
     )
     assert not failure.error.blamed
     assert len(desk) == 0
 
 
-def test_two_deaths_alone_set_a_request_aside() -> None:
+def test_two_deaths_of_cards_that_it_had_to_itself_set_a_request_aside() -> None:
     desk = desk_of()
     put(desk, 1)
     (bundle,) = desk.dispatch(0.0)
+    assert not bundle.alone  # whoever else sends to this card, nobody here knows
     assert desk.died(bundle, "SIGSEGV", 0.1) == []
     (again,) = desk.dispatch(0.1)
-    (failure,) = desk.died(again, "SIGSEGV", 0.2)
+    assert again.alone
+    assert desk.died(again, "SIGSEGV", 0.2) == []
+    desk.serving("n/0", 2)
+    (last,) = desk.dispatch(0.3)
+    (failure,) = desk.died(last, "SIGSEGV", 0.4)
     assert "set aside: 2 cards died while it was the only request on them" in str(failure.error)
     assert desk.view().set_aside == (str(failure.error),)
     assert failure.error.blamed
@@ -289,7 +297,8 @@ def test_the_first_story_of_a_death_is_the_one_that_is_told() -> None:
     assert desk.died(bundle, "its process died", 1.0) == []
     desk.serving("n/0", 2)
     [again] = desk.dispatch(1.0)
-    assert again.tickets[0].story == ["n/0 died (it hangs; it was alone on the card)"]
+    told = "n/0 died (it hangs; no other request of this driver was on the card)"
+    assert again.tickets[0].story == (told,)
 
 
 def test_what_breaks_a_card_counts_as_its_death_and_what_waited_behind_does_not() -> None:
@@ -303,19 +312,20 @@ def test_what_breaks_a_card_counts_as_its_death_and_what_waited_behind_does_not(
     desk.serving("n/1", 1)
     tickets = {t.id: t for b in desk.dispatch(1.0) for t in b.tickets}
     assert (tickets[1].deaths, tickets[1].deaths_alone, tickets[2].deaths) == (1, 0, 0)
-    assert tickets[1].story == [
+    assert tickets[1].story == (
         "n/0 died (model det fails on what it has answered before: boom; "
-        "2 requests were on the card)"
-    ]
+        "2 requests were on the card)",
+    )
 
 
 def test_a_request_that_breaks_two_cards_alone_is_set_aside() -> None:
     desk = desk_of(serving=("n/0", "n/1"))
     put(desk, 1)
-    for _ in range(2):
+    for life in (2, 3, 4):
         [bundle] = desk.dispatch(0.0)
         broken = CardBrokenError(bundle.slot, "det", "boom")
         _, failed = desk.answered(bundle, {1: broken}, 1.0)
+        desk.serving(bundle.slot, life)
     [failure] = failed
     assert "set aside: 2 cards died while it was the only request on them" in str(failure.error)
     assert len(desk.view().set_aside) == 1
@@ -343,3 +353,51 @@ def test_priority_batch_is_not_starved_by_this_driver_either() -> None:
             sent.append(bundle.priority)
             desk.answered(bundle, dict.fromkeys(ids(bundle)), 0.1)
     assert sent[:100].count("batch") == 10
+
+
+def test_what_found_no_memory_on_its_way_pauses_longer_each_time_and_is_not_to_blame() -> None:
+    desk = Desk([Route("det", "n/0")], RetryRules(pause=1.0, most_without_room=3))
+    desk.serving("n/0", 1)
+    put(desk, 1)
+    now, sent = 0.0, []
+    while len(desk):
+        [bundle] = desk.dispatch(now)
+        sent.append(now)
+        _, failed = desk.answered(bundle, {1: NoRoomError("n/0", "the store is full")}, now)
+        assert desk.dispatch(now) == []
+        now = desk.due or now
+    assert sent == [0.0, 1.0, 3.0]
+    [failure] = failed
+    assert not failure.error.blamed
+    told = "card n/0: no room for a call on its way: the store is full"
+    assert failure.error.story == (f"{told} (its call had 8 bytes of inputs)",) * 3
+
+
+def test_a_mistake_on_the_way_is_tried_elsewhere_and_blames_nobody() -> None:
+    desk = desk_of()
+    put(desk, 1)
+    slots = []
+    for _ in range(2):
+        [bundle] = desk.dispatch(0.0)
+        slots.append(bundle.slot)
+        _, failed = desk.answered(bundle, {1: CallFailedError(bundle.slot, "det", "oh")}, 0.1)
+    assert sorted(slots) == ["n/0", "n/1"]
+    assert [failure.error.blamed for failure in failed] == [False]
+
+
+def test_cancelled_requests_neither_stay_nor_make_calls_small() -> None:
+    """Nobody takes any: what is cancelled meanwhile must go by itself."""
+    desk = desk_of([Route("det", "n/0", rows_per_call=8)], serving=())
+    before = tickets_alive()
+    put(desk, *range(1000))
+    for number in range(1000):
+        desk.close(number)
+    assert tickets_alive() - before < 100
+    put(desk, *range(1000, 1016))
+    desk.serving("n/0", 1)
+    assert [len(ids(b)) for b in desk.dispatch(0.0)] == [8, 8]
+
+
+def tickets_alive() -> int:
+    gc.collect()
+    return sum(type(one) is Ticket for one in gc.get_objects())

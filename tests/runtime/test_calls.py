@@ -21,10 +21,22 @@ def test_small_batches_are_padded_and_large_ones_split(running, truth: Truth, co
     assert close(running.model("both").predict({"x": x}), truth(x))
 
 
-@pytest.mark.parametrize("turn", [np.asfortranarray, lambda x: x.astype(">f4")])
-def test_memory_layout_and_byte_order_do_not_matter(running, truth: Truth, turn) -> None:
-    x = rows(7)
-    assert close(running.model("both").predict({"x": turn(x)}), truth(x))
+class Own(np.ndarray):
+    """An array that does not like to be sent."""
+
+    def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
+        raise TypeError("not to be pickled")
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [np.asfortranarray, lambda x: x.astype(">f4"), lambda x: np.tile(x, (3000, 1)).view(Own)],
+    ids=["fortran", "big-endian", "subclass"],
+)
+def test_memory_layout_byte_order_and_class_do_not_matter(running, truth: Truth, turn) -> None:
+    x = turn(rows(7))
+    wanted = truth(np.ascontiguousarray(x, np.float32))
+    assert close(running.model("both").predict({"x": x}), wanted)
 
 
 def test_several_inputs_and_outputs(running) -> None:
