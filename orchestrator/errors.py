@@ -24,6 +24,7 @@ from actors.errors import (
     InvalidRequestError,
     LoadError,
     NotServingError,
+    NotWantedError,
     OrchestratorError,
     PredictError,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "NoRoomError",
     "NoSuchDeploymentError",
     "NotServingError",
+    "NotWantedError",
     "OrchestratorError",
     "OverloadedError",
     "PackageDiffersError",

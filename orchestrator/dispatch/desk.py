@@ -12,6 +12,7 @@ from actors.errors import (
     CardBrokenError,
     InvalidRequestError,
     NotServingError,
+    NotWantedError,
     OrchestratorError,
     PredictError,
 )
@@ -27,7 +28,7 @@ from orchestrator.dispatch.retry import (
     after_no_room,
     failure,
 )
-from orchestrator.dispatch.routing import Route, TransportRules, call_rows, choose
+from orchestrator.dispatch.routing import Route, TransportRules, call_rows, choose_trusted
 from orchestrator.errors import CallFailedError, DeadlineError, NoRoomError
 
 
@@ -68,11 +69,16 @@ class Desk:
         self._waiting.put(ticket)
         return []
 
-    def close(self, request_id: int) -> None:
-        """Forget a request that its caller cancelled, or that a sibling's failure made useless."""
+    def close(self, request_id: int) -> tuple[str, int] | None:
+        """Forget a request that its caller cancelled, or that a sibling's failure made useless.
+
+        Returns the slot and the life of the process that has it, if one does.
+        """
         ticket = self._open.get(request_id)
-        if ticket is not None:
-            self._close(ticket)
+        if ticket is None:
+            return None
+        self._close(ticket)
+        return ticket.on
 
     def overdue(self, request_id: int, seconds: float) -> Failure | None:
         """Give up a request whose time is over; None when it was answered or had failed before."""
@@ -145,6 +151,8 @@ class Desk:
                 done.append(ticket.id)
             else:
                 failed += self._errored(bundle, ticket, error, now)
+        if not done and any(isinstance(e, PredictError) for e in outcomes.values()):
+            replica.failed()
         if done:
             seconds = now - bundle.sent
             replica.observed(seconds, bundle.rows_ahead)
@@ -238,9 +246,14 @@ class Desk:
         untried = [r for r in free if r.route.slot not in head.failed_on]
         if not untried and set(self._board.live(model)) - head.failed_on:
             return None
-        replica = choose(untried or free, head.rows)
+        serving = self._board.serving(model)
+        others = [r for r in serving if r.route.slot not in head.failed_on] or serving
+        replica = choose_trusted(untried or free, others, head.rows)
         if replica is None:
             return None
+        for one in free:
+            if one is not replica:
+                one.passed_over()
         rows = call_rows(replica, line.rows, free, self._transport)
         tickets = line.take(rows, replica.route.slot, self._transport)
         return self._send(model, self._board.slots[replica.route.slot], tickets, now)
@@ -258,6 +271,8 @@ class Desk:
             self._next_bundle, model, card.name, life, tuple(tickets), now, replica.rows, alone
         )
         card.in_flight[bundle.id] = bundle
+        for ticket in tickets:
+            ticket.on = card.name, life
         return bundle
 
     def _returned(self, bundle: Bundle) -> None:
@@ -274,6 +289,8 @@ class Desk:
         if isinstance(error, InvalidRequestError):
             self._close(ticket)
             return [Failure(ticket.id, error)]
+        if isinstance(error, NotWantedError):  # its time is over, which the router notices itself
+            return []
         if isinstance(error, NotServingError):
             # Not the request's fault; the controller says when the card serves again.
             self.down(bundle.slot, bundle.life, str(error), now)
@@ -307,7 +324,7 @@ class Desk:
         if self._board.abandoned(ticket.model):
             return [self._fail(ticket, self._board.why_unserved(ticket.model))]
         self._retries[ticket.model, slot] += 1
-        ticket.since = now
+        ticket.since, ticket.on = now, None
         if verdict is Verdict.ALONE:
             self._waiting.suspects.append(ticket)
         elif verdict is Verdict.LATER:

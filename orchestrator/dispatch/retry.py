@@ -41,7 +41,8 @@ class Ticket:
     """One request on its way through the driver. ``since`` is when its present wait began.
 
     ``blamed``: it was given up because of what it did to cards, see RequestFailedError. ``open``:
-    it has neither an answer nor a failure; ``queued``: it waits in line.
+    it has neither an answer nor a failure; ``queued``: it waits in line; ``on``: the slot and the
+    life of the process that has it.
     """
 
     id: int
@@ -60,6 +61,7 @@ class Ticket:
     blamed: bool = False
     open: bool = True
     queued: bool = False
+    on: tuple[str, int] | None = None
 
 
 class Verdict(Enum):

@@ -17,12 +17,23 @@ _LATENCIES = 2048
 class Card(Protocol):
     """What the router needs of a card's process."""
 
-    def predict_many(self, requests: Sequence[Request]) -> "Future[Answers]":
-        """Answer requests, in any order; fails with CardLostError when the process is gone."""
+    def predict_many(self, requests: Sequence[Request], reservation: int = 0) -> "Future[Answers]":
+        """Answer requests, in any order; fails with CardLostError when the process is gone.
+
+        With a ``reservation`` the card runs nothing else meanwhile.
+        """
         ...
 
     def predict_here(self, requests: Sequence[Request]) -> Answers:
         """The same, waited for; raises what the future would fail with."""
+        ...
+
+    def reserve(self) -> "Future[int]":
+        """Have the card end what it runs, and begin nothing until a call with the result."""
+        ...
+
+    def forget(self, request_ids: Sequence[int]) -> None:
+        """Nobody waits for these any more."""
         ...
 
 

@@ -6,6 +6,7 @@ card raised, or CardLostError when the process or its node is gone. No thread wa
 
 import contextlib
 import itertools
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -43,6 +44,10 @@ from orchestrator.runtime.parcels import pack_requests, unpack_answers
 
 #: Threads for control calls: a load takes one for long, stats and stop must still get through.
 _CONTROL_THREADS = 3
+#: So many calls with data are on a card at once, from all drivers; those of further ones wait in
+#: Ray, in the order in which they came, where nobody's share and priority count. A thread only
+#: waits for the card.
+_DATA_THREADS = 128
 _HOST_FULL = (
     "Ray killed its process because the memory of its host, not of the card, ran out: other "
     "processes there, the object store, or inputs and outputs in flight took it"
@@ -85,10 +90,10 @@ class CardProcess:
         """What it has loaded, if it serves."""
         return self._call(self._actor.held)
 
-    def predict_many(self, requests: Sequence[Request]) -> "Future[Answers]":
+    def predict_many(self, requests: Sequence[Request], reservation: int = 0) -> "Future[Answers]":
         """See CardActor.predict_many. Arrays above about 100 kB travel by shared memory."""
         try:
-            parcel = pack_requests(requests)
+            parcel = pack_requests(requests, reservation, time.monotonic())
         except Exception as error:
             answer: Future[Answers] = Future()
             answer.set_exception(ours(error, self.label))
@@ -98,9 +103,19 @@ class CardProcess:
     def predict_here(self, requests: Sequence[Request]) -> Answers:
         """``predict_many``, waited for in this thread, which takes less than a future does."""
         try:
-            return unpack_answers(ray.get(self._actor.predict_many.remote(pack_requests(requests))))
+            parcel = pack_requests(requests, reservation=0, now=time.monotonic())
+            return unpack_answers(ray.get(self._actor.predict_many.remote(parcel)))
         except Exception as error:
             raise ours(error, self.label) from None
+
+    def reserve(self) -> "Future[int]":
+        """See CardActor.reserve."""
+        return self._call(self._actor.reserve)
+
+    def forget(self, request_ids: Sequence[int]) -> None:
+        """See CardActor.forget. Nobody waits for it: it only spares the card work."""
+        with contextlib.suppress(RayError):
+            self._actor.forget.remote(list(request_ids))
 
     def stats(self) -> "Future[CardStats]":
         """See CardActor.stats."""
@@ -160,13 +175,11 @@ class Fleet:
         self,
         resource: str,
         kind: CardKind,
-        data_threads: int,
         home: str | None = None,
         first_life: int = 1,
     ) -> None:
         self.resource = resource
         self._kind = kind
-        self.data_threads = data_threads
         self._home = home
         self._lives = itertools.count(first_life)
 
@@ -188,7 +201,7 @@ class Fleet:
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
             concurrency_groups={
                 "control": _CONTROL_THREADS,
-                "data": self.data_threads,
+                "data": _DATA_THREADS,
                 "life": 1,
             },
             **taken,

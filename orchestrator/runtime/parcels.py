@@ -5,7 +5,10 @@ array by itself: a call of many small requests would spend most of its time ther
 travel as they are, without a copy.
 """
 
+import itertools
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,22 +26,43 @@ _PLAIN = frozenset("biufc")
 #: An array's name and its place: in the buffer, with dtype and shape, or among the large ones.
 Place = tuple[str, int, str, tuple[int, ...]] | tuple[str, int]
 Parcel = tuple[npt.NDArray[np.uint8], list[Array], list[list[Place]]]
-RequestParcel = tuple[list[tuple[int, str, Priority]], Parcel]
 ReplyParcel = tuple[list[tuple[int, OrchestratorError | None]], Parcel, float]
 
 
-def pack_requests(requests: Sequence[Request]) -> RequestParcel:
-    """For ``unpack_requests`` in the card's process."""
-    heads = [(request.id, request.model, request.priority) for request in requests]
-    return heads, pack([request.inputs for request in requests])
+class RequestParcel(NamedTuple):
+    """Requests of one model and priority. ``seconds`` until they expire; None: none of them does.
+
+    ``reservation``: see CardActor.reserve; 0: none.
+    """
+
+    model: str
+    priority: Priority
+    reservation: int
+    ids: list[int]
+    seconds: list[float] | None
+    inputs: Parcel
 
 
-def unpack_requests(parcel: RequestParcel) -> list[Request]:
+def pack_requests(requests: Sequence[Request], reservation: int, now: float) -> RequestParcel:
+    """For ``unpack_requests`` in the card's process; all of one model and priority."""
+    _, model, _, priority, _ = requests[0]
+    seconds = [request.expires - now for request in requests]
+    return RequestParcel(
+        model,
+        priority,
+        reservation,
+        [request.id for request in requests],
+        seconds if min(seconds) < math.inf else None,
+        pack([request.inputs for request in requests]),
+    )
+
+
+def unpack_requests(parcel: RequestParcel, now: float) -> list[Request]:
     """What was packed; small arrays are views of one buffer."""
-    heads, inputs = parcel
+    seconds = parcel.seconds or itertools.repeat(math.inf, len(parcel.ids))
     return [
-        Request(number, model, arrays, priority)
-        for (number, model, priority), arrays in zip(heads, unpack(inputs), strict=True)
+        Request(number, parcel.model, arrays, parcel.priority, now + left)
+        for number, left, arrays in zip(parcel.ids, seconds, unpack(parcel.inputs), strict=True)
     ]
 
 

@@ -9,14 +9,17 @@ that itself, which spares its request the way through three threads.
 import heapq
 import itertools
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event, RLock, Thread, current_thread
+from typing import TypeVar
 
 from actors.errors import NotServingError, OrchestratorError
 from actors.messages import SENDER_BITS, Answers, Array, Reply, Request
@@ -25,6 +28,8 @@ from orchestrator.dispatch import Bundle, Desk, DeskView, Failure, Route, Ticket
 from orchestrator.errors import CallFailedError, CardLostError, NoRoomError, RequestFailedError
 from orchestrator.runtime.asked import Asked, Call, Card, ModelCounts
 from orchestrator.runtime.journal import Journal
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +63,7 @@ class Router:
         self._cards: dict[tuple[str, int], Card] = {}
         self._requests: dict[int, tuple[Call, Request]] = {}
         self._deadlines: list[tuple[float, int]] = []
+        self._unwanted: dict[tuple[str, int], list[int]] = {}
         # Ids are unique over all drivers of a card, and tell them apart: each has its own block.
         self._ids = itertools.count(secrets.randbits(30) << SENDER_BITS)
         self._thread = Thread(target=self._run, name="orchestrator-router", daemon=True)
@@ -166,6 +172,7 @@ class Router:
         self._end_overdue(now)
         for bundle in self._desk.dispatch(now):
             self._send(bundle)
+        self._tell_unwanted()
         if self._closing and not len(self._desk):
             self._idle.set()
 
@@ -240,13 +247,14 @@ class Router:
 
     def _put(self, call: Call) -> None:
         model, _, pieces, counts, started, timeout, priority = call.asked
+        expires = math.inf if timeout is None else started + timeout
         for piece, rows in zip(pieces, counts, strict=True):
-            request = Request(next(self._ids), model, piece, priority)
+            request = Request(next(self._ids), model, piece, priority, expires)
             nbytes = sum(array.nbytes for array in piece.values())
             call.ids.append(request.id)
             self._requests[request.id] = (call, request)
             if timeout is not None:
-                heapq.heappush(self._deadlines, (started + timeout, request.id))
+                heapq.heappush(self._deadlines, (expires, request.id))
             ticket = Ticket(request.id, model, rows, nbytes, self._clock(), priority)
             self._fail(self._desk.submit(ticket))
             if call.future.done():  # cancelled before it was opened, or its model is not served
@@ -270,17 +278,40 @@ class Router:
         return self._cards[bundle.slot, bundle.life], requests
 
     def _send(self, bundle: Bundle) -> None:
-        """Hand a call to its card. Whatever goes wrong with that comes back as its outcome."""
+        """Hand a call to its card. Whatever goes wrong with that comes back as its outcome.
 
-        def hand_over(done: "Future[Answers]") -> None:
-            outcome = done.exception() or done.result()
-            self._inbox.put(partial(self._returned, bundle, outcome))
-
+        One that is to be alone reserves the card first: it is not to blame for a death before that.
+        """
         try:
             card, requests = self._card_of(bundle)
-            card.predict_many(requests).add_done_callback(hand_over)
+            if bundle.alone:
+                self._when_done(card.reserve(), partial(self._reserved, bundle, card, requests))
+            else:
+                self._hand_over(bundle, card.predict_many(requests))
         except Exception as error:
             self._inbox.put(partial(self._returned, bundle, error))
+
+    def _reserved(
+        self, bundle: Bundle, card: Card, requests: Sequence[Request], outcome: int | BaseException
+    ) -> None:
+        if isinstance(outcome, BaseException):
+            self._returned(replace(bundle, alone=False), outcome)
+            return
+        try:
+            self._hand_over(bundle, card.predict_many(requests, outcome))
+        except Exception as error:
+            self._returned(bundle, error)
+
+    def _hand_over(self, bundle: Bundle, answer: "Future[Answers]") -> None:
+        self._when_done(answer, partial(self._returned, bundle))
+
+    def _when_done(self, future: "Future[T]", heard: Callable[[T | BaseException], None]) -> None:
+        """Have the router's thread hear what a future ends with."""
+
+        def told(done: "Future[T]") -> None:
+            self._inbox.put(partial(heard, done.exception() or done.result()))
+
+        future.add_done_callback(told)
 
     def _returned(self, bundle: Bundle, outcome: Answers | BaseException) -> None:
         now = self._clock()
@@ -338,7 +369,16 @@ class Router:
     def _forget(self, call: Call) -> None:
         for request_id in call.ids:
             self._requests.pop(request_id, None)
-            self._desk.close(request_id)
+            process = self._desk.close(request_id)
+            if process is not None:
+                self._unwanted.setdefault(process, []).append(request_id)
+
+    def _tell_unwanted(self) -> None:
+        """Spare cards what was cancelled while it was there."""
+        while self._unwanted:
+            process, ids = self._unwanted.popitem()
+            if process in self._cards:
+                self._cards[process].forget(ids)
 
     def _begin_close(self) -> None:
         self._closing = True

@@ -7,6 +7,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -485,6 +486,34 @@ def test_a_card_that_fails_on_what_it_has_answered_before_takes_nothing_more(
         answer(card, "conv", x=np.zeros((2, 3, 16, 16), np.float32))
     card.stop()
     emulator.reset()
+
+
+class FailsOn:
+    """The library's model on a card that is broken for batches of some rows, or one bad value."""
+
+    def __init__(self, model: Any, rows: int, value: float | None = None) -> None:
+        self._model, self._rows, self._value = model, rows, value
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def predict(self, tensors: list[Any]) -> Any:
+        x = tensors[0].get_data_to_numpy()
+        if len(x) == self._rows and (self._value is None or x.flat[0] == self._value):
+            raise RuntimeError("predict failed!")
+        return self._model.predict(tensors)
+
+
+@pytest.mark.parametrize(("value", "wanted"), [(None, CardBrokenError), (7.0, PredictError)])
+def test_a_card_is_tried_with_the_gear_that_failed(
+    load: Load, mlp: ModelOrder, value, wanted
+) -> None:
+    card = load(mlp)
+    [place] = card._idle["mlp"]
+    place.target._model = FailsOn(place.target._model, 4, value)
+    assert answer(card, "mlp", x=rows(1))["y"].shape[0] == 1
+    with pytest.raises(wanted):
+        answer(card, "mlp", x=np.full((4, 64), 7, np.float32))
 
 
 def test_a_card_tells_what_it_works_on_and_how_long_that_should_take(

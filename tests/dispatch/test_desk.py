@@ -1,6 +1,8 @@
 """The desk's rules, one by one."""
 
 import gc
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -401,3 +403,75 @@ def test_cancelled_requests_neither_stay_nor_make_calls_small() -> None:
 def tickets_alive() -> int:
     gc.collect()
     return sum(type(one) is Ticket for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+def test_a_card_that_fails_every_call_at_once_does_not_attract_them(calls) -> None:
+    """n/0 answers in a second, n/1 fails in a millisecond: it always has room."""
+    desk = desk_of(calls=calls, max_requests=1)
+    sent, flying, now, number = Counter(), [], 0.0, 0
+    while sum(sent.values()) < 3000:
+        while len(desk) < 20:
+            number += 1
+            put(desk, number, now=now)
+        for bundle in desk.dispatch(now):
+            sent[bundle.slot] += 1
+            flying.append((now + (1.0 if bundle.slot == "n/0" else 0.001), bundle))
+        flying.sort(key=lambda one: one[0])
+        now, bundle = flying.pop(0)
+        error = PredictError("n/1", "det", "boom") if bundle.slot == "n/1" else None
+        _, failed = desk.answered(bundle, dict.fromkeys(ids(bundle), error), now)
+        assert failed == []  # the other card answers what this one fails on
+    assert sent["n/1"] < 0.02 * sent["n/0"]
+
+
+def test_a_card_that_failed_once_is_trusted_again_when_it_answers() -> None:
+    desk = desk_of(calls=1, max_requests=1)
+    now = 0.0
+    sent = Counter()
+    for number in range(400):
+        put(desk, 2 * number, 2 * number + 1, now=now)
+        now += 1.0
+        for bundle in desk.dispatch(now):
+            sent[bundle.slot] += number > 100
+            first = number == 0 and bundle.slot == "n/1"
+            error = PredictError("n/1", "det", "boom") if first else None
+            desk.answered(bundle, dict.fromkeys(ids(bundle), error), now + 0.001)
+    assert sent["n/1"] > 0.8 * sent["n/0"]
+
+
+def test_cards_that_all_fail_share_what_comes() -> None:
+    desk = desk_of(calls=1, max_requests=1)
+    sent = Counter()
+    for number in range(100):
+        put(desk, number)
+        for _ in range(2):
+            [bundle] = desk.dispatch(0.0)
+            sent[bundle.slot] += 1
+            desk.answered(bundle, {number: PredictError(bundle.slot, "det", "boom")}, 0.001)
+    assert sent == {"n/0": 100, "n/1": 100}
+    assert len(desk) == 0
+
+
+def test_a_request_that_is_there_whenever_another_driver_s_kills_the_card_is_not_blamed() -> None:
+    """One card, two drivers; the process dies as soon as it runs the first one's request."""
+    desks = {"guilty": desk_of(DET[:1], []), "innocent": desk_of(DET[:1], [])}
+    for number, desk in enumerate(desks.values()):
+        put(desk, number)
+    life, ends = 0, {}
+    while any(len(desk) for desk in desks.values()):
+        life += 1
+        for desk in desks.values():
+            desk.serving("n/0", life)
+        calls = {name: b for name, desk in desks.items() for b in desk.dispatch(0.0)}
+        if "guilty" not in calls:  # what is left runs
+            desks["innocent"].answered(calls["innocent"], {1: None}, 0.0)
+            break
+        for name, bundle in calls.items():  # one that is to be alone waits and has not begun
+            begun = name == "guilty" or not bundle.alone
+            met = bundle if begun else replace(bundle, alone=False)
+            for failure in desks[name].died(met, "killed", 0.0):
+                ends[name] = failure.error.blamed
+    assert ends == {"guilty": True}
+    assert life - 1 == 3  # processes that the guilty one took with it
+    assert len(desks["innocent"]) == 0

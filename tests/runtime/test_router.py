@@ -32,7 +32,7 @@ class OneCard:
     def __init__(self, does: Callable[[Sequence[Request]], Answers] = answers) -> None:
         self.does = does
 
-    def predict_many(self, requests: Sequence[Request]) -> "Future[Answers]":
+    def predict_many(self, requests: Sequence[Request], reservation: int = 0) -> "Future[Answers]":
         """Raises what it is told to raise; a real one never does."""
         answer: Future[Answers] = Future()
         answer.set_result(self.does(requests))
@@ -40,6 +40,14 @@ class OneCard:
 
     def predict_here(self, requests: Sequence[Request]) -> Answers:
         return self.does(requests)
+
+    def reserve(self) -> "Future[int]":
+        granted: Future[int] = Future()
+        granted.set_result(1)
+        return granted
+
+    def forget(self, request_ids: Sequence[int]) -> None:
+        """It has none that are not answered."""
 
 
 class HeldCard(OneCard):
@@ -49,8 +57,12 @@ class HeldCard(OneCard):
         super().__init__()
         self.held: list[tuple[Future[Answers], Sequence[Request]]] = []
         self.has_some = threading.Event()
+        self.forgotten: list[int] = []
 
-    def predict_many(self, requests: Sequence[Request]) -> "Future[Answers]":
+    def forget(self, request_ids: Sequence[int]) -> None:
+        self.forgotten += request_ids
+
+    def predict_many(self, requests: Sequence[Request], reservation: int = 0) -> "Future[Answers]":
         answer: Future[Answers] = Future()
         self.held.append((answer, requests))
         self.has_some.set()
@@ -265,6 +277,26 @@ def test_requests_and_closing_race_and_every_request_ends(start) -> None:
         assert all(isinstance(end, (RequestFailedError, NotServingError)) for end in ends)
 
 
+def test_a_card_hears_of_what_was_cancelled_while_it_was_there_once(start) -> None:
+    card = HeldCard()
+    router = start(card)
+    futures = [router.submit(asked()) for _ in range(3)]
+    card.has_some.wait()
+    while (
+        sum(len(requests) for _, requests in card.held) + router.view().result().waiting["det"] < 3
+    ):
+        pass
+    [on_card, *_] = [r.id for _, requests in card.held for r in requests]
+    for future in futures:
+        assert future.cancel()
+    router.view().result()
+    router.view().result()  # a card is told at the end of a turn
+    assert on_card in card.forgotten
+    assert len(set(card.forgotten)) == len(card.forgotten)
+    card.release()
+    settled(router)
+
+
 def test_deadlines_of_answered_requests_are_forgotten(start) -> None:
     router = start(OneCard())
     for _ in range(50):
@@ -285,3 +317,33 @@ def test_what_finds_no_memory_on_its_way_is_told_from_what_fails(error) -> None:
     found = ours(error, "n/0")
     assert isinstance(found, NoRoomError)
     assert str(found) == "card n/0: no room for a call on its way: it is full"
+
+
+def test_a_death_while_another_call_had_the_card_to_itself_blames_nobody_who_waited(start) -> None:
+    """Every call dies; the reservations of the suspect that follows never get that far."""
+
+    class Reserved(OneCard):
+        def reserve(self) -> "Future[int]":
+            granted: Future[int] = Future()
+            if serves > 1:
+                granted.set_exception(CardLostError("n/0", "died of another driver's request"))
+            else:
+                granted.set_result(1)
+            return granted
+
+    def dies(requests: Sequence[Request]) -> Answers:
+        raise CardLostError("n/0", "was killed")
+
+    def back(slot: str, life: int, reason: str) -> None:
+        nonlocal serves
+        serves += 1
+        router.serving(slot, life + 1, card)
+
+    serves = 0
+    card = Reserved(dies)
+    router = start(card, lost=back)
+    with pytest.raises(RequestFailedError) as told:
+        router.submit(asked()).result()
+    assert not told.value.blamed
+    assert told.value.story[-1] == "gave up after 8 deaths"
+    assert sum("it was alone on the card" in line for line in told.value.story) == 1
