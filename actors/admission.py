@@ -19,13 +19,16 @@ class Placed(NamedTuple):
 
     ``piece_rows`` are those of each piece that ``Admission.pieces`` makes. ``plain``: all arrays
     are numpy's own; subclasses may copy, concatenate and pickle in ways of their own.
+    ``nbytes``, of all arrays, are of the request and ``piece_bytes`` of its pieces.
     """
 
     rows: int
     bucket: Bucket
     limit: int
     piece_rows: Sequence[int]
-    plain: bool = True
+    plain: bool
+    nbytes: int
+    piece_bytes: Sequence[int]
 
 
 class Admission:
@@ -50,7 +53,10 @@ class Admission:
         limit = row_limit(self._signature, self._rule, key)
         pieces = [min(limit, rows - at) for at in range(0, rows, limit)]
         plain = all(type(array) is np.ndarray for array in inputs.values())
-        return remember(self._known, seen, Placed(rows, key, limit, pieces, plain))
+        nbytes = sum(array.nbytes for array in inputs.values())
+        piece_bytes = [nbytes * piece // rows for piece in pieces]
+        placed = Placed(rows, key, limit, pieces, plain, nbytes, piece_bytes)
+        return remember(self._known, seen, placed)
 
     def pieces(self, inputs: Arrays, placed: Placed) -> list[Arrays]:
         """The parts of a placed request that fit into one batch each, as views, in order.

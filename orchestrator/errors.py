@@ -249,17 +249,23 @@ class DeadlineError(RequestFailedError):
 class OverloadedError(OrchestratorError):
     """A request that found no room and did not want to wait; nothing was sent."""
 
-    def __init__(self, model: str, limit: int, waiting: int) -> None:
-        super().__init__(model, limit, waiting)
+    def __init__(
+        self, model: str, inside: int, nbytes: int, waiting: int, limit: int, most_bytes: int
+    ) -> None:
+        super().__init__(model, inside, nbytes, waiting, limit, most_bytes)
         self.model = model
-        self.limit = limit
+        self.inside = inside
+        self.nbytes = nbytes
         self.waiting = waiting
+        self.limit = limit
+        self.most_bytes = most_bytes
 
     def __str__(self) -> str:
         return (
-            f"model {self.model}: overloaded: this driver has {self.limit} requests for it under "
-            f"way, which is its limit, and {self.waiting} more wait to be let in: call again "
-            "later, let calls wait, or raise max_in_flight"
+            f"model {self.model}: overloaded: this driver has {self.inside} requests for it under "
+            f"way, of at most {self.limit}, with {self.nbytes:,} bytes of inputs, of at most "
+            f"{self.most_bytes:,}, and {self.waiting} more wait to be let in: call again later, "
+            "let calls wait, or raise max_in_flight or max_bytes_in_flight"
         )
 
 

@@ -48,7 +48,7 @@ class ModelCounts:
 
 
 class Asked(NamedTuple):
-    """One caller's checked request, in the pieces that a batch holds.
+    """One caller's checked request, in the pieces that a batch holds, with their rows and bytes.
 
     ``started`` is when the caller came, by ``time.monotonic``; ``timeout`` counts from there.
     """
@@ -57,6 +57,7 @@ class Asked(NamedTuple):
     rule: BatchRule
     pieces: Sequence[Arrays]
     rows: Sequence[int]
+    nbytes: Sequence[int]
     started: float
     timeout: float | None = None
     priority: Priority = "online"

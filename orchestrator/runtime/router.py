@@ -246,11 +246,10 @@ class Router:
             call.fail(RequestFailedError(call.asked.model, (story,)))
 
     def _put(self, call: Call) -> None:
-        model, _, pieces, counts, started, timeout, priority = call.asked
+        model, _, pieces, counts, sizes, started, timeout, priority = call.asked
         expires = math.inf if timeout is None else started + timeout
-        for piece, rows in zip(pieces, counts, strict=True):
+        for piece, rows, nbytes in zip(pieces, counts, sizes, strict=True):
             request = Request(next(self._ids), model, piece, priority, expires)
-            nbytes = sum(array.nbytes for array in piece.values())
             call.ids.append(request.id)
             self._requests[request.id] = (call, request)
             if timeout is not None:

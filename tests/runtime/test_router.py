@@ -96,7 +96,7 @@ def start() -> Iterator[Callable[..., Router]]:
 
 
 def asked(pieces: int = 1) -> Asked:
-    return Asked("det", BatchRule(), [X] * pieces, [1] * pieces, 0.0)
+    return Asked("det", BatchRule(), [X] * pieces, [1] * pieces, [8] * pieces, 0.0)
 
 
 def settled(router: Router) -> None:
@@ -247,7 +247,7 @@ def test_many_threads_that_carry_or_not_all_get_their_own_answers(start) -> None
 
     def call(number: int) -> bool:
         x = {"x": np.full((1, 2), number, np.float32)}
-        one = Asked("det", BatchRule(), [x], [1], 0.0)
+        one = Asked("det", BatchRule(), [x], [1], [8], 0.0)
         return bool((router.submit(one, here=number % 3 > 0).result()["y"] == 2 * number).all())
 
     with ThreadPoolExecutor(16) as pool:
