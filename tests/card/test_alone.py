@@ -1,10 +1,8 @@
 """A request that has the card to itself, and requests that nobody waits for any more."""
 
 import math
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -13,16 +11,7 @@ import pytest
 from actors.card import CardActor
 from actors.errors import NotServingError, NotWantedError
 from actors.messages import ModelOrder, Reply, Request
-from tests.card.conftest import Load, ask, changed, rows, with_times
-
-
-def threads_that_run() -> set[int]:
-    """Those that are inside the library, or wait for their turn there."""
-    return {
-        thread
-        for thread, frame in sys._current_frames().items()
-        if any(one.f_code.co_name == "predict" for one, _ in traceback.walk_stack(frame))
-    }
+from tests.card.conftest import Load, ask, changed, rows, threads_in, with_times
 
 
 def requests(count: int, first: int = 0, expires: float = math.inf) -> list[Request]:
@@ -50,13 +39,13 @@ def test_nothing_else_runs_beside_a_request_that_is_to_be_alone(card: CardActor)
 
     with ThreadPoolExecutor(8) as pool:
         before = pool.submit(card.predict_many, requests(4))
-        while len(threads_that_run()) < 2:
+        while len(threads_in("predict")) < 2:
             assert not before.done()
         asked = pool.submit(reserved)
         behind = [pool.submit(ask, card, "mlp", {"x": rows(4)}) for _ in range(4)]
         mine = ids.result()
         while not asked.done():
-            running = threads_that_run()
+            running = threads_in("predict")
             if mine in running:
                 beside.append(running - {mine})
         assert beside
