@@ -62,16 +62,21 @@ class Line:
     def take(self, most_rows: int, slot: str, rules: TransportRules) -> list[Ticket]:
         """The next requests for one call to ``slot``: at least one, whatever its size."""
         taken: list[Ticket] = []
+        waiting = self._tickets
         nbytes = rows = 0
-        while self and len(taken) < rules.max_requests:
-            ticket = self.head
+        while waiting and len(taken) < rules.max_requests:
+            ticket = waiting[0]
+            if not ticket.open:
+                waiting.popleft()
+                self._closed -= 1
+                continue
             nbytes += ticket.nbytes
             rows += ticket.rows
             full = nbytes > rules.max_bytes or rows > most_rows
             if taken and (full or slot in ticket.failed_on):
                 break
             taken.append(ticket)
-            self._tickets.popleft()
+            waiting.popleft()
             ticket.queued = False
             self.rows -= ticket.rows
         return taken
