@@ -4,14 +4,15 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from actors.card import CardActor
 from actors.errors import NotServingError, NotWantedError
 from actors.messages import ModelOrder, Reply, Request
-from tests.card.conftest import Load, ask, changed, rows, threads_in, with_times
+from tests.card.conftest import Load, ask, changed, rows, with_times
 
 
 def requests(count: int, first: int = 0, expires: float = math.inf) -> list[Request]:
@@ -22,6 +23,43 @@ def alone(card: CardActor, sent: Sequence[Request]) -> list[Reply]:
     return card.predict_many(sent, card.reserve())
 
 
+class Watched:
+    """The library's models of a card: which threads were inside whenever one came in."""
+
+    def __init__(self, card: CardActor) -> None:
+        self.seen: list[set[int]] = []
+        self._inside: set[int] = set()
+        self._lock = threading.Lock()
+        for place in card._idle["mlp"]:
+            place.target._model = Model(self, place.target._model)
+
+    def enter(self) -> None:
+        with self._lock:
+            self._inside.add(threading.get_ident())
+            self.seen.append(self._inside.copy())
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside.remove(threading.get_ident())
+
+
+class Model:
+    """One of them."""
+
+    def __init__(self, watched: Watched, model: Any) -> None:
+        self._watched, self._model = watched, model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def predict(self, tensors: list[Any]) -> Any:
+        self._watched.enter()
+        try:
+            return self._model.predict(tensors)
+        finally:
+            self._watched.leave()
+
+
 @pytest.fixture
 def card(load: Load, mlp: ModelOrder) -> CardActor:
     """One that runs two batches at a time, 100 ms each."""
@@ -30,42 +68,36 @@ def card(load: Load, mlp: ModelOrder) -> CardActor:
 
 
 def test_nothing_else_runs_beside_a_request_that_is_to_be_alone(card: CardActor) -> None:
-    beside: list[set[int]] = []
-    ids: Future[int] = Future()
+    watched, ids = Watched(card), []
 
     def reserved() -> list[Reply]:
-        ids.set_result(threading.get_ident())
-        return card.predict_many(requests(1, first=100), card.reserve())
+        ids.append(threading.get_ident())
+        return alone(card, requests(2, first=100))
 
     with ThreadPoolExecutor(8) as pool:
         before = pool.submit(card.predict_many, requests(4))
-        while len(threads_in("predict")) < 2:
+        while card.stats().running < 2:
             assert not before.done()
         asked = pool.submit(reserved)
+        while not card._held_up:
+            pass
         behind = [pool.submit(ask, card, "mlp", {"x": rows(4)}) for _ in range(4)]
-        mine = ids.result()
-        while not asked.done():
-            running = threads_in("predict")
-            if mine in running:
-                beside.append(running - {mine})
-        assert beside
-        assert set().union(*beside) == set()
-        assert [reply.error for reply in asked.result()] == [None]
+        assert [reply.error for reply in asked.result()] == [None] * 2
         replies = [reply for one in (before, *behind) for reply in one.result()]
     assert all(reply.error is None for reply in replies)
-    assert card.stats().models["mlp"].batches == 9
+    first = next(number for number, inside in enumerate(watched.seen) if ids[0] in inside)
+    assert watched.seen[first : first + 2] == [{ids[0]}] * 2
+    assert max(map(len, watched.seen)) == 2
+    assert len(watched.seen) == 10
 
 
 def test_two_that_are_to_be_alone_follow_each_other(card: CardActor) -> None:
-    most = 0
+    watched = Watched(card)
     with ThreadPoolExecutor(3) as pool:
         asked = [pool.submit(alone, card, requests(2)) for _ in range(3)]
-        while not all(one.done() for one in asked):
-            most = max(most, card.stats().running)
         replies = [reply for one in asked for reply in one.result()]
-    assert most == 1
-    assert len(replies) == 6
-    assert all(reply.error is None for reply in replies)
+    assert [reply.error for reply in replies] == [None] * 6
+    assert [len(inside) for inside in watched.seen] == [1] * 6
 
 
 @pytest.mark.parametrize("end", ["drain", "stop"])

@@ -436,14 +436,14 @@ def test_what_came_meanwhile_waits_for_company_no_longer_than_it_may(
 
 
 def test_inputs_are_copied_while_another_batch_executes(load: Load, conv: ModelOrder) -> None:
-    times = {"execute_ms": "30", "copy_in_ms": "30", "copy_out_ms": "30"}
+    times = {"execute_ms": "150", "copy_in_ms": "150", "copy_out_ms": "150"}
     slow = replace(conv, config={"emulated_card": times})
     image = {"x": np.zeros((2, 3, 16, 16), np.float32)}
 
     def seen(threads: int) -> bool:
         """Whether one batch was copied in or out while another one executed."""
         card = load(changed(slow, threads=threads))
-        asked = threading.Thread(target=ask, args=(card, "conv", *[image] * 6))
+        asked = threading.Thread(target=ask, args=(card, "conv", *[image] * 4))
         asked.start()
         found = False
         while asked.is_alive():
