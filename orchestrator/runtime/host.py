@@ -122,8 +122,7 @@ class CardHost:
     def predict_many(self, parcel: RequestParcel) -> ReplyParcel:
         """See CardActor.predict_many."""
         arrived = time.monotonic()
-        requests = unpack_requests(parcel, arrived)
-        replies = self._card.predict_many(requests, parcel.reservation)
+        replies = self._card.predict_many(*unpack_requests(parcel, arrived))
         return pack_answers(Answers(replies, time.monotonic() - arrived))
 
     @ray.method(concurrency_group="control")

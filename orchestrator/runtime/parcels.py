@@ -8,7 +8,6 @@ travel as they are, without a copy.
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,43 +26,29 @@ _PLAIN = frozenset("biufc")
 Place = tuple[str, int, str, tuple[int, ...]] | tuple[str, int]
 Parcel = tuple[npt.NDArray[np.uint8], list[Array], list[list[Place]]]
 ReplyParcel = tuple[list[tuple[int, OrchestratorError | None]], Parcel, float]
-
-
-class RequestParcel(NamedTuple):
-    """Requests of one model and priority. ``seconds`` until they expire; None: none of them does.
-
-    ``reservation``: see CardActor.reserve; 0: none.
-    """
-
-    model: str
-    priority: Priority
-    reservation: int
-    ids: list[int]
-    seconds: list[float] | None
-    inputs: Parcel
+#: Of one model and priority: these, the reservation (0: none), ids, and the seconds until each of
+#: them expires, unless none does. Plain tuples: see above.
+RequestParcel = tuple[str, Priority, int, list[int], list[float] | None, Parcel]
 
 
 def pack_requests(requests: Sequence[Request], reservation: int, now: float) -> RequestParcel:
     """For ``unpack_requests`` in the card's process; all of one model and priority."""
     _, model, _, priority, _ = requests[0]
     seconds = [request.expires - now for request in requests]
-    return RequestParcel(
-        model,
-        priority,
-        reservation,
-        [request.id for request in requests],
-        seconds if min(seconds) < math.inf else None,
-        pack([request.inputs for request in requests]),
-    )
+    ids = [request.id for request in requests]
+    expire = seconds if min(seconds) < math.inf else None
+    return model, priority, reservation, ids, expire, pack([one.inputs for one in requests])
 
 
-def unpack_requests(parcel: RequestParcel, now: float) -> list[Request]:
-    """What was packed; small arrays are views of one buffer."""
-    seconds = parcel.seconds or itertools.repeat(math.inf, len(parcel.ids))
-    return [
-        Request(number, parcel.model, arrays, parcel.priority, now + left)
-        for number, left, arrays in zip(parcel.ids, seconds, unpack(parcel.inputs), strict=True)
+def unpack_requests(parcel: RequestParcel, now: float) -> tuple[list[Request], int]:
+    """What was packed, and the reservation; small arrays are views of one buffer."""
+    model, priority, reservation, ids, expire, inputs = parcel
+    seconds = expire or itertools.repeat(math.inf, len(ids))
+    requests = [
+        Request(number, model, arrays, priority, now + left)
+        for number, left, arrays in zip(ids, seconds, unpack(inputs), strict=True)
     ]
+    return requests, reservation
 
 
 def pack_answers(answers: Answers) -> ReplyParcel:
