@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+
 from actors.shapes import Arrays, BatchRule, Bucket, Signature, bucket, check, row_limit, split
 
 K = TypeVar("K")
@@ -15,13 +17,18 @@ REMEMBERED = 1024
 class Placed(NamedTuple):
     """A checked request: its rows, what it may be joined with, and the most rows of one batch.
 
-    ``piece_rows`` are those of each piece that ``Admission.pieces`` makes.
+    ``piece_rows`` are those of each piece that ``Admission.pieces`` makes. ``plain``: all arrays
+    are numpy's own; subclasses may copy, concatenate and pickle in ways of their own.
+    ``nbytes``, of all arrays, are of the request and ``piece_bytes`` of its pieces.
     """
 
     rows: int
     bucket: Bucket
     limit: int
     piece_rows: Sequence[int]
+    plain: bool
+    nbytes: int
+    piece_bytes: Sequence[int]
 
 
 class Admission:
@@ -45,10 +52,19 @@ class Admission:
         key = bucket(self._signature, self._rule, inputs)
         limit = row_limit(self._signature, self._rule, key)
         pieces = [min(limit, rows - at) for at in range(0, rows, limit)]
-        return remember(self._known, seen, Placed(rows, key, limit, pieces))
+        plain = all(type(array) is np.ndarray for array in inputs.values())
+        nbytes = sum(array.nbytes for array in inputs.values())
+        piece_bytes = [nbytes * piece // rows for piece in pieces]
+        placed = Placed(rows, key, limit, pieces, plain, nbytes, piece_bytes)
+        return remember(self._known, seen, placed)
 
     def pieces(self, inputs: Arrays, placed: Placed) -> list[Arrays]:
-        """The parts of a placed request that fit into one batch each, as views, in order."""
+        """The parts of a placed request that fit into one batch each, as views, in order.
+
+        Plain arrays, whatever they were.
+        """
+        if not placed.plain:
+            inputs = {name: np.asarray(array) for name, array in inputs.items()}
         if placed.rows <= placed.limit:
             return [inputs]
         return split(self._signature, self._rule, inputs)

@@ -7,11 +7,12 @@ handovers. Control calls (stats, memory, drain, stop) touch only the queue's loc
 held while the library works.
 """
 
+import itertools
 import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,13 @@ from pathlib import Path
 from actors.accounts import busy_share, memory_report
 from actors.batch import scratch
 from actors.device import DEVICES
-from actors.errors import CardBrokenError, InvalidRequestError, NotServingError, PredictError
+from actors.errors import (
+    CardBrokenError,
+    InvalidRequestError,
+    NotServingError,
+    NotWantedError,
+    PredictError,
+)
 from actors.lite import library_name
 from actors.loading import Loaded, load_models
 from actors.messages import (
@@ -36,7 +43,7 @@ from actors.messages import (
 from actors.model_object import ModelObject
 from actors.queue import Batch, CardQueue
 from actors.served import Call, Piece, PieceEntry, ServedModel, Ticket, batch_fails, terms_of
-from actors.shapes import Array
+from actors.shapes import Array, Gear
 
 #: Which states may follow which. A card's process loads once: there is no way back.
 FOLLOWS: Mapping[CardState, frozenset[CardState]] = {
@@ -47,6 +54,9 @@ FOLLOWS: Mapping[CardState, frozenset[CardState]] = {
     CardState.FAILED: frozenset({CardState.STOPPED}),
     CardState.STOPPED: frozenset(),
 }
+#: Seconds that a reserved card waits for the call that it was reserved for.
+_LEASE = 10.0
+_ENDED = frozenset({CardState.FAILED, CardState.STOPPED})
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,10 @@ class CardActor:
         self._idle: dict[str, list[_Place]] = {}
         self._queue: CardQueue[Piece] = CardQueue({})
         self._working: dict[int, Batch[Piece]] = {}
-        self._examining = 0
+        self._held_up = 0
+        self._reservations = itertools.count(1)
+        self._reserved = 0
+        self._claimed = False
         self._broken: CardBrokenError | None = None
         self._threads: list[threading.Thread] = []
         self._busy: Callable[[], float | None] = lambda: None
@@ -128,11 +141,33 @@ class CardActor:
         memory = self.memory(fresh=True)
         return LoadReport(self._identity, signatures, memory, seconds, loaded.warnings)
 
-    def predict_many(self, requests: Sequence[Request]) -> list[Reply]:
+    def reserve(self) -> int:
+        """Begin nothing more, end what runs, and keep the card free for one call.
+
+        Returns what to give to ``predict_many`` within ten seconds. If the process dies after this
+        has returned and before that call has, it is of that call.
+
+        Raises:
+            NotServingError: the card takes no requests now.
+        """
+        with self._lock:
+            self._held_up += 1
+            self._quiet.wait_for(self._free_or_over)
+            if self._state is not CardState.READY:
+                self._let_begin()
+                raise NotServingError(self._slot, self._state.value)
+            self._reserved = reservation = next(self._reservations)
+            self._claimed = False
+        lease = threading.Timer(_LEASE, self._expire, [reservation])
+        lease.daemon = True
+        lease.start()
+        return reservation
+
+    def predict_many(self, requests: Sequence[Request], reservation: int = 0) -> list[Reply]:
         """Answer requests, in their order; blocks until all are done.
 
-        They are joined with whatever else waits for the same model. A request that fails has its
-        error in its own reply.
+        They are joined with whatever else waits for the same model; with a ``reservation`` the card
+        runs nothing else until they are done. A request that fails has its error in its own reply.
 
         Raises:
             NotServingError: the card takes no requests now; none of these was run.
@@ -153,19 +188,20 @@ class CardActor:
             for ticket in tickets:
                 if ticket.error is not None:
                     self._refuse(ticket)
-            for entry in entries:
-                self._queue.put(entry)
-            models = {entry.model for entry in entries}
-            taken = self._take(entries[0].model, now) if len(models) == 1 else None
-            if taken is None:
-                for model in models:
-                    self._wake[model].notify()  # it may have to wait for less long
-                self._wake_next(now)
+            taken = None if reservation else self._put(entries, now)
         if taken is not None:
             self._run(*taken)
             self._finish(*taken)
+        elif reservation:
+            self._run_alone(entries, reservation)
         call.wait()
         return [self._reply(ticket) for ticket in tickets]
+
+    def forget(self, request_ids: Collection[int]) -> None:
+        """Nobody waits for these any more: those that are not begun are not run."""
+        ids = frozenset(request_ids)
+        with self._lock:
+            self._drop(self._queue.remove(lambda entry: entry.item.ticket.request.id in ids))
 
     def stats(self) -> CardStats:
         """State and counters now; never waits for the library."""
@@ -209,6 +245,7 @@ class CardActor:
         with self._lock:
             if self._state is not CardState.DRAINING:
                 self._move(CardState.DRAINING, self._slot)
+                self._quiet.notify_all()
             return self._quiet.wait_for(lambda: self._queue.empty, timeout_seconds)
 
     def stop(self) -> None:
@@ -220,7 +257,7 @@ class CardActor:
         with self._lock:
             if self._state is not CardState.STOPPED:
                 self._move(CardState.STOPPED, self._slot)
-            self._send_back()
+            self._send_back(self._queue.clear())
             for wake in self._wake.values():
                 wake.notify_all()
             self._quiet.wait_for(lambda: self._queue.empty)
@@ -272,21 +309,19 @@ class CardActor:
         except Exception as error:
             batch_fails(batch, PredictError(self._slot, served.name, repr(error)))
 
-    def _require_good(self, served: ServedModel, target: ModelObject) -> None:
+    def _require_good(self, served: ServedModel, target: ModelObject, gear: Gear) -> None:
         """After an error: nothing is begun on the card until the canary has been answered.
 
         Raises:
             CardBrokenError: it was not.
         """
         with self._lock:
-            self._examining += 1
+            self._held_up += 1
         try:
-            served.require_good(target)
+            served.require_good(target, gear)
         finally:
             with self._lock:
-                self._examining -= 1
-                for model in self._models:
-                    self._wake_if_any(model)
+                self._let_begin()
 
     def _close(self, batch: Batch[Piece], error: CardBrokenError) -> None:
         """Take nothing any more, and send back what waits."""
@@ -295,12 +330,81 @@ class CardActor:
             if self._broken is None and self._state is not CardState.STOPPED:
                 self._broken = error
                 self._move(CardState.FAILED, self._slot)
-                self._send_back()
+                self._send_back(self._queue.clear())
 
-    def _send_back(self) -> None:
-        """Answer what waits with NotServingError; callers hold the lock."""
+    def _free_or_over(self) -> bool:
+        """Whether nothing runs and nobody else has reserved the card, or it takes nothing more."""
+        free = not self._queue.running and not self._reserved
+        return free or self._state is not CardState.READY
+
+    def _put(self, entries: Sequence[PieceEntry], now: float) -> tuple[_Place, Batch[Piece]] | None:
+        """Add to what waits; what may run at once is the caller's. Callers hold the lock."""
+        for entry in entries:
+            self._queue.put(entry)
+        models = {entry.model for entry in entries}
+        taken = self._take(entries[0].model, now) if len(models) == 1 else None
+        if taken is None:
+            for model in models:
+                self._wake[model].notify()  # it may have to wait for less long
+            self._wake_next(now)
+        return taken
+
+    def _run_alone(self, entries: Sequence[PieceEntry], reservation: int) -> None:
+        """Run these and nothing else meanwhile, and end the reservation."""
+        while not self._claim(reservation):
+            reservation = self.reserve()  # its time was over
+        try:
+            for entry in entries:
+                with self._lock:
+                    if self._state in _ENDED:
+                        self._send_back([entry])
+                        continue
+                    batch = self._queue.take_alone(entry, time.monotonic())
+                    self._working[id(batch)] = batch
+                    place = self._idle[entry.model].pop()
+                self._run(place, batch)
+                self._finish(place, batch)
+        finally:
+            self._end_reservation()
+
+    def _claim(self, reservation: int) -> bool:
+        """From now on it lasts until whoever claimed it ends it; False when it is over."""
+        with self._lock:
+            if self._claimed or self._reserved != reservation:
+                return False
+            self._claimed = True
+            return True
+
+    def _expire(self, reservation: int) -> None:
+        """Nobody claimed it in time: its driver may be gone."""
+        if self._claim(reservation):
+            self._end_reservation()
+
+    def _end_reservation(self) -> None:
+        with self._lock:
+            self._reserved = 0
+            self._let_begin()
+
+    def _let_begin(self) -> None:
+        """One reason less to begin nothing; callers hold the lock."""
+        self._held_up -= 1
+        self._quiet.notify_all()
+        for model in self._models:
+            self._wake_if_any(model)
+
+    def _drop(self, entries: Sequence[PieceEntry]) -> None:
+        """Do not run what nobody waits for any more; callers hold the lock."""
         now = time.monotonic()
-        for entry in self._queue.clear():
+        for entry in entries:
+            entry.item.ticket.error = NotWantedError(self._slot, entry.model)
+            self._models[entry.model].settle(entry.item.ticket, now)
+        if entries:
+            self._quiet.notify_all()
+
+    def _send_back(self, entries: Sequence[PieceEntry]) -> None:
+        """Answer these with NotServingError; callers hold the lock."""
+        now = time.monotonic()
+        for entry in entries:
             ticket = entry.item.ticket
             ticket.error = NotServingError(self._slot, self._state.value)
             self._models[entry.model].settle(ticket, now)
@@ -316,15 +420,16 @@ class CardActor:
                 if taken is not None:
                     return taken
                 self._wake_next(now)  # it may have been another's turn that came just now
-                waits = bool(self._examining) or not self._idle[name]
+                waits = bool(self._held_up) or not self._idle[name]
                 due = math.inf if waits else self._queue.next_due(name)
                 wake.wait(due - now if now < due < math.inf else None)
         return None
 
     def _take(self, name: str, now: float) -> tuple[_Place, Batch[Piece]] | None:
         """A batch of one model, if one is due, and where it runs; callers hold the lock."""
-        if self._examining or not self._idle[name]:
+        if self._held_up or not self._idle[name]:
             return None
+        self._drop(self._queue.overdue(now))
         batch = self._queue.take(name, now)
         if batch is None:
             return None
@@ -357,7 +462,7 @@ class CardActor:
             if following is None:
                 self._wake_if_any(batch.model)
                 self._wake_next(now)
-                if self._queue.empty:
+                if not self._queue.running:
                     self._quiet.notify_all()
             broken = self._broken
         if broken is not None:  # only now: whoever hears of it may end this process

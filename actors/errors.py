@@ -7,7 +7,8 @@
     │   ├── LoadError           a model could not be declared, sized or built
     │   ├── PredictError        the library failed while running a batch
     │   ├── CardBrokenError     a model fails on what it has answered before
-    │   └── NotServingError     the card is starting, draining or stopped
+    │   ├── NotServingError     the card is starting, draining or stopped
+    │   └── NotWantedError      nobody waits for the answer any more
     ├── ConversionError         a model could not be converted
     └── (the driver's own errors: orchestrator/errors.py)
 
@@ -125,3 +126,15 @@ class NotServingError(CardError):
 
     def __str__(self) -> str:
         return f"card {self.card} takes no requests: it is {self.state}"
+
+
+class NotWantedError(CardError):
+    """A request that was cancelled, or whose time was over, before the card had begun it."""
+
+    def __init__(self, card: str, model: str) -> None:
+        super().__init__(card, model)
+        self.card = card
+        self.model = model
+
+    def __str__(self) -> str:
+        return f"card {self.card}: nobody waits for this request for model {self.model} any more"

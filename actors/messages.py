@@ -1,5 +1,6 @@
 """What crosses the wire between the driver and a card. Frozen, small, and importable everywhere."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -162,13 +163,15 @@ class CardOrder:
 class Request(NamedTuple):
     """One caller's rows for one model. ``id`` is unique in the deployment.
 
-    ``priority``: online requests go before those of priority batch.
+    ``priority``: online requests go before those of priority batch. ``expires``: when nobody waits
+    for it any more, by ``time.monotonic`` of the process that has it.
     """
 
     id: int
     model: str
     inputs: Arrays
     priority: Priority = "online"
+    expires: float = math.inf
 
     @property
     def sender(self) -> int:

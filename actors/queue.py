@@ -9,7 +9,7 @@ a model take turns too, row by row. It is due when it is full, when its oldest r
 
 import math
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -47,8 +47,8 @@ class Entry(Generic[T]):
     """One request, or one piece of a large one, waiting for its batch. Never changed.
 
     ``limit`` is the most rows of a batch of this bucket; ``rows`` never exceeds it. ``sender`` is
-    the driver that sent it. (Not frozen: making a frozen one takes several times as long, and there
-    is one for every request.)
+    the driver that sent it, ``expires`` when nobody waits for it any more. (Not frozen: making a
+    frozen one takes several times as long, and there is one for every request.)
     """
 
     model: str
@@ -59,6 +59,7 @@ class Entry(Generic[T]):
     item: T
     priority: Priority = "online"
     sender: int = 0
+    expires: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,16 @@ class _Line(Generic[T]):
                 break
         if not queue:
             del self.queues[key]
+
+    def remove(self, unwanted: Callable[[Entry[T]], bool]) -> Iterator[Entry[T]]:
+        for key, queue in list(self.queues.items()):
+            removed = [entry for entry in queue if unwanted(entry)]
+            if len(removed) == len(queue):
+                del self.queues[key]
+            elif removed:
+                self.queues[key] = deque(entry for entry in queue if not unwanted(entry))
+            self.rows -= sum(entry.rows for entry in removed)
+            yield from removed
 
     @property
     def head(self) -> Entry[T]:
@@ -203,6 +214,7 @@ class CardQueue(Generic[T]):
         self._lanes = {m: lane for lane in [_Lane(shared, AHEAD), *lanes] for m in lane.models}
         self._running = 0
         self._all_queued = 0
+        self._earliest = math.inf
 
     @property
     def running(self) -> int:
@@ -225,6 +237,7 @@ class CardQueue(Generic[T]):
         if line is None:
             line = lines[entry.bucket] = _Line()
         line.put(entry)
+        self._earliest = min(self._earliest, entry.expires)
         self._queued[entry.model] += 1
         self._all_queued += 1
 
@@ -252,12 +265,39 @@ class CardQueue(Generic[T]):
             del self._waiting[model][bucket]
         self._queued[model] -= len(entries)
         self._all_queued -= len(entries)
+        return self._begun(entries, lead, now)
+
+    def take_alone(self, entry: Entry[T], now: float) -> Batch[T]:
+        """A batch of an entry that was not put here; it is for the caller to see that it may be."""
+        return self._begun([entry], entry.priority, now)
+
+    def overdue(self, now: float) -> list[Entry[T]]:
+        """Remove and return what nobody waits for any more."""
+        if now < self._earliest:
+            return []
+        removed = self.remove(lambda entry: entry.expires <= now)
+        self._earliest = min((entry.expires for entry in self._all()), default=math.inf)
+        return removed
+
+    def remove(self, unwanted: Callable[[Entry[T]], bool]) -> list[Entry[T]]:
+        """Remove and return some of what waits."""
+        removed: list[Entry[T]] = []
+        for model, lines in self._waiting.items():
+            gone = [entry for line in lines.values() for entry in line.remove(unwanted)]
+            self._waiting[model] = {key: line for key, line in lines.items() if line.rows}
+            self._queued[model] -= len(gone)
+            self._all_queued -= len(gone)
+            removed += gone
+        return removed
+
+    def _begun(self, entries: Sequence[Entry[T]], lead: Priority, now: float) -> Batch[T]:
+        model, bucket = entries[0].model, entries[0].bucket
         self._running += 1
         rows: dict[Priority, int] = {}
         for entry in entries:
             rows[entry.priority] = rows.get(entry.priority, 0) + entry.rows
         kind = model, bucket, sum(rows.values())
-        charged, number = lane.take(kind, model, lead, rows, now)
+        charged, number = self._lanes[model].take(kind, model, lead, rows, now)
         return Batch(model, entries, now, lead, rows, kind, charged, number)
 
     def finished(self, batch: Batch[T], now: float) -> None:
@@ -272,12 +312,15 @@ class CardQueue(Generic[T]):
 
     def clear(self) -> list[Entry[T]]:
         """Remove and return everything that waits, oldest first."""
-        lines = [line for lines in self._waiting.values() for line in lines.values()]
-        entries = [e for line in lines for queue in line.queues.values() for e in queue]
+        entries = self._all()
         self._waiting = {model: {} for model in self._waiting}
         self._queued = dict.fromkeys(self._queued, 0)
         self._all_queued = 0
         return sorted(entries, key=lambda entry: entry.arrived)
+
+    def _all(self) -> list[Entry[T]]:
+        lines = [line for lines in self._waiting.values() for line in lines.values()]
+        return [e for line in lines for queue in line.queues.values() for e in queue]
 
     def _turn(self, lane: _Lane, now: float) -> tuple[Priority, str] | None:
         if lane.full or now < lane.opens:

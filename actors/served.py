@@ -29,6 +29,9 @@ from actors.shapes import (
     merge,
 )
 
+#: Values of an output that are kept to be compared with.
+_SAMPLED = 1 << 16
+
 
 class Call:
     """One call of ``predict_many`` in flight: it is done when all its requests are."""
@@ -95,7 +98,7 @@ class ServedModel:
         self._slot = slot
         self._admission = Admission(signature, order.batching, order.name)
         self._gears: dict[tuple[Bucket, int], Gear] = {}
-        self._known_good: Arrays | None = None
+        self._known_good: dict[Gear, Arrays] = {}
 
     def admit(self, ticket: Ticket) -> Iterator[PieceEntry]:
         """Check a request and yield an entry for each of its pieces.
@@ -105,24 +108,28 @@ class ServedModel:
         """
         request = ticket.request
         inputs, priority, sender = request.inputs, request.priority, request.sender
+        expires = request.expires
         placed = self._admission.place(inputs)
         ticket.pieces = self._admission.pieces(inputs, placed)
         ticket.left = len(ticket.pieces)
         for part, count in enumerate(placed.piece_rows):
             piece, key, limit = Piece(ticket, part), placed.bucket, placed.limit
-            yield Entry(self.name, key, count, limit, ticket.arrived, piece, priority, sender)
+            yield Entry(
+                self.name, key, count, limit, ticket.arrived, piece, priority, sender, expires
+            )
 
     def run(
         self,
         target: ModelObject,
         buffers: Mapping[str, Array],
         batch: Sequence[PieceEntry],
-        require_good: Callable[[ModelObject], None],
+        require_good: Callable[[ModelObject, Gear], None],
     ) -> None:
         """Run a batch and give every piece its outputs or its error.
 
-        ``require_good`` is called after an error, with the Model object that had it. When a batch
-        of several fails, each runs again alone, so that only the culprit's owner gets the error.
+        ``require_good`` is called after an error, with the Model object and the gear that had it.
+        When a batch of several fails, each runs again alone, so that only the culprit's owner gets
+        the error.
 
         Raises:
             CardBrokenError: what ``require_good`` raised.
@@ -140,12 +147,12 @@ class ServedModel:
         target: ModelObject,
         buffers: Mapping[str, Array],
         batch: Sequence[PieceEntry],
-        require_good: Callable[[ModelObject], None],
+        require_good: Callable[[ModelObject, Gear], None],
     ) -> None:
         try:
             shares = self._predict(target, buffers, batch)
         except PredictError as error:
-            require_good(target)
+            require_good(target, self._gear(batch[0].bucket, sum(entry.rows for entry in batch)))
             if len(batch) == 1:
                 batch[0].item.ticket.error = error
                 return
@@ -192,32 +199,36 @@ class ServedModel:
     def warm_up(self, target: ModelObject, every_gear: bool) -> None:
         """Run the largest gear, or all, on zeros, and check that results can be cut.
 
-        With all gears, the answer to the smallest one is kept for ``require_good``, unless the
-        model answers otherwise the second time.
+        With all gears, a sample of each answer is kept for ``require_good``, unless the model
+        answers the smallest gear otherwise the second time.
 
         Raises:
             PredictError: the library failed, or an output does not have the batch on its axis.
         """
         gears = sorted(self.signature.gears, key=_elements)
-        answers = []
+        answers = {}
         for gear in gears if every_gear else gears[-1:]:
             started = time.monotonic()
-            answers.append(self._try(target, gear))
+            answers[gear] = _sample(self._try(target, gear))
             self.expected = max(self.expected, time.monotonic() - started)
-        if every_gear and same_answer(self._try(target, gears[0]), answers[0]):
-            self._known_good = answers[0]
+        if every_gear and same_answer(_sample(self._try(target, gears[0])), answers[gears[0]]):
+            self._known_good = answers
 
-    def require_good(self, target: ModelObject) -> None:
-        """Run the canary: zeros at the smallest gear, which the warm-up has run as well.
+    def require_good(self, target: ModelObject, gear: Gear) -> None:
+        """Run the canary: zeros at the gear that failed, which the warm-up has run as well.
+
+        A gear that it has not, of a purely dynamic model, is stood for by the smallest one.
 
         Raises:
             CardBrokenError: that fails, or has another answer than then.
         """
+        gears = self.signature.gears
+        known = gear if gear in gears else min(gears, key=_elements)
         try:
-            answer = self._try(target, min(self.signature.gears, key=_elements))
+            answer = _sample(self._try(target, known))
         except PredictError as error:
             raise CardBrokenError(self._slot, self.name, error.problem) from error
-        if self._known_good is not None and not same_answer(answer, self._known_good):
+        if known in self._known_good and not same_answer(answer, self._known_good[known]):
             raise CardBrokenError(self._slot, self.name, "its outputs are not the same")
 
     def _try(self, target: ModelObject, gear: Gear) -> Arrays:
@@ -260,6 +271,14 @@ def same_answer(one: Arrays, other: Arrays) -> bool:
     return all(
         np.allclose(one[name], other[name], rtol=1e-2, atol=1e-3, equal_nan=True) for name in other
     )
+
+
+def _sample(answer: Arrays) -> Arrays:
+    """Some values of each output, spread over it: a model of many gears may have large answers."""
+    return {
+        name: array.reshape(-1)[:: max(array.size // _SAMPLED, 1)].copy()
+        for name, array in answer.items()
+    }
 
 
 def _elements(gear: Gear) -> int:

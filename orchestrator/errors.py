@@ -9,6 +9,8 @@ OrchestratorError
 ├── CardsUnavailableError   the cluster has fewer cards than the deployment names
 ├── CardLostError           the process of a card ended, or its node did (a CardError)
 │   └── CardHangsError      it did nothing any more and was ended
+├── CallFailedError         a call to a card failed on its way, by a mistake of ours (a CardError)
+├── NoRoomError             there was no memory for a call on its way (a CardError)
 ├── PackageDiffersError     a node has another version of this project (a CardError)
 ├── RequestFailedError      a request that every replica tried failed, with its story
 │   └── DeadlineError       a request that had no answer when its time was over
@@ -22,11 +24,13 @@ from actors.errors import (
     InvalidRequestError,
     LoadError,
     NotServingError,
+    NotWantedError,
     OrchestratorError,
     PredictError,
 )
 
 __all__ = [
+    "CallFailedError",
     "CardError",
     "CardLostError",
     "CardsUnavailableError",
@@ -37,8 +41,10 @@ __all__ = [
     "InvalidRequestError",
     "JobError",
     "LoadError",
+    "NoRoomError",
     "NoSuchDeploymentError",
     "NotServingError",
+    "NotWantedError",
     "OrchestratorError",
     "OverloadedError",
     "PackageDiffersError",
@@ -140,6 +146,33 @@ class CardHangsError(CardLostError):
     """The process of a card does nothing any more and was ended."""
 
 
+class CallFailedError(CardError):
+    """A call failed between driver and card. Neither its requests nor the card are to blame."""
+
+    def __init__(self, card: str, model: str, problem: str) -> None:
+        super().__init__(card, model, problem)
+        self.card = card
+        self.model = model
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return (
+            f"card {self.card}: the call for model {self.model} failed on its way: {self.problem}"
+        )
+
+
+class NoRoomError(CardError):
+    """A host's memory or object store had no room for a call or its answers. That may pass."""
+
+    def __init__(self, card: str, problem: str) -> None:
+        super().__init__(card, problem)
+        self.card = card
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"card {self.card}: no room for a call on its way: {self.problem}"
+
+
 class PackageDiffersError(CardError):
     """A node has another version of this project than the process that wants its cards."""
 
@@ -178,14 +211,23 @@ class CardsUnavailableError(OrchestratorError):
 class RequestFailedError(OrchestratorError):
     """A request that failed for good. ``story`` says what was tried, where and how it ended.
 
-    ``cards`` are those that failed or died on it.
+    ``cards`` are those that failed or died on it. ``blamed``: by all that is known the request is
+    to blame: the library failed on it, or cards died while it was alone on them. Where it is not,
+    what failed was on its way, such as every card being gone, and the same may be answered later.
     """
 
-    def __init__(self, model: str, story: tuple[str, ...], cards: tuple[str, ...] = ()) -> None:
-        super().__init__(model, story, cards)
+    def __init__(
+        self,
+        model: str,
+        story: tuple[str, ...],
+        cards: tuple[str, ...] = (),
+        blamed: bool = False,
+    ) -> None:
+        super().__init__(model, story, cards, blamed)
         self.model = model
         self.story = story
         self.cards = cards
+        self.blamed = blamed
 
     def __str__(self) -> str:
         return f"model {self.model}: request failed: " + "; ".join(self.story)
@@ -207,17 +249,23 @@ class DeadlineError(RequestFailedError):
 class OverloadedError(OrchestratorError):
     """A request that found no room and did not want to wait; nothing was sent."""
 
-    def __init__(self, model: str, limit: int, waiting: int) -> None:
-        super().__init__(model, limit, waiting)
+    def __init__(
+        self, model: str, inside: int, nbytes: int, waiting: int, limit: int, most_bytes: int
+    ) -> None:
+        super().__init__(model, inside, nbytes, waiting, limit, most_bytes)
         self.model = model
-        self.limit = limit
+        self.inside = inside
+        self.nbytes = nbytes
         self.waiting = waiting
+        self.limit = limit
+        self.most_bytes = most_bytes
 
     def __str__(self) -> str:
         return (
-            f"model {self.model}: overloaded: this driver has {self.limit} requests for it under "
-            f"way, which is its limit, and {self.waiting} more wait to be let in: call again "
-            "later, let calls wait, or raise max_in_flight"
+            f"model {self.model}: overloaded: this driver has {self.inside} requests for it under "
+            f"way, of at most {self.limit}, with {self.nbytes:,} bytes of inputs, of at most "
+            f"{self.most_bytes:,}, and {self.waiting} more wait to be let in: call again later, "
+            "let calls wait, or raise max_in_flight or max_bytes_in_flight"
         )
 
 

@@ -49,11 +49,12 @@ class Orchestrator:
         progress: gets a line about each slow step of the start: measuring, connecting, loading.
         max_in_flight: requests of one model and priority that this driver holds at most; past that
             calls wait, or raise OverloadedError with ``wait=False``.
+        max_bytes_in_flight: bytes of their inputs at most, likewise.
         object_store_bytes: shared memory for a Ray of its own; by default at most half of what is
             free, and at most 1 GiB.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first are options
         self,
         deployment: Deployment | DeploymentPlan | str,
         *,
@@ -61,6 +62,7 @@ class Orchestrator:
         batch: bool = False,
         patience_seconds: float = 120.0,
         max_in_flight: int = 1024,
+        max_bytes_in_flight: int = 1 << 30,
         progress: Callable[[str], None] | None = None,
         object_store_bytes: int | None = None,
     ) -> None:
@@ -70,6 +72,7 @@ class Orchestrator:
             object_store_bytes=object_store_bytes,
             batch=batch,
             max_in_flight=max_in_flight,
+            max_bytes_in_flight=max_bytes_in_flight,
             progress=progress or (lambda line: None),
             retry=RetryRules(patience=patience_seconds),
         )

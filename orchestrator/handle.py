@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from actors.errors import InvalidRequestError
+from actors.errors import InvalidRequestError, OrchestratorError
 from actors.messages import Array, Arrays
 from actors.queue import Priority
 from actors.shapes import Signature
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from orchestrator.config import ModelSpec
     from orchestrator.facade import Orchestrator
 
-#: ``map`` holds at most so many requests and so many bytes of inputs between its two ends.
+#: ``map`` holds at most so many requests and so many bytes, inputs and answers, between its ends.
 _MAP_WINDOW = 512
 _MAP_BYTES = 128 << 20
+#: Requests that are sent before the first answer tells how large answers are.
+_MAP_FIRST = 64
 
 
 class ModelHandle:
@@ -124,22 +126,19 @@ class ModelHandle:
     ) -> Iterator[dict[str, Array]]:
         """Answers for a stream of requests, in its order, with many in flight.
 
-        Reads ahead by at most ``window`` requests and 128 MiB of inputs, so that neither a fast
-        source nor a slow consumer fills the memory. Errors come at the request's place;
-        ``timeout`` is that of each request.
+        Reads ahead by at most ``window`` requests and 128 MiB of inputs and answers, so that
+        neither a fast source nor a slow consumer fills the memory. Errors come at the request's
+        place; ``timeout`` is that of each request.
         """
         flying: deque[tuple[Future[dict[str, Array]], int]] = deque()
-        held = 0
+        held = _Held(window)
         try:
             for inputs in batches:
                 future = self._submit_or_fail(inputs, timeout, priority)
-                nbytes = _nbytes(inputs)
-                flying.append((future, nbytes))
-                held += nbytes
-                while flying and (len(flying) >= window or held > _MAP_BYTES):
+                flying.append((future, held.put(inputs)))
+                while flying and held.full:
                     future, nbytes = flying.popleft()
-                    held -= nbytes
-                    yield future.result()
+                    yield held.take(nbytes, future.result())
             while flying:
                 yield flying.popleft()[0].result()
         finally:
@@ -160,18 +159,16 @@ class ModelHandle:
         """
         flying: dict[Future[dict[str, Array]], tuple[int, int]] = {}
         ready: SimpleQueue[Future[dict[str, Array]]] = SimpleQueue()
-        held = 0
+        held = _Held(window)
         try:
             for place, inputs in enumerate(batches):
                 future = self._submit_or_fail(inputs, timeout, priority)
-                flying[future] = place, _nbytes(inputs)
-                held += flying[future][1]
+                flying[future] = place, held.put(inputs)
                 future.add_done_callback(ready.put)
-                while flying and (len(flying) >= window or held > _MAP_BYTES or not ready.empty()):
+                while flying and (held.full or not ready.empty()):
                     done = ready.get()
                     number, nbytes = flying.pop(done)
-                    held -= nbytes
-                    yield number, done.result()
+                    yield number, held.take(nbytes, done.result())
             while flying:
                 done = ready.get()
                 yield flying.pop(done)[0], done.result()
@@ -184,10 +181,46 @@ class ModelHandle:
     ) -> "Future[dict[str, Array]]":
         try:
             return self.submit(inputs, timeout=timeout, priority=priority)
-        except InvalidRequestError as error:
+        except OrchestratorError as error:
             failed: Future[dict[str, Array]] = Future()
             failed.set_exception(error)
             return failed
+
+
+class _Held:
+    """What a stream holds between its two ends: requests, their inputs, and answers to come.
+
+    Every answer counts from the start as much as the largest so far: all may be there before the
+    consumer takes the next one.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._most = min(window, _MAP_FIRST)
+        self._count = 0
+        self._inputs = 0
+        self._answer = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether an answer must be taken before another request is sent."""
+        nbytes = self._inputs + self._count * self._answer
+        return self._count >= self._most or nbytes > _MAP_BYTES
+
+    def put(self, inputs: Arrays) -> int:
+        """Count a request; returns its bytes."""
+        nbytes = _nbytes(inputs)
+        self._count += 1
+        self._inputs += nbytes
+        return nbytes
+
+    def take(self, nbytes: int, answer: dict[str, Array]) -> dict[str, Array]:
+        """Count a request of so many bytes no more; returns its answer."""
+        self._count -= 1
+        self._inputs -= nbytes
+        self._answer = max(self._answer, _nbytes(answer))
+        self._most = self._window
+        return answer
 
 
 class Models:

@@ -21,7 +21,7 @@ def tree() -> list[type[OrchestratorError]]:
 
 
 def example(cls: type[OrchestratorError]) -> OrchestratorError:
-    samples = {"str": "det", "int": 7, "float": 0.5, "tuple": ("first", "second")}
+    samples = {"str": "det", "int": 7, "float": 0.5, "bool": True, "tuple": ("one", "two")}
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return cls("text")

@@ -39,6 +39,10 @@ class Board:
         """The cards where the model is served now."""
         return [slot for slot in self._planned(model) if self.slots[slot].serves(model)]
 
+    def serving(self, model: str) -> list[Replica]:
+        """The replicas that serve the model now, with room for a call or not."""
+        return [self.replicas[model][slot] for slot in self.live(model)]
+
     def abandoned(self, model: str) -> bool:
         """Whether no card is left that serves the model or will again."""
         return all(self.slots[slot].gone for slot in self._planned(model))

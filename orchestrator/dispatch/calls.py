@@ -13,7 +13,7 @@ class Bundle:
     """One actor call: requests of one model and one priority for one card.
 
     ``life`` names the card's process; ``rows_ahead`` are the rows in flight on the replica when the
-    call left, its own included.
+    call left, its own included. ``alone``: the card runs nothing else meanwhile.
     """
 
     id: int
@@ -23,6 +23,7 @@ class Bundle:
     tickets: tuple[Ticket, ...]
     sent: float
     rows_ahead: int
+    alone: bool = False
 
     @property
     def priority(self) -> Priority:
@@ -33,6 +34,11 @@ class Bundle:
     def rows(self) -> int:
         """Rows over all its requests."""
         return sum(ticket.rows for ticket in self.tickets)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its inputs."""
+        return sum(ticket.nbytes for ticket in self.tickets)
 
 
 @dataclass(frozen=True)

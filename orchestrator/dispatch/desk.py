@@ -4,7 +4,7 @@ One owner calls it; time and ids are arguments. It decides, the router acts: ``d
 the calls to make, everything else the requests that have failed for good.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -12,22 +12,24 @@ from actors.errors import (
     CardBrokenError,
     InvalidRequestError,
     NotServingError,
+    NotWantedError,
     OrchestratorError,
     PredictError,
 )
 from orchestrator.dispatch.board import Board
 from orchestrator.dispatch.calls import Bundle, DeskView, Failure, Slot
-from orchestrator.dispatch.pending import Pending
+from orchestrator.dispatch.pending import Line, Waiting
 from orchestrator.dispatch.retry import (
     RetryRules,
     Ticket,
     Verdict,
     after_death,
     after_error,
+    after_no_room,
     failure,
 )
-from orchestrator.dispatch.routing import Route, TransportRules, call_rows, choose
-from orchestrator.errors import DeadlineError
+from orchestrator.dispatch.routing import Route, TransportRules, call_rows, choose_trusted
+from orchestrator.errors import CallFailedError, DeadlineError, NoRoomError
 
 
 class Desk:
@@ -42,8 +44,7 @@ class Desk:
         self._retry = retry or RetryRules()
         self._transport = transport or TransportRules()
         self._board = Board(self._transport)
-        self._pending: dict[str, Pending] = {}
-        self._suspects: deque[Ticket] = deque()
+        self._waiting = Waiting()
         self._open: dict[int, Ticket] = {}
         self._next_bundle = 0
         self._retries: Counter[tuple[str, str]] = Counter()
@@ -57,32 +58,34 @@ class Desk:
     def adopt(self, routes: Iterable[Route]) -> list[Failure]:
         """Follow a changed plan; requests for models that it dropped fail."""
         self._board.adopt(routes)
-        for model in self._board.replicas:
-            self._pending.setdefault(model, Pending())
-        return self._fail_abandoned(self._pending)
+        self._waiting.know(self._board.replicas)
+        return self._fail_abandoned(self._waiting.pending)
 
     def submit(self, ticket: Ticket) -> list[Failure]:
         """Take a request. It fails at once when its model is served no longer."""
         self._open[ticket.id] = ticket
         if self._board.abandoned(ticket.model):
             return [self._fail(ticket, self._board.why_unserved(ticket.model))]
-        self._pending[ticket.model].put(ticket)
+        self._waiting.put(ticket)
         return []
 
-    def is_open(self, request_id: int) -> bool:
-        """Whether a request still waits for its answer; a second answer finds it closed."""
-        return request_id in self._open
+    def close(self, request_id: int) -> tuple[str, int] | None:
+        """Forget a request that its caller cancelled, or that a sibling's failure made useless.
 
-    def close(self, request_id: int) -> None:
-        """Forget a request that its caller cancelled, or that a sibling's failure made useless."""
-        self._open.pop(request_id, None)
+        Returns the slot and the life of the process that has it, if one does.
+        """
+        ticket = self._open.get(request_id)
+        if ticket is None:
+            return None
+        self._close(ticket)
+        return ticket.on
 
     def overdue(self, request_id: int, seconds: float) -> Failure | None:
         """Give up a request whose time is over; None when it was answered or had failed before."""
         ticket = self._open.get(request_id)
         if ticket is None:
             return None
-        del self._open[request_id]
+        self._close(ticket)
         story = (*ticket.story, self._whereabouts(ticket))
         return Failure(request_id, DeadlineError(ticket.model, seconds, story))
 
@@ -109,10 +112,11 @@ class Desk:
 
     def dispatch(self, now: float) -> list[Bundle]:
         """The calls to make now, suspects first, then model by model."""
+        self._waiting.wake(now)
         made = self._dispatch_suspects(now)
-        for model, pending in self._pending.items():
+        for model, pending in self._waiting.pending.items():
             while pending:
-                calls = (self._next_call(model, queue, now) for queue in pending.in_turn())
+                calls = (self._next_call(model, line, now) for line in pending.in_turn())
                 bundle = next((call for call in calls if call is not None), None)
                 if bundle is None:
                     break
@@ -136,17 +140,20 @@ class Desk:
             self.down(bundle.slot, bundle.life, broken[0].reason, now)
         self._returned(bundle)
         replica = self._board.replicas[bundle.model][bundle.slot]
+        no_reply = CallFailedError(bundle.slot, bundle.model, "it has no reply for this request")
         done: list[int] = []
         failed: list[Failure] = []
         for ticket in bundle.tickets:
-            if ticket.id not in self._open:
+            if not ticket.open:  # it was cancelled, or this is a second answer
                 continue
-            error = outcomes.get(ticket.id, PredictError(bundle.slot, bundle.model, "no reply"))
+            error = outcomes.get(ticket.id, no_reply)
             if error is None:
-                del self._open[ticket.id]
+                self._close(ticket)
                 done.append(ticket.id)
             else:
                 failed += self._errored(bundle, ticket, error, now)
+        if not done and any(isinstance(e, PredictError) for e in outcomes.values()):
+            replica.failed()
         if done:
             seconds = now - bundle.sent
             replica.observed(seconds, bundle.rows_ahead)
@@ -162,17 +169,17 @@ class Desk:
         self._returned(bundle)
         failed = []
         for ticket in reversed(bundle.tickets):
-            if ticket.id in self._open:
-                failed += self._after_death(ticket, bundle.slot, reason, together, now)
+            if ticket.open:
+                failed += self._after_death(ticket, bundle, reason, together, now)
         return failed
 
     def expire(self, now: float) -> list[Failure]:
         """Fail what has waited too long while no replica of its model was serving."""
         failed = []
-        for model in self._pending:
+        for model in self._waiting.pending:
             if self._board.live(model):
                 continue
-            late = [t for t in self._waiting(model) if now - t.since >= self._retry.patience]
+            late = [t for t in self._waiting.of(model) if now - t.since >= self._retry.patience]
             told = self._board.why_unserved(model)
             why = f"no replica served within {self._retry.patience:g} s: {told}"
             failed += [self._fail(ticket, why) for ticket in late]
@@ -181,22 +188,36 @@ class Desk:
     def stalled(self) -> bool:
         """Whether requests wait for a model that no card serves now: ``expire`` must be called."""
         return any(
-            (pending or self._suspects) and not self._board.live(model)
-            for model, pending in self._pending.items()
+            (pending or self._waiting.suspects) and not self._board.live(model)
+            for model, pending in self._waiting.pending.items()
         )
+
+    @property
+    def due(self) -> float | None:
+        """When ``dispatch`` may have calls though nothing else has happened."""
+        return self._waiting.due
+
+    def carrying(self, request_ids: Iterable[int]) -> list[Bundle]:
+        """The calls in flight that have any of these requests."""
+        ids = set(request_ids)
+        return [
+            bundle
+            for card in self._board.slots.values()
+            for bundle in card.in_flight.values()
+            if any(ticket.id in ids for ticket in bundle.tickets)
+        ]
 
     def view(self) -> DeskView:
         """What a status shows."""
+        pending = self._waiting.pending
         return DeskView(
             in_flight={
                 name: sum(len(bundle.tickets) for bundle in card.in_flight.values())
                 for name, card in self._board.slots.items()
             },
-            waiting={model: len(self._waiting(model)) for model in self._pending},
+            waiting={model: len(self._waiting.of(model)) for model in pending},
             retries=dict(self._retries),
-            unserved={
-                m: self._board.why_unserved(m) for m in self._pending if self._board.abandoned(m)
-            },
+            unserved={m: self._board.why_unserved(m) for m in pending if self._board.abandoned(m)},
             set_aside=tuple(str(failure.error) for failure in self._set_aside),
             backlog=self._backlog(),
         )
@@ -209,51 +230,38 @@ class Desk:
 
     def _dispatch_suspects(self, now: float) -> list[Bundle]:
         made = []
-        for ticket in list(self._suspects):
-            if ticket.id not in self._open:
-                self._suspects.remove(ticket)
+        for ticket in self._waiting.suspects.copy():
+            if not ticket.open:
+                self._waiting.suspects.remove(ticket)
                 self._board.release(ticket.id)
                 continue
             card = self._board.hold(ticket)
             if card is not None and not card.in_flight:
-                self._suspects.remove(ticket)
-                made.append(self._send(ticket.model, card, [ticket], now))
+                self._waiting.suspects.remove(ticket)
+                made.append(self._send(ticket.model, card, [ticket], now, alone=True))
         return made
 
-    def _next_call(self, model: str, pending: deque[Ticket], now: float) -> Bundle | None:
-        while pending and pending[0].id not in self._open:
-            pending.popleft()
-        if not pending:
-            return None
-        head = pending[0]
+    def _next_call(self, model: str, line: Line, now: float) -> Bundle | None:
+        head = line.head
         free = self._board.free(model, head.priority)
         untried = [r for r in free if r.route.slot not in head.failed_on]
         if not untried and set(self._board.live(model)) - head.failed_on:
             return None
-        replica = choose(untried or free, head.rows)
+        serving = self._board.serving(model)
+        others = [r for r in serving if r.route.slot not in head.failed_on] or serving
+        replica = choose_trusted(untried or free, others, head.rows)
         if replica is None:
             return None
-        rows = call_rows(replica, len(pending) * head.rows, free, self._transport)
-        tickets = self._take(pending, rows, replica.route.slot)
+        for one in free:
+            if one is not replica:
+                one.passed_over()
+        rows = call_rows(replica, line.rows, free, self._transport)
+        tickets = line.take(rows, replica.route.slot, self._transport)
         return self._send(model, self._board.slots[replica.route.slot], tickets, now)
 
-    def _take(self, pending: deque[Ticket], most_rows: int, slot: str) -> list[Ticket]:
-        """The next requests for one call: at least one, whatever its size."""
-        taken: list[Ticket] = []
-        nbytes = rows = 0
-        while pending and len(taken) < self._transport.max_requests:
-            ticket = pending[0]
-            if ticket.id in self._open:
-                nbytes += ticket.nbytes
-                rows += ticket.rows
-                full = nbytes > self._transport.max_bytes or rows > most_rows
-                if taken and (full or slot in ticket.failed_on):
-                    break
-                taken.append(ticket)
-            pending.popleft()
-        return taken
-
-    def _send(self, model: str, card: Slot, tickets: Sequence[Ticket], now: float) -> Bundle:
+    def _send(
+        self, model: str, card: Slot, tickets: Sequence[Ticket], now: float, alone: bool = False
+    ) -> Bundle:
         replica = self._board.replicas[model][card.name]
         rows = sum(ticket.rows for ticket in tickets)
         replica.sent(rows, tickets[0].priority)
@@ -261,9 +269,11 @@ class Desk:
         life = card.serving
         assert life is not None, f"{card.name} is not serving"
         bundle = Bundle(
-            self._next_bundle, model, card.name, life, tuple(tickets), now, replica.rows
+            self._next_bundle, model, card.name, life, tuple(tickets), now, replica.rows, alone
         )
         card.in_flight[bundle.id] = bundle
+        for ticket in tickets:
+            ticket.on = card.name, life
         return bundle
 
     def _returned(self, bundle: Bundle) -> None:
@@ -278,26 +288,33 @@ class Desk:
         self, bundle: Bundle, ticket: Ticket, error: OrchestratorError, now: float
     ) -> list[Failure]:
         if isinstance(error, InvalidRequestError):
-            del self._open[ticket.id]
+            self._close(ticket)
             return [Failure(ticket.id, error)]
+        if isinstance(error, NotWantedError):  # its time is over, which the router notices itself
+            return []
         if isinstance(error, NotServingError):
             # Not the request's fault; the controller says when the card serves again.
             self.down(bundle.slot, bundle.life, str(error), now)
-            ticket.story.append(str(error))
+            ticket.story += (str(error),)
             return self._judge(bundle.slot, ticket, Verdict.AGAIN, now)
         if isinstance(error, CardBrokenError):
             together, reason = self._board.slots[bundle.slot].end(bundle.life, error.reason)
-            return self._after_death(ticket, bundle.slot, reason, together, now)
+            return self._after_death(ticket, bundle, reason, together, now)
+        if isinstance(error, NoRoomError):
+            told = f"{error} (its call had {bundle.nbytes:,} bytes of inputs)"
+            verdict = after_no_room(ticket, told, self._retry)
+            return self._judge(bundle.slot, ticket, verdict, now)
         others = set(self._board.live(ticket.model)) - ticket.failed_on - {bundle.slot}
-        verdict = after_error(ticket, bundle.slot, str(error), bool(others), self._retry)
+        blamed = not isinstance(error, CallFailedError)
+        verdict = after_error(ticket, bundle.slot, str(error), bool(others), self._retry, blamed)
         return self._judge(bundle.slot, ticket, verdict, now)
 
     def _after_death(
-        self, ticket: Ticket, slot: str, reason: str, together: int, now: float
+        self, ticket: Ticket, bundle: Bundle, reason: str, together: int, now: float
     ) -> list[Failure]:
-        verdict = after_death(ticket, slot, reason, together, self._retry)
-        failed = self._judge(slot, ticket, verdict, now)
-        if verdict is Verdict.FAIL:
+        verdict = after_death(ticket, bundle.slot, reason, together, bundle.alone, self._retry)
+        failed = self._judge(bundle.slot, ticket, verdict, now)
+        if ticket.blamed:
             failed = [replace(failure, set_aside=True) for failure in failed]
             self._set_aside += failed
         return failed
@@ -308,17 +325,26 @@ class Desk:
         if self._board.abandoned(ticket.model):
             return [self._fail(ticket, self._board.why_unserved(ticket.model))]
         self._retries[ticket.model, slot] += 1
-        ticket.since = now
+        ticket.since, ticket.on = now, None
         if verdict is Verdict.ALONE:
-            self._suspects.append(ticket)
+            self._waiting.suspects.append(ticket)
+        elif verdict is Verdict.LATER:
+            pause = self._retry.pause * 2 ** (ticket.without_room - 1)
+            self._waiting.rest(ticket, now + pause)
         else:
-            self._pending[ticket.model].put_back(ticket)
+            self._waiting.put(ticket, first=True)
         return []
 
+    def _close(self, ticket: Ticket) -> None:
+        del self._open[ticket.id]
+        ticket.open = False
+        self._waiting.closed(ticket)
+
     def _fail(self, ticket: Ticket, why: str = "") -> Failure:
-        self._open.pop(ticket.id, None)
+        if ticket.open:
+            self._close(ticket)
         if why:
-            ticket.story.append(why)
+            ticket.story += (why,)
         return Failure(ticket.id, failure(ticket))
 
     def _fail_abandoned(self, models: Iterable[str]) -> list[Failure]:
@@ -326,19 +352,15 @@ class Desk:
             self._fail(ticket, self._board.why_unserved(model))
             for model in models
             if self._board.abandoned(model)
-            for ticket in self._waiting(model)
+            for ticket in self._waiting.of(model)
         ]
 
     def _restart_waits(self, slot: str, now: float) -> None:
         """Patience counts from the moment when the last replica went."""
         for replica in self._board.on(slot):
             if not self._board.live(replica.route.model):
-                for ticket in self._waiting(replica.route.model):
+                for ticket in self._waiting.of(replica.route.model):
                     ticket.since = now
-
-    def _waiting(self, model: str) -> list[Ticket]:
-        suspects = [t for t in self._suspects if t.model == model]
-        return [t for t in (*suspects, *self._pending[model]) if t.id in self._open]
 
     def _whereabouts(self, ticket: Ticket) -> str:
         for card in self._board.slots.values():
@@ -346,4 +368,4 @@ class Desk:
                 return f"it was on {card.name}"
         if not self._board.live(ticket.model):
             return self._board.why_unserved(ticket.model)
-        return f"it was among {len(self._waiting(ticket.model)) + 1} that waited for a card"
+        return f"it was among {len(self._waiting.of(ticket.model)) + 1} that waited for a card"

@@ -18,6 +18,10 @@ _FILL = 1.5
 #: Part of the work that waits for a replica which goes in one call: what comes first then waits for
 #: what comes with it only a little longer than it has waited before.
 _OF_WAITING = 0.25
+#: What an error multiplies a replica's expected wait by, which each success halves. One that fails
+#: at once would otherwise always be the first to have room.
+_DISTRUST = 8
+_MOST_DISTRUST = 512
 #: Seconds that a row takes on a card at least, where clocks say less.
 _LEAST_ON_CARD = 1e-6
 
@@ -70,6 +74,8 @@ class Replica:
         self.rows = 0
         self._of_batch = 0
         self.row_seconds = route.row_seconds / max(route.share, 1e-9)
+        self.distrust = 1
+        self._passed_over = 0
         self._travel = 0.0
         self._on_card = 0.0
 
@@ -92,8 +98,24 @@ class Replica:
 
     def observed(self, seconds: float, rows: int) -> None:
         """Learn from an answered call: ``rows`` were in flight when it left, itself included."""
+        self.distrust = max(self.distrust // 2, 1)
         sample = seconds / max(rows, 1)
         self.row_seconds += _LEARNING_RATE * (sample - self.row_seconds)
+
+    def failed(self) -> None:
+        """Learn from a call on none of whose requests the library succeeded."""
+        self.distrust = min(self.distrust * _DISTRUST, _MOST_DISTRUST)
+
+    def passed_over(self) -> None:
+        """Count a call that another replica got, though this one was free."""
+        self._passed_over += 1
+
+    def due_a_trial(self) -> bool:
+        """Whether it has been passed over so often that it may show what it can do."""
+        if self._passed_over < self.distrust:
+            return False
+        self._passed_over = 0
+        return True
 
     def travelled(self, seconds: float, on_card: float, rows: int) -> None:
         """Learn how long calls travel, both ways together, next to what they cost on the card."""
@@ -112,8 +134,8 @@ class Replica:
         return math.ceil(_FILL * self._travel / max(self._on_card, _LEAST_ON_CARD))
 
     def expected_wait(self, rows: int) -> float:
-        """Seconds until ``rows`` more would be answered."""
-        return (self.rows + rows) * self.row_seconds
+        """Seconds until ``rows`` more would be answered; longer where calls have failed."""
+        return (self.rows + rows) * self.row_seconds * self.distrust
 
 
 def choose(replicas: Iterable[Replica], rows: int) -> Replica | None:
@@ -123,6 +145,21 @@ def choose(replicas: Iterable[Replica], rows: int) -> Replica | None:
         key=lambda r: (r.expected_wait(rows), -r.route.share, r.route.slot),
         default=None,
     )
+
+
+def choose_trusted(free: Sequence[Replica], others: Iterable[Replica], rows: int) -> Replica | None:
+    """``choose`` among those that take a call now; nobody where a better one soon does.
+
+    ``others``: all that serve. One whose calls have failed gets work when all of them have, or when
+    it has been passed over for as many calls as it is distrusted.
+    """
+    for replica in free:
+        if replica.distrust > 1 and replica.due_a_trial():
+            return replica
+    trusted = [replica for replica in free if replica.distrust == 1]
+    if not trusted and any(replica.distrust == 1 for replica in others):
+        return None
+    return choose(trusted or free, rows)
 
 
 def call_rows(

@@ -22,7 +22,6 @@ from orchestrator.placement import DeploymentPlan, same_work
 from orchestrator.runtime.changing import DRAIN_SECONDS, beside, carry_out, give_back_all
 from orchestrator.runtime.controller import Controller
 from orchestrator.runtime.inherited import (
-    data_threads,
     empty_slot,
     fleet_of,
     lost_slots,
@@ -333,7 +332,6 @@ class ControllerHost:
     def _carry_out(self) -> None:
         """From what the cards hold to what the plan wants, step by step."""
         record, controller = self._record, self._controller
-        self._fleet.data_threads = data_threads(record)
         self._follow_the_work()
         self._post()
         if record.asleep:

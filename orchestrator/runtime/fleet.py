@@ -6,6 +6,7 @@ card raised, or CardLostError when the process or its node is gone. No thread wa
 
 import contextlib
 import itertools
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -15,6 +16,8 @@ import ray
 from ray.exceptions import (
     ActorDiedError,
     ActorUnschedulableError,
+    ObjectStoreFullError,
+    OutOfDiskError,
     OutOfMemoryError,
     RayActorError,
     RayError,
@@ -34,7 +37,7 @@ from actors.messages import (
     MemoryReport,
     Request,
 )
-from orchestrator.errors import CardLostError
+from orchestrator.errors import CardLostError, NoRoomError
 from orchestrator.inventory import ray_resources
 from orchestrator.runtime.host import CardHost, Held
 from orchestrator.runtime.package import require_same
@@ -42,10 +45,17 @@ from orchestrator.runtime.parcels import pack_requests, unpack_answers
 
 #: Threads for control calls: a load takes one for long, stats and stop must still get through.
 _CONTROL_THREADS = 3
+#: So many calls with data are on a card at once, from all drivers; those of further ones wait in
+#: Ray, in the order in which they came, where nobody's share and priority count. A thread only
+#: waits for the card.
+_DATA_THREADS = 128
 _HOST_FULL = (
     "Ray killed its process because the memory of its host, not of the card, ran out: other "
     "processes there, the object store, or inputs and outputs in flight took it"
 )
+#: What Ray and Python raise where a call or its answers find no memory on their way.
+_NO_ROOM = (MemoryError, ObjectStoreFullError, OutOfDiskError)
+_LOST = (RayActorError, OutOfMemoryError, ActorUnschedulableError)
 #: Detached processes are named so, with their life.
 _CARD = "card-"
 
@@ -81,16 +91,32 @@ class CardProcess:
         """What it has loaded, if it serves."""
         return self._call(self._actor.held)
 
-    def predict_many(self, requests: Sequence[Request]) -> "Future[Answers]":
+    def predict_many(self, requests: Sequence[Request], reservation: int = 0) -> "Future[Answers]":
         """See CardActor.predict_many. Arrays above about 100 kB travel by shared memory."""
-        return self._call(self._actor.predict_many, pack_requests(requests), accept=unpack_answers)
+        try:
+            parcel = pack_requests(requests, reservation, time.monotonic())
+        except Exception as error:
+            answer: Future[Answers] = Future()
+            answer.set_exception(ours(error, self.label))
+            return answer
+        return self._call(self._actor.predict_many, parcel, accept=unpack_answers)
 
     def predict_here(self, requests: Sequence[Request]) -> Answers:
         """``predict_many``, waited for in this thread, which takes less than a future does."""
         try:
-            return unpack_answers(ray.get(self._actor.predict_many.remote(pack_requests(requests))))
-        except (RayError, RayTaskError) as error:
+            parcel = pack_requests(requests, reservation=0, now=time.monotonic())
+            return unpack_answers(ray.get(self._actor.predict_many.remote(parcel)))
+        except Exception as error:
             raise ours(error, self.label) from None
+
+    def reserve(self) -> "Future[int]":
+        """See CardActor.reserve."""
+        return self._call(self._actor.reserve)
+
+    def forget(self, request_ids: Sequence[int]) -> None:
+        """See CardActor.forget. Nobody waits for it: it only spares the card work."""
+        with contextlib.suppress(RayError):
+            self._actor.forget.remote(list(request_ids))
 
     def stats(self) -> "Future[CardStats]":
         """See CardActor.stats."""
@@ -129,12 +155,12 @@ class CardProcess:
                 return
             try:
                 answer.set_result(accept(result.result()))
-            except OrchestratorError as refused:
-                answer.set_exception(refused)
+            except Exception as refused:  # ours, or there was no memory for what came back
+                answer.set_exception(ours(refused, self.label))
 
         try:
             method.remote(*arguments).future().add_done_callback(hand_over)
-        except RayError as error:  # no room in the object store, or the actor is known to be dead
+        except Exception as error:  # no room in the object store, what cannot be pickled, a death
             answer.set_exception(ours(error, self.label))
         return answer
 
@@ -150,13 +176,11 @@ class Fleet:
         self,
         resource: str,
         kind: CardKind,
-        data_threads: int,
         home: str | None = None,
         first_life: int = 1,
     ) -> None:
         self.resource = resource
         self._kind = kind
-        self.data_threads = data_threads
         self._home = home
         self._lives = itertools.count(first_life)
 
@@ -178,7 +202,7 @@ class Fleet:
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
             concurrency_groups={
                 "control": _CONTROL_THREADS,
-                "data": self.data_threads,
+                "data": _DATA_THREADS,
                 "life": 1,
             },
             **taken,
@@ -202,21 +226,24 @@ class Fleet:
 
 def ours(error: BaseException, card: str) -> Exception:
     """Translate what a call to a card raised."""
-    if isinstance(error, RayTaskError) and isinstance(error.cause, OrchestratorError):
-        return error.cause
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, OrchestratorError):
+        return cause
+    if isinstance(cause, _NO_ROOM):
+        return NoRoomError(card, str(cause).partition("\n")[0] or repr(cause))
     if isinstance(error, RayTaskError):
-        return RuntimeError(f"card {card} raised {error.cause!r}\n{error.traceback_str}")
-    if isinstance(error, OutOfMemoryError):
-        return CardLostError(card, _HOST_FULL)
-    if isinstance(error, ActorUnschedulableError):
-        return CardLostError(card, "its node is gone, or too small for what its process declares")
-    if isinstance(error, RayActorError):
+        return RuntimeError(f"card {card} raised {cause!r}\n{error.traceback_str}")
+    if isinstance(error, _LOST):
         return CardLostError(card, _why(error))
     return error if isinstance(error, Exception) else RuntimeError(repr(error))
 
 
-def _why(error: RayActorError) -> str:
+def _why(error: RayError) -> str:
     """Ray's paragraph on a dead actor in a few words; its list of guesses is left out."""
+    if isinstance(error, OutOfMemoryError):
+        return _HOST_FULL
+    if isinstance(error, ActorUnschedulableError):
+        return "its node is gone, or too small for what its process declares"
     text = str(error).partition("Some common causes")[0]
     if "memory monitor" in text or "Out of memory" in text or "OutOfMemory" in text:
         return _HOST_FULL

@@ -125,11 +125,21 @@ class CardHost:
         return self._held if ready else None
 
     @ray.method(concurrency_group="data")
+    def reserve(self) -> int:
+        """See CardActor.reserve."""
+        return self._card.reserve()
+
+    @ray.method(concurrency_group="data")
     def predict_many(self, parcel: RequestParcel) -> ReplyParcel:
         """See CardActor.predict_many."""
         arrived = time.monotonic()
-        replies = self._card.predict_many(unpack_requests(parcel))
+        replies = self._card.predict_many(*unpack_requests(parcel, arrived))
         return pack_answers(Answers(replies, time.monotonic() - arrived))
+
+    @ray.method(concurrency_group="control")
+    def forget(self, request_ids: list[int]) -> None:
+        """See CardActor.forget."""
+        self._card.forget(request_ids)
 
     @ray.method(concurrency_group="control")
     def stats(self) -> CardStats:

@@ -5,16 +5,12 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import wait
 
 from actors.messages import CardOrder
-from orchestrator.dispatch import TransportRules
 from orchestrator.runtime.fleet import Fleet
 from orchestrator.runtime.record import Record
 from orchestrator.runtime.slots import Slot, SlotState
 
 #: A card that does not say in time what it holds is replaced.
 _HELD_SECONDS = 30.0
-#: The calls of so many drivers are on a card at once; those of further ones wait before it.
-_DRIVERS = 4
-_MOST_THREADS = 64
 
 
 def namespace_of(name: str) -> str:
@@ -38,14 +34,7 @@ def fleet_of(record: Record) -> Fleet:
     # The clock makes lives differ from those of every controller before.
     first_life = int(time.time() * 1000)
     home = namespace_of(record.name)
-    return Fleet(cards.resource, cards.kind, data_threads(record), home, first_life)
-
-
-def data_threads(record: Record) -> int:
-    """Threads of a card for data: so many calls are on it at once."""
-    models = max(len(card.models) for card in record.plan.plan.cards)
-    least = TransportRules().most_calls * models
-    return max(least, min(least * _DRIVERS, _MOST_THREADS))
+    return Fleet(cards.resource, cards.kind, home, first_life)
 
 
 def serving_now(fleet: Fleet, drained: Collection[str]) -> dict[str, Slot]:

@@ -88,7 +88,7 @@ class Joined(Following):
         seen = observe(view.plan, view.slots, self._router, timeout_seconds)
         return seen.controlled_by(view.pid, view.scaling, view.notes)
 
-    def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, Send]:
+    def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, int, Send]:
         if self.over:
             raise NoSuchDeploymentError(self._name)
         return super()._checked(model, inputs, priority)

@@ -9,7 +9,8 @@ from actors.memory import Footprint, card_memory, unshared
 from actors.messages import CardOrder, CardStats, MemoryReport, ModelStats
 from orchestrator.dispatch import DeskView
 from orchestrator.placement import DeploymentPlan
-from orchestrator.runtime.router import ModelCounts, Router
+from orchestrator.runtime.asked import ModelCounts
+from orchestrator.runtime.router import Router
 from orchestrator.runtime.slots import Slot
 from orchestrator.runtime.status import CardStatus, ModelStatus, ReplicaStatus, Status
 

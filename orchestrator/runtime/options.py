@@ -58,6 +58,7 @@ class Options:
     object_store_bytes: int | None = None
     batch: bool = False
     max_in_flight: int = 1024
+    max_bytes_in_flight: int = 1 << 30
     progress: Callable[[str], None] = lambda line: None
     retry: RetryRules = field(default_factory=RetryRules)
     restarts: RestartRules = field(default_factory=RestartRules)

@@ -5,6 +5,8 @@ array by itself: a call of many small requests would spend most of its time ther
 travel as they are, without a copy.
 """
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,23 +25,30 @@ _PLAIN = frozenset("biufc")
 #: An array's name and its place: in the buffer, with dtype and shape, or among the large ones.
 Place = tuple[str, int, str, tuple[int, ...]] | tuple[str, int]
 Parcel = tuple[npt.NDArray[np.uint8], list[Array], list[list[Place]]]
-RequestParcel = tuple[list[tuple[int, str, Priority]], Parcel]
 ReplyParcel = tuple[list[tuple[int, OrchestratorError | None]], Parcel, float]
+#: Of one model and priority: these, the reservation (0: none), ids, and the seconds until each of
+#: them expires, unless none does. Plain tuples: see above.
+RequestParcel = tuple[str, Priority, int, list[int], list[float] | None, Parcel]
 
 
-def pack_requests(requests: Sequence[Request]) -> RequestParcel:
-    """For ``unpack_requests`` in the card's process."""
-    heads = [(request.id, request.model, request.priority) for request in requests]
-    return heads, pack([request.inputs for request in requests])
+def pack_requests(requests: Sequence[Request], reservation: int, now: float) -> RequestParcel:
+    """For ``unpack_requests`` in the card's process; all of one model and priority."""
+    _, model, _, priority, _ = requests[0]
+    seconds = [request.expires - now for request in requests]
+    ids = [request.id for request in requests]
+    expire = seconds if min(seconds) < math.inf else None
+    return model, priority, reservation, ids, expire, pack([one.inputs for one in requests])
 
 
-def unpack_requests(parcel: RequestParcel) -> list[Request]:
-    """What was packed; small arrays are views of one buffer."""
-    heads, inputs = parcel
-    return [
-        Request(number, model, arrays, priority)
-        for (number, model, priority), arrays in zip(heads, unpack(inputs), strict=True)
+def unpack_requests(parcel: RequestParcel, now: float) -> tuple[list[Request], int]:
+    """What was packed, and the reservation; small arrays are views of one buffer."""
+    model, priority, reservation, ids, expire, inputs = parcel
+    seconds = expire or itertools.repeat(math.inf, len(ids))
+    requests = [
+        Request(number, model, arrays, priority, now + left)
+        for number, left, arrays in zip(ids, seconds, unpack(inputs), strict=True)
     ]
+    return requests, reservation
 
 
 def pack_answers(answers: Answers) -> ReplyParcel:

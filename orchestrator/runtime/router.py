@@ -9,25 +9,27 @@ that itself, which spares its request the way through three threads.
 import heapq
 import itertools
 import logging
+import math
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Event, Lock, Thread, current_thread
-from typing import NamedTuple, Protocol
+from threading import Event, RLock, Thread, current_thread
+from typing import TypeVar
 
-from actors.errors import NotServingError, OrchestratorError, PredictError
-from actors.messages import SENDER_BITS, Answers, Array, Arrays, Reply, Request
-from actors.queue import Priority
-from actors.shapes import BatchRule, merge
+from actors.errors import NotServingError, OrchestratorError
+from actors.messages import SENDER_BITS, Answers, Array, Reply, Request
+from actors.shapes import merge
 from orchestrator.dispatch import Bundle, Desk, DeskView, Failure, Route, Ticket
-from orchestrator.errors import CardLostError, RequestFailedError
+from orchestrator.errors import CallFailedError, CardLostError, NoRoomError, RequestFailedError
+from orchestrator.runtime.asked import Asked, Call, Card, ModelCounts
 from orchestrator.runtime.journal import Journal
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -36,57 +38,10 @@ _PATIENCE_TICK = 0.5
 #: Outputs of at most this many bytes are copied, so that a small answer that somebody keeps does
 #: not keep the whole call's bytes in the object store.
 _COPY_BELOW = 64 << 10
-#: Latencies kept per model for the percentiles of the status.
-_LATENCIES = 2048
+#: So many deadlines of requests that are answered are kept before they are looked through.
+_DEADLINES = 1024
 _NO_NAME = Journal()
 _CLOSED = "the driver closed before it was answered"
-
-
-class Card(Protocol):
-    """What the router needs of a card's process."""
-
-    def predict_many(self, requests: Sequence[Request]) -> "Future[Answers]":
-        """Answer requests, in any order; fails with CardLostError when the process is gone."""
-        ...
-
-    def predict_here(self, requests: Sequence[Request]) -> Answers:
-        """The same, waited for; raises what the future would fail with."""
-        ...
-
-
-@dataclass
-class ModelCounts:
-    """What the driver saw of one model. ``latencies`` in seconds, the most recent ones."""
-
-    answered: int = 0
-    rows: int = 0
-    failed: int = 0
-    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
-
-
-class Asked(NamedTuple):
-    """One caller's checked request, in the pieces that a batch holds.
-
-    ``started`` is when the caller came, by ``time.monotonic``; ``timeout`` counts from there.
-    """
-
-    model: str
-    rule: BatchRule
-    pieces: Sequence[Arrays]
-    rows: Sequence[int]
-    started: float
-    timeout: float | None = None
-    priority: Priority = "online"
-
-
-@dataclass
-class _Call:
-    """A request under way: the answers to its pieces, and the future that waits for them."""
-
-    asked: Asked
-    future: "Future[dict[str, Array]]"
-    ids: list[int] = field(default_factory=list)
-    outputs: dict[int, Arrays] = field(default_factory=dict)
 
 
 class Router:
@@ -104,16 +59,18 @@ class Router:
         self._on_lost = on_lost
         self._clock = clock
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._owner = Lock()
+        self._owner = RLock()  # callbacks of futures may come back
         self._cards: dict[tuple[str, int], Card] = {}
-        self._requests: dict[int, tuple[_Call, Request]] = {}
+        self._requests: dict[int, tuple[Call, Request]] = {}
         self._deadlines: list[tuple[float, int]] = []
+        self._unwanted: dict[tuple[str, int], list[int]] = {}
         # Ids are unique over all drivers of a card, and tell them apart: each has its own block.
         self._ids = itertools.count(secrets.randbits(30) << SENDER_BITS)
         self._thread = Thread(target=self._run, name="orchestrator-router", daemon=True)
         self._accepting = False
         self._closing = False
         self._over = False
+        self._why = _CLOSED
         self._idle = Event()
         self.counts: dict[str, ModelCounts] = {}
 
@@ -133,37 +90,37 @@ class Router:
         With ``here`` the caller would wait for the future next: it may be done on return.
         """
         future: Future[dict[str, Array]] = Future()
-        call = _Call(asked, future)
+        call = Call(asked, future)
         if not self._accepting:
             future.set_exception(NotServingError("of this driver", "closed"))
             return future
         if not (here and asked.timeout is None and self._carried_here(call)):
-            self._inbox.put(partial(self._open, call))
+            self._tell(partial(self._open, call))
         future.add_done_callback(partial(self._cancelled, call))
         return future
 
     def adopt(self, routes: Sequence[Route]) -> None:
         """The plan has changed: these are the replicas now."""
-        self._inbox.put(lambda: self._fail(self._desk.adopt(routes)))
+        self._tell(lambda: self._fail(self._desk.adopt(routes)))
 
     def serving(
         self, slot: str, life: int, card: Card, models: Collection[str] | None = None
     ) -> None:
         """A card's process takes work: for these models, or all that the plan has there."""
-        self._inbox.put(partial(self._serve, slot, life, card, models))
+        self._tell(partial(self._serve, slot, life, card, models))
 
     def down(self, slot: str, life: int, reason: str) -> None:
         """A card's process is gone."""
-        self._inbox.put(partial(self._down, slot, life, reason))
+        self._tell(partial(self._down, slot, life, reason))
 
     def give_up(self, slot: str, reason: str) -> None:
         """A card will not come back."""
-        self._inbox.put(lambda: self._fail(self._desk.give_up(slot, reason)))
+        self._tell(lambda: self._fail(self._desk.give_up(slot, reason)))
 
     def view(self) -> "Future[DeskView]":
-        """The desk's numbers; never done once the router is closed."""
+        """The desk's numbers."""
         answer: Future[DeskView] = Future()
-        self._inbox.put(lambda: answer.set_result(self._desk.view()))
+        self._tell(lambda: answer.set_result(self._desk.view()))
         return answer
 
     def close(self, drain_seconds: float, why: str = _CLOSED) -> bool:
@@ -177,6 +134,13 @@ class Router:
         self._thread.join()
         return drained
 
+    def _tell(self, message: Callable[[], None]) -> None:
+        """Send a message to the router's thread; one that comes after its end is answered here."""
+        self._inbox.put(message)
+        if self._over:
+            with self._owner:
+                self._read_the_rest()
+
     def _run(self) -> None:
         while not self._over:
             try:
@@ -184,7 +148,8 @@ class Router:
             except Exception:
                 # A mistake of ours must not leave callers waiting for ever.
                 _log.exception("the router failed; requests in flight are given up")
-                self._abort("the driver's router failed, see the log")
+                with self._owner:
+                    self._abort("the driver's router failed, see the log")
 
     def _turn(self) -> None:
         with self._owner:
@@ -207,10 +172,11 @@ class Router:
         self._end_overdue(now)
         for bundle in self._desk.dispatch(now):
             self._send(bundle)
+        self._tell_unwanted()
         if self._closing and not len(self._desk):
             self._idle.set()
 
-    def _carried_here(self, call: _Call) -> bool:
+    def _carried_here(self, call: Call) -> bool:
         """Take a request to its card and back in its caller's thread, if it is the only one.
 
         False: it was not even opened. What else there is to do is left to the router's thread.
@@ -218,36 +184,45 @@ class Router:
         if not self._owner.acquire(blocking=False):
             return False
         try:
-            if len(self._desk) or not self._inbox.empty() or not self._accepting:
-                return False
-            self._open(call)
-            bundles = self._desk.dispatch(self._clock())
-            for bundle in bundles[1:]:
-                self._send(bundle)
-            carried = [(bundle, *self._card_of(bundle)) for bundle in bundles[:1]]
-        finally:
-            self._owner.release()
-        for bundle, card, requests in carried:
-            outcome: Answers | BaseException
             try:
-                outcome = card.predict_here(requests)
-            except BaseException as error:  # also Ctrl-C: the card finishes it, nobody waits
-                outcome = error
-            with self._owner:
-                if not isinstance(outcome, (Answers, Exception)):
-                    self._forget(call)
-                self._returned(bundle, outcome)
-            if not isinstance(outcome, (Answers, Exception)):
-                raise outcome
+                if len(self._desk) or not self._inbox.empty() or not self._accepting:
+                    return False
+                carried = self._begin_here(call)
+            finally:
+                self._owner.release()
+            if carried is not None:
+                outcome = _answered_here(*carried[1:])
+                with self._owner:
+                    self._returned(carried[0], outcome)
+        except BaseException:  # Ctrl-C, wherever it struck: the card finishes it, nobody waits
+            self._tell(partial(self._drop, call))
+            raise
         if not call.future.done() or len(self._desk) or self._closing:
-            self._inbox.put(_look)
+            self._tell(_look)
         return True
+
+    def _begin_here(self, call: Call) -> tuple[Bundle, Card, Sequence[Request]] | None:
+        """Open a request and send what there is to send, but for its first call if there is one."""
+        self._open(call)
+        bundles = self._desk.dispatch(self._clock())
+        for bundle in bundles[1:]:
+            self._send(bundle)
+        return (bundles[0], *self._card_of(bundles[0])) if bundles else None
+
+    def _drop(self, call: Call) -> None:
+        """Its caller is gone in the middle of something: what is in flight of it counts no more."""
+        self._forget(call)
+        for bundle in self._desk.carrying(call.ids):
+            self._returned(bundle, CallFailedError(bundle.slot, bundle.model, "was interrupted"))
 
     def _idle_seconds(self, waits: bool) -> float | None:
         """How long nothing needs to be looked at unless a message comes."""
+        now = self._clock()
         seconds = [_PATIENCE_TICK] if waits else []
         if self._deadlines:
-            seconds.append(max(0.0, self._deadlines[0][0] - self._clock()))
+            seconds.append(max(0.0, self._deadlines[0][0] - now))
+        if (due := self._desk.due) is not None:
+            seconds.append(max(0.0, due - now))
         return min(seconds, default=None)
 
     def _end_overdue(self, now: float) -> None:
@@ -257,23 +232,35 @@ class Router:
                 timeout = self._requests[request_id][0].asked.timeout
                 failure = self._desk.overdue(request_id, timeout or 0.0)
                 self._fail([failure] if failure else [])
+        if len(self._deadlines) > _DEADLINES + 2 * len(self._requests):
+            self._deadlines = [one for one in self._deadlines if one[1] in self._requests]
+            heapq.heapify(self._deadlines)
 
-    def _open(self, call: _Call) -> None:
-        model, _, pieces, counts, started, timeout, priority = call.asked
-        for piece, rows in zip(pieces, counts, strict=True):
-            request = Request(next(self._ids), model, piece, priority)
-            nbytes = sum(array.nbytes for array in piece.values())
+    def _open(self, call: Call) -> None:
+        try:
+            self._put(call)
+        except Exception as error:  # a mistake of ours: it harms this request alone
+            _log.exception("a request for model %s could not be taken", call.asked.model)
+            self._forget(call)
+            story = f"this driver could not take it: {error!r}"
+            call.fail(RequestFailedError(call.asked.model, (story,)))
+
+    def _put(self, call: Call) -> None:
+        model, _, pieces, counts, sizes, started, timeout, priority = call.asked
+        expires = math.inf if timeout is None else started + timeout
+        for piece, rows, nbytes in zip(pieces, counts, sizes, strict=True):
+            request = Request(next(self._ids), model, piece, priority, expires)
             call.ids.append(request.id)
             self._requests[request.id] = (call, request)
             if timeout is not None:
-                heapq.heappush(self._deadlines, (started + timeout, request.id))
+                heapq.heappush(self._deadlines, (expires, request.id))
             ticket = Ticket(request.id, model, rows, nbytes, self._clock(), priority)
             self._fail(self._desk.submit(ticket))
             if call.future.done():  # cancelled before it was opened, or its model is not served
                 self._forget(call)
                 return
 
-    def _cancelled(self, call: _Call, future: "Future[dict[str, Array]]") -> None:
+    def _cancelled(self, call: Call, future: "Future[dict[str, Array]]") -> None:
         if future.cancelled():
             self._inbox.put(partial(self._forget, call))
 
@@ -290,27 +277,51 @@ class Router:
         return self._cards[bundle.slot, bundle.life], requests
 
     def _send(self, bundle: Bundle) -> None:
-        card, requests = self._card_of(bundle)
+        """Hand a call to its card. Whatever goes wrong with that comes back as its outcome.
 
-        def hand_over(done: "Future[Answers]") -> None:
-            outcome = done.exception() or done.result()
-            self._inbox.put(partial(self._returned, bundle, outcome))
+        One that is to be alone reserves the card first: it is not to blame for a death before that.
+        """
+        try:
+            card, requests = self._card_of(bundle)
+            if bundle.alone:
+                self._when_done(card.reserve(), partial(self._reserved, bundle, card, requests))
+            else:
+                self._hand_over(bundle, card.predict_many(requests))
+        except Exception as error:
+            self._inbox.put(partial(self._returned, bundle, error))
 
-        card.predict_many(requests).add_done_callback(hand_over)
+    def _reserved(
+        self, bundle: Bundle, card: Card, requests: Sequence[Request], outcome: int | BaseException
+    ) -> None:
+        if isinstance(outcome, BaseException):
+            self._returned(replace(bundle, alone=False), outcome)
+            return
+        try:
+            self._hand_over(bundle, card.predict_many(requests, outcome))
+        except Exception as error:
+            self._returned(bundle, error)
+
+    def _hand_over(self, bundle: Bundle, answer: "Future[Answers]") -> None:
+        self._when_done(answer, partial(self._returned, bundle))
+
+    def _when_done(self, future: "Future[T]", heard: Callable[[T | BaseException], None]) -> None:
+        """Have the router's thread hear what a future ends with."""
+
+        def told(done: "Future[T]") -> None:
+            self._inbox.put(partial(heard, done.exception() or done.result()))
+
+        future.add_done_callback(told)
 
     def _returned(self, bundle: Bundle, outcome: Answers | BaseException) -> None:
         now = self._clock()
         if isinstance(outcome, CardLostError):
             self._down(bundle.slot, bundle.life, outcome.reason)
-            self._on_lost(bundle.slot, bundle.life, outcome.reason)
+            if not self._over:
+                self._on_lost(bundle.slot, bundle.life, outcome.reason)
             self._fail(self._desk.died(bundle, outcome.reason, now))
             return
         if isinstance(outcome, BaseException):
-            problem = (
-                outcome
-                if isinstance(outcome, OrchestratorError)
-                else PredictError(bundle.slot, bundle.model, repr(outcome))
-            )
+            problem = _ours(outcome, bundle)
             outcomes = dict.fromkeys((ticket.id for ticket in bundle.tickets), problem)
             self._fail(self._desk.answered(bundle, outcomes, now)[1])
             return
@@ -334,10 +345,13 @@ class Router:
         counts.rows += sum(asked.rows)
         counts.latencies.append(self._clock() - asked.started)
         if call.future.set_running_or_notify_cancel():
-            merged = dict(merge(asked.rule, [call.outputs[i] for i in call.ids]))
-            for array in merged.values():
-                array.flags.writeable = False  # as what comes from shared memory is anyway
-            call.future.set_result(merged)
+            try:
+                merged = _merged(call)
+            except Exception as error:  # such as no memory for it
+                story = f"its answers could not be joined: {error!r}"
+                call.future.set_exception(RequestFailedError(asked.model, (story,)))
+            else:
+                call.future.set_result(merged)
 
     def _fail(self, failures: Sequence[Failure]) -> None:
         for failure in failures:
@@ -349,13 +363,21 @@ class Router:
             if failure.set_aside:
                 told = str(failure.error)
                 self._journal.tell("set-aside", told, models=(call.asked.model,), batch=failure.id)
-            if call.future.set_running_or_notify_cancel():
-                call.future.set_exception(failure.error)
+            call.fail(failure.error)
 
-    def _forget(self, call: _Call) -> None:
+    def _forget(self, call: Call) -> None:
         for request_id in call.ids:
             self._requests.pop(request_id, None)
-            self._desk.close(request_id)
+            process = self._desk.close(request_id)
+            if process is not None:
+                self._unwanted.setdefault(process, []).append(request_id)
+
+    def _tell_unwanted(self) -> None:
+        """Spare cards what was cancelled while it was there."""
+        while self._unwanted:
+            process, ids = self._unwanted.popitem()
+            if process in self._cards:
+                self._cards[process].forget(ids)
 
     def _begin_close(self) -> None:
         self._closing = True
@@ -364,19 +386,46 @@ class Router:
         calls = {id(call): call for call, _ in self._requests.values()}
         for call in calls.values():
             self._forget(call)
-            if call.future.set_running_or_notify_cancel():
-                call.future.set_exception(RequestFailedError(call.asked.model, (why,)))
+            call.fail(RequestFailedError(call.asked.model, (why,)))
 
     def _end(self, why: str) -> None:
-        """The last event: requests that slipped in behind it are failed with the rest."""
-        while not self._inbox.empty():
-            self._inbox.get()()
-        self._abort(why)
-        self._over = True
+        """The last event: from now on whoever sends a message reads it, too."""
+        self._over, self._why = True, why
+        self._read_the_rest()
+
+    def _read_the_rest(self) -> None:
+        """Requests that slipped in behind the last event are failed with the rest."""
+        with suppress(Empty):
+            while True:
+                self._inbox.get_nowait()()
+        self._abort(self._why)
 
 
 def _look() -> None:
     """The message without a content: the router looks at what there is to do."""
+
+
+def _answered_here(card: Card, requests: Sequence[Request]) -> Answers | Exception:
+    try:
+        return card.predict_here(requests)
+    except Exception as error:
+        return error
+
+
+def _ours(outcome: BaseException, bundle: Bundle) -> OrchestratorError:
+    """What a call ended with, as one of our own errors."""
+    if isinstance(outcome, OrchestratorError):
+        return outcome
+    if isinstance(outcome, MemoryError):
+        return NoRoomError(bundle.slot, repr(outcome))
+    return CallFailedError(bundle.slot, bundle.model, repr(outcome))
+
+
+def _merged(call: Call) -> dict[str, Array]:
+    merged = dict(merge(call.asked.rule, [call.outputs[i] for i in call.ids]))
+    for array in merged.values():
+        array.flags.writeable = False  # as what comes from shared memory is anyway
+    return merged
 
 
 def _kept(array: Array) -> Array:

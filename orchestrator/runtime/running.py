@@ -128,7 +128,7 @@ class Running(Traffic):
         used = Counter(slot.rpartition("/")[0] for slot in plan.slots)
         cards = plan.deployment.cards
         self.nodes = bind_nodes(used, nodes, cards.resource)
-        self._fleet = Fleet(cards.resource, cards.kind, self._data_threads(plan))
+        self._fleet = Fleet(cards.resource, cards.kind)
         slots = [self._empty_slot(name, plan.orders(name)) for name in plan.slots]
         journal = Journal(plan.deployment.name)
         self._controller = Controller(slots, self._fleet, self._options.restarts, journal=journal)
@@ -191,11 +191,6 @@ class Running(Traffic):
         nobody.set_result(None)
         return nobody
 
-    def _data_threads(self, plan: DeploymentPlan) -> int:
-        return self._options.transport.most_calls * max(
-            len(card.models) for card in plan.plan.cards
-        )
-
     def _empty_slot(self, name: str, order: CardOrder) -> Slot:
         return Slot(name, self.nodes[name.rpartition("/")[0]], order)
 
@@ -212,7 +207,6 @@ class Running(Traffic):
             give_back_all(controller)
             self._watchers.tell()
             return
-        self._fleet.data_threads = self._data_threads(plan)
         held = orders_held(controller.slots.copy().values(), ())
         self._router.adopt(self._routes(plan, self.slots()))
         self.asleep = False

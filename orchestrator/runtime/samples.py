@@ -6,8 +6,9 @@ from concurrent.futures import TimeoutError as NotInTime
 
 from orchestrator.dispatch import DeskView
 from orchestrator.placement import DeploymentPlan
+from orchestrator.runtime.asked import ModelCounts
 from orchestrator.runtime.metrics import Sample, card_labels, publish
-from orchestrator.runtime.router import ModelCounts, Router
+from orchestrator.runtime.router import Router
 from orchestrator.runtime.slots import Slot
 
 #: A router that does not answer within so many seconds is asked again the next time.

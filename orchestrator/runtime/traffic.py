@@ -17,11 +17,12 @@ from actors.shapes import BatchRule, Signature, gear_rows
 from orchestrator.dispatch import Desk, Route, TransportRules
 from orchestrator.errors import NotServingError
 from orchestrator.placement import DeploymentPlan
+from orchestrator.runtime.asked import Asked
 from orchestrator.runtime.gate import Gate
 from orchestrator.runtime.journal import Journal
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.outlook import Outlook, Sent
-from orchestrator.runtime.router import Asked, Router
+from orchestrator.runtime.router import Router
 from orchestrator.runtime.samples import publish_driver
 
 #: A replica without planned load still gets this part of what the most loaded one gets.
@@ -80,7 +81,7 @@ class Traffic:
 
     def know(self, plan: DeploymentPlan, signatures: Mapping[str, Signature]) -> None:
         """These are the models now, as the cards that loaded them say."""
-        most = self._options.max_in_flight
+        limits = self._options.max_in_flight, self._options.max_bytes_in_flight
         rules = {order.name: order.batching for order in plan.deployment.orders()}
         known = {name: one for name, one in signatures.items() if name in rules}
         gates = {name: one.gates for name, one in self._known.items()}
@@ -89,7 +90,7 @@ class Traffic:
             name: _Known(
                 rules[name],
                 Admission(signature, rules[name], name),
-                gates.get(name) or {p: Gate(name, most) for p in PRIORITIES},
+                gates.get(name) or {p: Gate(name, *limits) for p in PRIORITIES},
             )
             for name, signature in known.items()
         }
@@ -108,24 +109,24 @@ class Traffic:
 
         ``here``: the caller would wait for the answer next; see ``Router.submit``.
         """
-        gate, send = self._checked(model, inputs, priority)
+        gate, nbytes, send = self._checked(model, inputs, priority)
         started = time.monotonic()
         if wait and not self._router.is_this_thread:
-            gate.enter_or_wait(timeout)
+            gate.enter_or_wait(nbytes, timeout)
         else:
-            gate.enter_or_refuse()
+            gate.enter_or_refuse(nbytes)
         return send(started, timeout, here)
 
     async def submit_async(
         self, model: str, inputs: Arrays, timeout: float | None, wait: bool, priority: Priority
     ) -> "Future[dict[str, Array]]":
         """``submit`` that leaves the event loop free while it waits for room."""
-        gate, send = self._checked(model, inputs, priority)
+        gate, nbytes, send = self._checked(model, inputs, priority)
         started = time.monotonic()
         if wait:
-            await gate.enter_async(timeout)
+            await gate.enter_async(nbytes, timeout)
         else:
-            gate.enter_or_refuse()
+            gate.enter_or_refuse(nbytes)
         return send(started, timeout)
 
     def unserved(self) -> str:
@@ -145,7 +146,8 @@ class Traffic:
             waiting = {}
         return Sent(waiting, {name: seen.rows for name, seen in counts.items()})
 
-    def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, Send]:
+    def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, int, Send]:
+        """Where a request is let in, with how many bytes, and what sends it then."""
         known = self._known.get(model)
         if known is None:
             raise NotServingError(f"of model {model}", "not loaded by any card")
@@ -154,21 +156,22 @@ class Traffic:
             raise InvalidRequestError(model, told)
         rule, gate = known.rule, known.gates[priority]
         placed = known.admission.place(inputs)
-        pieces, rows = known.admission.pieces(inputs, placed), placed.piece_rows
+        pieces, nbytes = known.admission.pieces(inputs, placed), placed.nbytes
+        counts, sizes = placed.piece_rows, placed.piece_bytes
 
         def send(
             started: float, timeout: float | None, here: bool = False
         ) -> "Future[dict[str, Array]]":
             try:
-                asked = Asked(model, rule, pieces, rows, started, timeout, priority)
+                asked = Asked(model, rule, pieces, counts, sizes, started, timeout, priority)
                 future = self._router.submit(asked, here)
             except BaseException:  # Ctrl-C while it was carried
-                gate.leave()
+                gate.leave(nbytes)
                 raise
-            future.add_done_callback(lambda _: gate.leave())
+            future.add_done_callback(lambda _: gate.leave(nbytes))
             return future
 
-        return gate, send
+        return gate, nbytes, send
 
 
 def _say_nothing(line: str) -> None:

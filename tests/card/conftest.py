@@ -4,6 +4,7 @@ import functools
 import importlib
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -159,6 +160,20 @@ def expected(order: ModelOrder, **inputs: Array) -> dict[str, Array]:
         for name, array in inputs.items()
     }
     return dict(zip(names, session.run(names, native), strict=True))
+
+
+def stacks() -> dict[int, set[str]]:
+    """The functions that each thread is in at this moment."""
+    frames = sys._current_frames().items()
+    return {
+        thread: {one.f_code.co_name for one, _ in traceback.walk_stack(frame)}
+        for thread, frame in frames
+    }
+
+
+def threads_in(function: str) -> set[int]:
+    """Those that are in a function now: ``predict`` of the library, for example."""
+    return {thread for thread, names in stacks().items() if function in names}
 
 
 def rows(count: int, seed: int = 0) -> Array:

@@ -33,6 +33,8 @@ from tests.card.conftest import (
     changed,
     expected,
     rows,
+    stacks,
+    threads_in,
     with_times,
 )
 
@@ -402,15 +404,13 @@ def test_a_light_model_waits_for_two_heavy_batches_at_most_whatever_another_driv
 
 
 def test_a_call_that_can_run_at_once_runs_in_its_own_thread(load: Load, mlp: ModelOrder) -> None:
-    joined_in = set()
-
-    class Watched(np.ndarray):
-        def __array_function__(self, *call: Any) -> Any:
-            joined_in.add(threading.get_ident())
-            return super().__array_function__(*call)
-
-    close(answer(load(mlp), "mlp", x=rows(3).view(Watched))["y"], expected(mlp, x=rows(3))["y"])
-    assert joined_in == {threading.get_ident()}
+    card = load(with_times(mlp, 300))
+    with ThreadPoolExecutor(1) as pool:
+        ident = pool.submit(threading.get_ident).result()
+        asked = pool.submit(answer, card, "mlp", x=rows(3))
+        while not (inside := threads_in("predict")):
+            assert not asked.done()
+    assert inside == {ident}
 
 
 def test_what_came_meanwhile_waits_for_company_no_longer_than_it_may(
@@ -436,21 +436,25 @@ def test_what_came_meanwhile_waits_for_company_no_longer_than_it_may(
 
 
 def test_inputs_are_copied_while_another_batch_executes(load: Load, conv: ModelOrder) -> None:
-    times = {"execute_ms": "30", "copy_in_ms": "30", "copy_out_ms": "30"}
+    times = {"execute_ms": "150", "copy_in_ms": "150", "copy_out_ms": "150"}
     slow = replace(conv, config={"emulated_card": times})
     image = {"x": np.zeros((2, 3, 16, 16), np.float32)}
 
-    def most_at_a_time(threads: int) -> int:
+    def seen(threads: int) -> bool:
+        """Whether one batch was copied in or out while another one executed."""
         card = load(changed(slow, threads=threads))
-        asked = threading.Thread(target=ask, args=(card, "conv", *[image] * 6))
+        asked = threading.Thread(target=ask, args=(card, "conv", *[image] * 4))
         asked.start()
-        seen = 0
+        found = False
         while asked.is_alive():
-            seen = max(seen, card.stats().running)
-        return seen
+            now = list(stacks().values())  # what the emulated card does, in each thread
+            executes = [number for number, names in enumerate(now) if "executing" in names]
+            copies = [number for number, names in enumerate(now) if "_pause" in names]
+            found = found or bool(executes and copies)
+        return found
 
-    assert most_at_a_time(threads=1) == 1
-    assert most_at_a_time(threads=2) == 2
+    assert not seen(threads=1)
+    assert seen(threads=2)
 
 
 def test_a_card_that_fails_on_what_it_has_answered_before_takes_nothing_more(
@@ -478,6 +482,34 @@ def test_a_card_that_fails_on_what_it_has_answered_before_takes_nothing_more(
         answer(card, "conv", x=np.zeros((2, 3, 16, 16), np.float32))
     card.stop()
     emulator.reset()
+
+
+class FailsOn:
+    """The library's model on a card that is broken for batches of some rows, or one bad value."""
+
+    def __init__(self, model: Any, rows: int, value: float | None = None) -> None:
+        self._model, self._rows, self._value = model, rows, value
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def predict(self, tensors: list[Any]) -> Any:
+        x = tensors[0].get_data_to_numpy()
+        if len(x) == self._rows and (self._value is None or x.flat[0] == self._value):
+            raise RuntimeError("predict failed!")
+        return self._model.predict(tensors)
+
+
+@pytest.mark.parametrize(("value", "wanted"), [(None, CardBrokenError), (7.0, PredictError)])
+def test_a_card_is_tried_with_the_gear_that_failed(
+    load: Load, mlp: ModelOrder, value, wanted
+) -> None:
+    card = load(mlp)
+    [place] = card._idle["mlp"]
+    place.target._model = FailsOn(place.target._model, 4, value)
+    assert answer(card, "mlp", x=rows(1))["y"].shape[0] == 1
+    with pytest.raises(wanted):
+        answer(card, "mlp", x=np.full((4, 64), 7, np.float32))
 
 
 def test_a_card_tells_what_it_works_on_and_how_long_that_should_take(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from actors.queue import AHEAD
 from orchestrator import DeadlineError, InvalidRequestError, Orchestrator, OverloadedError
 from tests.runtime.deployments import MAX_IN_FLIGHT, WIDTH, Truth, rows
 
@@ -21,10 +22,22 @@ def test_small_batches_are_padded_and_large_ones_split(running, truth: Truth, co
     assert close(running.model("both").predict({"x": x}), truth(x))
 
 
-@pytest.mark.parametrize("turn", [np.asfortranarray, lambda x: x.astype(">f4")])
-def test_memory_layout_and_byte_order_do_not_matter(running, truth: Truth, turn) -> None:
-    x = rows(7)
-    assert close(running.model("both").predict({"x": turn(x)}), truth(x))
+class Own(np.ndarray):
+    """An array that does not like to be sent."""
+
+    def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
+        raise TypeError("not to be pickled")
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [np.asfortranarray, lambda x: x.astype(">f4"), lambda x: np.tile(x, (3000, 1)).view(Own)],
+    ids=["fortran", "big-endian", "subclass"],
+)
+def test_memory_layout_byte_order_and_class_do_not_matter(running, truth: Truth, turn) -> None:
+    x = turn(rows(7))
+    wanted = truth(np.ascontiguousarray(x, np.float32))
+    assert close(running.model("both").predict({"x": x}), wanted)
 
 
 def test_several_inputs_and_outputs(running) -> None:
@@ -51,16 +64,37 @@ def test_any_event_loop_can_await(running, truth: Truth) -> None:
     assert np.allclose(got, truth(x), atol=1e-5)
 
 
+def backlog(running: Orchestrator) -> int:
+    """Rows of the slow model that are not answered."""
+    return running._traffic()._router.view().result().backlog.get("slow", 0)
+
+
+def batches(running: Orchestrator) -> int:
+    """Of the slow model, since its card started."""
+    return sum(
+        slot.serving.stats().result().models["slow"].batches
+        for slot in running._traffic().slots()
+        if slot.name == "local/1"
+    )
+
+
 def test_a_cancelled_task_cancels_its_request(running) -> None:
+    before = batches(running)
+
     async def leave() -> None:
-        task = asyncio.create_task(running.models.slow.predict_async({"x": rows(1)}))
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        calls = [running.models.slow.predict_async({"x": rows(1)}) for _ in range(8)]
+        tasks = [asyncio.create_task(call) for call in calls]
+        while backlog(running) < 8:
+            await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+        assert backlog(running) == 0
 
     asyncio.run(leave())
     assert running.model("slow").predict({"x": rows(1)})["y"].shape == (1, WIDTH)
+    assert batches(running) - before <= AHEAD + 2, "what had begun, one that was next, and ours"
 
 
 def test_map_keeps_order_over_cards(running, truth: Truth) -> None:
@@ -106,15 +140,17 @@ def test_a_request_that_is_not_answered_in_time_says_where_it_was(running) -> No
 
 
 def test_a_driver_holds_no_more_requests_than_it_may(running) -> None:
-    slow = running.model("slow")
+    slow, before = running.model("slow"), batches(running)
     held = [slow.submit({"x": rows(1)}) for _ in range(MAX_IN_FLIGHT)]
     with pytest.raises(OverloadedError, match=f"has {MAX_IN_FLIGHT} requests for it under way"):
         slow.predict({"x": rows(1)}, wait=False)
-    with pytest.raises(DeadlineError, match=r"within the 0\.01 s allowed: it waited for one of"):
+    with pytest.raises(DeadlineError, match=r"within the 0\.01 s allowed: it waited for some of"):
         asyncio.run(slow.predict_async({"x": rows(1)}, timeout=0.01))
     for future in held:
         future.cancel()
+    assert backlog(running) == 0
     assert slow.predict({"x": rows(1)})["y"].shape == (1, WIDTH)
+    assert batches(running) - before <= AHEAD + 2 < MAX_IN_FLIGHT
 
 
 def test_map_raises_at_the_place_of_the_bad_request(running) -> None:

@@ -1,5 +1,6 @@
 """Cards that die while they work: everything is answered once, and the card comes back."""
 
+import contextlib
 import os
 import signal
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator import Orchestrator, RequestFailedError
+from orchestrator import CardLostError, Orchestrator, RequestFailedError
 from orchestrator.runtime.status import CardStatus
 from tests.runtime.deployments import Truth, rows
 
@@ -24,6 +25,16 @@ def kill_when_busy(running: Orchestrator, slot: str, not_pid: int | None = None)
         if seen.state == "ready" and seen.in_flight and seen.pid not in (None, not_pid):
             os.kill(seen.pid, signal.SIGKILL)
             return seen.pid
+
+
+def kill_when_working(running: Orchestrator, slot: str, model: str, killed: set[int]) -> None:
+    """Kill the process if it works on a model now."""
+    process = next(one.serving for one in running._traffic().slots() if one.name == slot)
+    with contextlib.suppress(CardLostError, ProcessLookupError):
+        seen = process.stats().result() if process else None
+        if seen and any(one.model == model for one in seen.working):
+            os.kill(seen.identity.pid, signal.SIGKILL)
+            killed.add(seen.identity.pid)
 
 
 def until_back(running: Orchestrator, slot: str) -> CardStatus:
@@ -59,8 +70,10 @@ def test_requests_of_the_only_replica_wait_for_its_restart(running, folder: Path
 def test_a_request_that_kills_two_cards_alone_is_set_aside(running, truth: Truth) -> None:
     until_back(running, "local/1")
     future = running.model("slow").submit({"x": rows(1)})
-    first = kill_when_busy(running, "local/1")
-    kill_when_busy(running, "local/1", not_pid=first)
+    killed: set[int] = set()
+    while not future.done():
+        kill_when_working(running, "local/1", "slow", killed)
+    assert len(killed) == 3
     with pytest.raises(
         RequestFailedError, match="2 cards died while it was the only request"
     ) as told:

@@ -13,8 +13,8 @@ from actors.card import CardActor
 from actors.histogram import Histogram
 from actors.messages import Request
 from orchestrator.dispatch import DeskView
+from orchestrator.runtime.asked import ModelCounts
 from orchestrator.runtime.metrics import METRICS, Exporter, Sample, card_samples
-from orchestrator.runtime.router import ModelCounts
 from orchestrator.runtime.samples import controller_samples, driver_samples
 from orchestrator.runtime.slots import Slot
 from tests.models import write_mlp

@@ -1,5 +1,7 @@
 """What travels in one actor call comes out as it went in."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -50,10 +52,13 @@ def test_small_arrays_of_any_layout_share_a_buffer_and_large_ones_stay() -> None
 
 def test_requests_and_answers() -> None:
     x = np.ones((2, 3), np.float32)
-    sent = [Request(7 << 30, "det", {"x": x}, "batch"), Request(8, "rec", {})]
-    for one, other in zip(unpack_requests(pack_requests(sent)), sent, strict=True):
+    sent = [Request(7 << 30, "det", {"x": x}, "batch"), Request(8, "det", {}, "batch")]
+    got, reservation = unpack_requests(pack_requests(sent, 7, 5.0), 9.0)
+    assert reservation == 7
+    for one, other in zip(got, sent, strict=True):
         assert (one.id, one.model, one.priority) == (other.id, other.model, other.priority)
         assert one.inputs.keys() == other.inputs.keys()
+        assert one.expires == math.inf
     error = PredictError("local/0", "det", "no")
     answers = unpack_answers(
         pack_answers(Answers([Reply(1, {"y": x}), Reply(2, None, error)], 0.5))
@@ -61,3 +66,9 @@ def test_requests_and_answers() -> None:
     assert answers.seconds == pytest.approx(0.5)
     assert np.array_equal(answers.replies[0].outputs["y"], x)
     assert (answers.replies[1].outputs, answers.replies[1].error) == (None, error)
+
+
+def test_what_is_left_of_a_request_s_time_is_counted_by_the_clock_of_whoever_has_it() -> None:
+    sent = [Request(1, "det", {}, expires=5.5), Request(2, "det", {})]
+    got, _ = unpack_requests(pack_requests(sent, reservation=0, now=5.0), now=100.0)
+    assert [one.expires for one in got] == [100.5, math.inf]

@@ -1,0 +1,78 @@
+"""What callers ask of the router, what it keeps of that, and what it asks of cards."""
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from actors.messages import Answers, Array, Arrays, Request
+from actors.queue import Priority
+from actors.shapes import BatchRule
+
+#: Latencies kept per model for the percentiles of the status.
+_LATENCIES = 2048
+
+
+class Card(Protocol):
+    """What the router needs of a card's process."""
+
+    def predict_many(self, requests: Sequence[Request], reservation: int = 0) -> "Future[Answers]":
+        """Answer requests, in any order; fails with CardLostError when the process is gone.
+
+        With a ``reservation`` the card runs nothing else meanwhile.
+        """
+        ...
+
+    def predict_here(self, requests: Sequence[Request]) -> Answers:
+        """The same, waited for; raises what the future would fail with."""
+        ...
+
+    def reserve(self) -> "Future[int]":
+        """Have the card end what it runs, and begin nothing until a call with the result."""
+        ...
+
+    def forget(self, request_ids: Sequence[int]) -> None:
+        """Nobody waits for these any more."""
+        ...
+
+
+@dataclass
+class ModelCounts:
+    """What the driver saw of one model. ``latencies`` in seconds, the most recent ones."""
+
+    answered: int = 0
+    rows: int = 0
+    failed: int = 0
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
+
+
+class Asked(NamedTuple):
+    """One caller's checked request, in the pieces that a batch holds, with their rows and bytes.
+
+    ``started`` is when the caller came, by ``time.monotonic``; ``timeout`` counts from there.
+    """
+
+    model: str
+    rule: BatchRule
+    pieces: Sequence[Arrays]
+    rows: Sequence[int]
+    nbytes: Sequence[int]
+    started: float
+    timeout: float | None = None
+    priority: Priority = "online"
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A request under way: the answers to its pieces, and the future that waits for them."""
+
+    asked: Asked
+    future: "Future[dict[str, Array]]"
+    ids: list[int] = field(default_factory=list)
+    outputs: dict[int, Arrays] = field(default_factory=dict)
+
+    def fail(self, error: Exception) -> None:
+        """Tell whoever still waits."""
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)
