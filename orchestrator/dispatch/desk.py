@@ -166,6 +166,12 @@ class Desk:
                 failed += self._after_death(ticket, bundle.slot, reason, together, now)
         return failed
 
+    def on_card(self, slot: str, life: int) -> list[Ticket]:
+        """The requests that are on one process of a card, as far as anybody waits for them."""
+        bundles = self._board.slots[slot].in_flight.values()
+        found = (t for bundle in bundles if bundle.life == life for t in bundle.tickets)
+        return [ticket for ticket in found if ticket.id in self._open]
+
     def expire(self, now: float) -> list[Failure]:
         """Fail what has waited too long while no replica of its model was serving."""
         failed = []
@@ -298,7 +304,8 @@ class Desk:
         verdict = after_death(ticket, slot, reason, together, self._retry)
         failed = self._judge(slot, ticket, verdict, now)
         if verdict is Verdict.FAIL:
-            failed = [replace(failure, set_aside=True) for failure in failed]
+            died_on = tuple(ticket.died_on)
+            failed = [replace(one, set_aside=True, died_on=died_on) for one in failed]
             self._set_aside += failed
         return failed
 
@@ -309,7 +316,9 @@ class Desk:
             return [self._fail(ticket, self._board.why_unserved(ticket.model))]
         self._retries[ticket.model, slot] += 1
         ticket.since = now
-        if verdict is Verdict.ALONE:
+        if verdict is Verdict.ALONE and ticket.deaths_alone:
+            self._suspects.appendleft(ticket)  # the next death settles whose fault they are
+        elif verdict is Verdict.ALONE:
             self._suspects.append(ticket)
         else:
             self._pending[ticket.model].put_back(ticket)

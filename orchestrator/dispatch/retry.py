@@ -43,7 +43,7 @@ class Ticket:
     deaths_alone: int = 0
     errors: int = 0
     failed_on: set[str] = field(default_factory=set)
-    died_on: set[str] = field(default_factory=set)
+    died_on: list[str] = field(default_factory=list)
     story: list[str] = field(default_factory=list)
 
 
@@ -63,7 +63,7 @@ def after_death(
 ) -> Verdict:
     """Judge a request whose card died while ``together`` requests (itself included) were on it."""
     ticket.deaths += 1
-    ticket.died_on.add(slot)
+    ticket.died_on.append(slot)
     company = (
         "it was alone on the card" if together == 1 else f"{together} requests were on the card"
     )
@@ -91,5 +91,5 @@ def after_error(ticket: Ticket, slot: str, error: str, others: bool, rules: Retr
 
 def failure(ticket: Ticket) -> OrchestratorError:
     """The error that the caller of a given-up request sees."""
-    cards = tuple(sorted(ticket.failed_on | ticket.died_on))
+    cards = tuple(sorted({*ticket.failed_on, *ticket.died_on}))
     return RequestFailedError(ticket.model, tuple(ticket.story), cards)

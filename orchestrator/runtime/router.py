@@ -11,8 +11,8 @@ import itertools
 import logging
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,6 +38,8 @@ _PATIENCE_TICK = 0.5
 _COPY_BELOW = 64 << 10
 #: Latencies kept per model for the percentiles of the status.
 _LATENCIES = 2048
+#: Of the requests that were on a card that died, so many are named.
+_TOLD_IDS = 20
 _NO_NAME = Journal()
 _CLOSED = "the driver closed before it was answered"
 
@@ -98,14 +100,17 @@ class Router:
         on_lost: Callable[[str, int, str], None],
         clock: Callable[[], float] = time.monotonic,
         journal: Journal = _NO_NAME,
+        on_culprit: Callable[[Mapping[str, int]], None] = lambda deaths: None,
     ) -> None:
         self._desk = desk
+        self._on_culprit = on_culprit
         self._journal = journal
         self._on_lost = on_lost
         self._clock = clock
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._owner = Lock()
         self._cards: dict[tuple[str, int], Card] = {}
+        self._last_lost: dict[str, int] = {}
         self._requests: dict[int, tuple[_Call, Request]] = {}
         self._deadlines: list[tuple[float, int]] = []
         # Ids are unique over all drivers of a card, and tell them apart: each has its own block.
@@ -301,6 +306,7 @@ class Router:
     def _returned(self, bundle: Bundle, outcome: Answers | BaseException) -> None:
         now = self._clock()
         if isinstance(outcome, CardLostError):
+            self._tell_interrupted(bundle, outcome.reason)
             self._down(bundle.slot, bundle.life, outcome.reason)
             self._on_lost(bundle.slot, bundle.life, outcome.reason)
             self._fail(self._desk.died(bundle, outcome.reason, now))
@@ -321,6 +327,21 @@ class Router:
         for request_id in answered:
             self._finish(request_id, replies[request_id], alone=len(replies) == 1)
         self._fail(failed)
+
+    def _tell_interrupted(self, bundle: Bundle, reason: str) -> None:
+        """Once for each process that dies: which requests were on it."""
+        if self._last_lost.get(bundle.slot) == bundle.life:
+            return
+        self._last_lost[bundle.slot] = bundle.life
+        found = self._desk.on_card(bundle.slot, bundle.life)
+        self._journal.tell(
+            "interrupted",
+            f"{len(found)} requests were on it and go elsewhere: {reason}",
+            card=bundle.slot,
+            models=sorted({ticket.model for ticket in found}),
+            batch=[ticket.id for ticket in found][:_TOLD_IDS],
+            level=logging.WARNING,
+        )
 
     def _finish(self, request_id: int, reply: Reply, alone: bool) -> None:
         call, _ = self._requests.pop(request_id)
@@ -348,7 +369,14 @@ class Router:
             self.counts.setdefault(call.asked.model, ModelCounts()).failed += 1
             if failure.set_aside:
                 told = str(failure.error)
-                self._journal.tell("set-aside", told, models=(call.asked.model,), batch=failure.id)
+                self._journal.tell(
+                    "set-aside",
+                    told,
+                    models=(call.asked.model,),
+                    batch=(failure.id,),
+                    level=logging.WARNING,
+                )
+                self._on_culprit(Counter(failure.died_on))
             if call.future.set_running_or_notify_cancel():
                 call.future.set_exception(failure.error)
 

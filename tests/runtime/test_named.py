@@ -5,6 +5,8 @@ import json
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -191,6 +193,20 @@ def test_the_status_on_the_command_line(named: str, capsys) -> None:
         "error: no deployment 'raeder' runs in this cluster, there are: reader: "
         "orchestrator up starts one from its file\n"
     )
+
+
+def test_watching_the_status_is_a_line_each_time_until_ctrl_c(named: str) -> None:
+    address = ray.get_runtime_context().gcs_address
+    words = ["status", named, "--watch", "--json", "--address", address]
+    command = [sys.executable, "-m", "orchestrator", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        shown = [json.loads(watching.stdout.readline()) for _ in range(2)]
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait() == 130
+    assert [one["deployment"] for one in shown] == [NAME] * 2
+    before, after = (one["cards"][0]["uptime_seconds"] for one in shown)
+    assert before < after
 
 
 def test_up_again_replaces_what_differs_though_the_controller_dies_meanwhile(
