@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from orchestrator.runtime.options import Options
 from orchestrator.runtime.status import CardStatus, Status
 from orchestrator.runtime.up import up
 from tests.models import write_mlp
-from tests.runtime.deployments import WIDTH, Truth, deployment, model, rows
+from tests.runtime.deployments import WIDTH, Truth, all_ready, deployment, model, rows, until
 from tests.runtime.nodes import RESOURCE, NodeProcess, further_node
 
 NAME = "nodes"
@@ -29,16 +28,6 @@ def on_far_nodes(folder: Path) -> Deployment:
     near = deployment(model("all", path, replicas=3), count=3, name=NAME)
     cards = {**near.cards.model_dump(), "resource": RESOURCE}
     return Deployment.model_validate({**near.model_dump(), "cards": cards})
-
-
-def until(seen: Callable[[Status], bool]) -> Status:
-    while not seen(status := status_of(NAME, 250.0)):
-        time.sleep(0.1)
-    return status
-
-
-def all_ready(status: Status) -> bool:
-    return all(card.state == "ready" for card in status.cards)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +50,7 @@ def cards_on(node: NodeProcess, status: Status) -> list[CardStatus]:
 
 
 def name_of(node: NodeProcess) -> str:
-    return cards_on(node, until(all_ready))[0].slot.rpartition("/")[0]
+    return cards_on(node, until(NAME, all_ready))[0].slot.rpartition("/")[0]
 
 
 def answered(driver: Orchestrator, during: Callable[[], object]) -> None:
@@ -78,11 +67,11 @@ def answered(driver: Orchestrator, during: Callable[[], object]) -> None:
 def test_two_cards_of_a_node_that_die_at_once_come_back(
     node: NodeProcess, driver: Orchestrator
 ) -> None:
-    first = cards_on(node, until(all_ready))
+    first = cards_on(node, until(NAME, all_ready))
     pids = {card.pid for card in first if card.pid}
     assert len(pids) == 2
     answered(driver, lambda: [os.kill(pid, signal.SIGKILL) for pid in pids])
-    after = until(lambda s: all_ready(s) and not pids & {card.pid for card in s.cards})
+    after = until(NAME, lambda s: all_ready(s) and not pids & {card.pid for card in s.cards})
     assert [card.restarts for card in cards_on(node, after)] == [1, 1]
 
 
@@ -92,16 +81,18 @@ def test_a_drained_node_is_left_empty_until_undo(node: NodeProcess, driver: Orch
     drained = status_of(NAME, 250.0)
     assert [card.state for card in cards_on(node, drained)] == ["drained"] * 2
     assert main(["drain", name, "--undo"]) == 0
-    assert len(cards_on(node, until(all_ready))) == 2
+    assert len(cards_on(node, until(NAME, all_ready))) == 2
 
 
 def test_a_lost_node_that_is_back_after_a_reboot_is_used_again(
     node: NodeProcess, driver: Orchestrator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = name_of(node)
-    slots = [card.slot for card in cards_on(node, until(all_ready))]
+    slots = [card.slot for card in cards_on(node, until(NAME, all_ready))]
     answered(driver, node.kill)
-    gone = until(lambda status: bool(status.notes) and all(s in status.notes[0] for s in slots))
+    gone = until(
+        NAME, lambda status: bool(status.notes) and all(s in status.notes[0] for s in slots)
+    )
     assert "every model is still served" in gone.notes[0]
     with pytest.raises(DeploymentError, match="is gone: start Ray there again, or plan without it"):
         drain(NAME, name, undo=True)
@@ -109,7 +100,7 @@ def test_a_lost_node_that_is_back_after_a_reboot_is_used_again(
         capsys.readouterr()
         assert main(["drain", name, "--undo"]) == 0
         assert capsys.readouterr().out == f"starting again: {', '.join(slots)}\n"
-        back = until(all_ready)
+        back = until(NAME, all_ready)
         assert back.notes == ()
         assert [card.slot for card in cards_on(again, back)] == slots
         answered(driver, lambda: None)

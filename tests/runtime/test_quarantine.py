@@ -4,7 +4,7 @@ import os
 import pickle
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
@@ -19,10 +19,18 @@ from orchestrator.runtime.connect import Connection
 from orchestrator.runtime.named import drain, status_of, take_down
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.record import kept
-from orchestrator.runtime.status import CardStatus, Status
 from orchestrator.runtime.up import up
 from tests.models import write_mlp
-from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
+from tests.runtime.deployments import (
+    WIDTH,
+    Truth,
+    all_ready,
+    card_of,
+    model,
+    planned,
+    rows,
+    until,
+)
 
 NAME = "ward"
 GEARS = {"gears": [{"x": [1, WIDTH]}, {"x": [4, WIDTH]}]}
@@ -52,20 +60,6 @@ def driver(cluster: Connection, plan: DeploymentPlan) -> Iterator[Orchestrator]:
         take_down(NAME)
 
 
-def until(seen: Callable[[Status], bool]) -> Status:
-    while not seen(status := status_of(NAME, 250.0)):
-        time.sleep(0.1)
-    return status
-
-
-def card(status: Status, slot: str) -> CardStatus:
-    return next(card for card in status.cards if card.slot == slot)
-
-
-def all_ready(status: Status) -> bool:
-    return all(card.state == "ready" for card in status.cards)
-
-
 def all_answered(driver: Orchestrator, truth: Truth, count: int = 20) -> None:
     x = rows(count)
     sent = [driver.model("both").submit({"x": x[i : i + 1]}) for i in range(count)]
@@ -76,14 +70,14 @@ def all_answered(driver: Orchestrator, truth: Truth, count: int = 20) -> None:
 def kill_when_busy(slot: str, not_pid: int | None = None) -> int:
     """Wait until a request is on the card, and kill its process."""
     while True:
-        seen = card(status_of(NAME, 250.0), slot)
+        seen = card_of(status_of(NAME, 250.0), slot)
         if seen.state == "ready" and seen.in_flight and seen.pid not in (None, not_pid):
             os.kill(seen.pid, signal.SIGKILL)
             return seen.pid
 
 
 def test_requests_that_kill_cards_do_not_cost_the_card_its_place(driver: Orchestrator) -> None:
-    until(all_ready)
+    until(NAME, all_ready)
     for _ in range(3):  # six deaths in a row: five of its own would have a card given up
         future = driver.model("slow").submit({"x": rows(1)})
         first = kill_when_busy("local/1")
@@ -91,20 +85,20 @@ def test_requests_that_kill_cards_do_not_cost_the_card_its_place(driver: Orchest
         with pytest.raises(RequestFailedError, match="2 cards died while it was the only request"):
             future.result()
     assert driver.model("slow").predict({"x": rows(1)})["y"].shape == (1, WIDTH)
-    assert card(until(all_ready), "local/1").restarts == 6
+    assert card_of(until(NAME, all_ready), "local/1").restarts == 6
 
 
 def test_undo_while_a_card_still_finishes_what_it_has(driver: Orchestrator) -> None:
-    until(all_ready)
+    until(NAME, all_ready)
     future = driver.model("slow").submit({"x": rows(4)})  # four batches
-    until(lambda status: card(status, "local/1").in_flight > 0)
+    until(NAME, lambda status: card_of(status, "local/1").in_flight > 0)
     draining = Thread(target=drain, args=(NAME, "local/1"))
     draining.start()
-    until(lambda status: card(status, "local/1").state == "draining")
+    until(NAME, lambda status: card_of(status, "local/1").state == "draining")
     drain(NAME, "local/1", undo=True)
     draining.join()
     assert future.result()["y"].shape == (4, WIDTH)
-    until(all_ready)
+    until(NAME, all_ready)
 
 
 def test_a_quarantine_outlives_controller_and_change_and_ends_with_undo(
@@ -112,7 +106,7 @@ def test_a_quarantine_outlives_controller_and_change_and_ends_with_undo(
 ) -> None:
     truth = Truth(Path(plan.deployment.model("both").path))
     struck: set[int | None] = set()
-    while (seen := card(status_of(NAME, 250.0), "local/0")).state != "quarantined":
+    while (seen := card_of(status_of(NAME, 250.0), "local/0")).state != "quarantined":
         if seen.state == "ready" and seen.pid not in struck:
             struck.add(seen.pid)
             faults.write_text("".join(f"{pid} fail\n" for pid in struck))
@@ -124,9 +118,9 @@ def test_a_quarantine_outlives_controller_and_change_and_ends_with_undo(
 
     note = "planned without local/0: every model is still served"
     only = planned_without_only(plan)
-    after = until(lambda status: status.controller_pid != pid and bool(status.notes))
+    after = until(NAME, lambda status: status.controller_pid != pid and bool(status.notes))
     assert after.notes == ("planned without local/0: no longer served: only",)
-    found = card(after, "local/0")
+    found = card_of(after, "local/0")
     assert (found.state, found.why, found.pid) == ("quarantined", seen.why, None)
     assert found.restarts == 3
     all_answered(driver, truth)
@@ -136,7 +130,7 @@ def test_a_quarantine_outlives_controller_and_change_and_ends_with_undo(
     assert main(["up", str(file), "--yes"]) == 0
     changed = status_of(NAME, 250.0)
     assert changed.notes == (note,)
-    assert (card(changed, "local/0").state, card(changed, "local/0").why) == (
+    assert (card_of(changed, "local/0").state, card_of(changed, "local/0").why) == (
         "quarantined",
         seen.why,
     )
