@@ -16,11 +16,13 @@ from functools import partial
 
 from actors.shapes import Signature
 from orchestrator.autoscale import Waiting
+from orchestrator.config.cards import slot_parts
 from orchestrator.errors import DeploymentError, NoSuchDeploymentError
 from orchestrator.placement import DeploymentPlan, same_work
 from orchestrator.runtime.changing import DRAIN_SECONDS, beside, carry_out, give_back_all
 from orchestrator.runtime.controller import Controller
 from orchestrator.runtime.discover import same_machine
+from orchestrator.runtime.following import shown
 from orchestrator.runtime.inherited import (
     data_threads,
     empty_slot,
@@ -309,7 +311,7 @@ class ControllerHost:
     def _view(self) -> View:
         with self._lock:
             version, record = self._version, self._record
-        slots = tuple(slot.shown() for slot in list(self._controller.slots.values()))
+        slots = tuple(sorted(shown(self._controller.slots.copy().values()), key=_by_number))
         self._signatures.update(signatures_of(slots))
         return View(
             version,
@@ -382,3 +384,8 @@ class ControllerHost:
         if self._scaler is None and self._record.plan.deployment.autoscale is not None:
             self._scaler = Scaler(self)
             self._scaler.start()
+
+
+def _by_number(slot: Slot) -> tuple[str, int]:
+    """In the order in which people count, whatever was lost and came back."""
+    return slot_parts(slot.name) or (slot.name, 0)
