@@ -44,6 +44,8 @@ from orchestrator.runtime.slots import Slot, signatures_of
 from orchestrator.runtime.survivors import Survivors
 from orchestrator.runtime.view import View
 
+_log = logging.getLogger(__name__)
+
 #: A driver that has heard nothing for so long asks again.
 _FOLLOW_SECONDS = 20.0
 #: A card that a driver could not reach, and that answers us within this time, is not replaced.
@@ -112,13 +114,16 @@ class ControllerHost:
 
     def failed(self, slot: Slot) -> None:
         """See Listener."""
-        self._keep(lambda before: before.with_history(slot.name, slot.history))
+        self._keep_at_last(lambda before: before.with_history(slot.name, slot.history))
 
     def losing(self, slot: Slot, loss: Loss) -> None:
         """See Listener; a card that could not be started at first is none that was had."""
         if self._record.served and not slot.refused:
             self._survivors.pending.add(slot.name)
-            self.update_losses(lambda losses: losses.plus({slot.name: loss}, self.plan))
+            lost = {slot.name: loss}
+            self._keep_at_last(
+                lambda before: replace(before, losses=before.losses.plus(lost, before.plan))
+            )
 
     async def view(self) -> View:
         """As it is now."""
@@ -359,6 +364,16 @@ class ControllerHost:
         with self._lock:
             self._record = change(self._record)
             self._record.save()
+
+    def _keep_at_last(self, change: Callable[[Record], Record]) -> None:
+        """Keep what has become of cards: now, or with the next change if the store is away.
+
+        Cards are to be replaced all the same.
+        """
+        try:
+            self._keep(change)
+        except Exception:
+            _log.exception("deployment %s: what became of its cards is not kept", self._record.name)
 
     def _begin_change(self) -> "Future[None]":
         return beside("orchestrator-change", self._carry_out)
