@@ -91,6 +91,7 @@ __all__ = [
     "ToCards",
     "UnsupportedError",
     "load_deployment",
+    "log_events",
     "plan_deployment",
 ]
 
@@ -135,6 +136,7 @@ _HOMES = {
     "ToCards": "orchestrator.bridges",
     "UnsupportedError": "orchestrator.errors",
     "load_deployment": "orchestrator.config",
+    "log_events": "orchestrator.runtime.journal",
     "plan_deployment": "orchestrator.placement",
 }
 

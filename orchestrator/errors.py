@@ -184,10 +184,11 @@ class PackageDiffersError(CardError):
         self.here = here
 
     def __str__(self) -> str:
+        who = f"{self.card}: its node {self.node_id[:12]}" if self.node_id else self.card
         return (
-            f"card {self.card}: its node {self.node_id[:12]} has ascend-orchestrator {self.there}, "
-            f"and {self.here} runs here: install the same version on every node and start Ray "
-            "there again, or send it with the job (runtime_env)"
+            f"{who} has ascend-orchestrator {self.there}, and {self.here} runs here: install the "
+            "same on every node and start Ray there again, or send it with the job (runtime_env "
+            "py_modules), and take deployments of another version down first"
         )
 
 

@@ -307,15 +307,23 @@ class Orchestrator:
     def _require(self) -> "Running | Joined":
         running = self._running
         if self._by_itself and (running is None or running.over):
-            if running is not None:
-                self.close()
-            self.start()
-            running = self._running
+            running = self._joined_again()
         if running is None:
             raise NotServingError(
                 "of this deployment", "not started or closed; use it in a with block"
             )
         return running
+
+    def _joined_again(self) -> "Running | Joined":
+        """The deployment of the name as it is up now, joined once whoever else asks for it."""
+        with self._starting:
+            running = self._running
+            if running is not None and running.over:
+                self._running = None
+                running.close()
+            if self._running is None:
+                self._running = self._started()
+            return self._running
 
 
 #: What handles that came from elsewhere share in this process, by the deployment's name.

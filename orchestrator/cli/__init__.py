@@ -19,6 +19,7 @@ from orchestrator.cli.status import status
 from orchestrator.cli.up import up
 from orchestrator.cli.verify_card import SeveralFiles, verify_card
 from orchestrator.errors import OrchestratorError
+from orchestrator.runtime.journal import events_shown
 
 # Some releases of typer carry a click of their own: the root of its errors is found from typer's.
 ClickException: type[Exception] = typer.BadParameter.mro()[2]
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0, or 1 after one clear line on stderr. 130 after Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(words or ["--help"], prog_name="orchestrator", standalone_mode=False)
+        with events_shown():
+            code = app(words or ["--help"], prog_name="orchestrator", standalone_mode=False)
         sys.stdout.flush()
     except OrchestratorError as error:
         return _error(str(error))

@@ -43,11 +43,15 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Failure:
-    """A request that failed for good; ``set_aside``: because it was alone on cards that died."""
+    """A request that failed for good; ``set_aside``: because it was alone on cards that died.
+
+    ``died_on``: those and the others that it met its end on, each as often as that happened.
+    """
 
     id: int
     error: OrchestratorError
     set_aside: bool = False
+    died_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

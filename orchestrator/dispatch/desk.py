@@ -173,6 +173,12 @@ class Desk:
                 failed += self._after_death(ticket, bundle, reason, together, now)
         return failed
 
+    def on_card(self, slot: str, life: int) -> list[Ticket]:
+        """The requests that are on one process of a card, as far as anybody waits for them."""
+        bundles = self._board.slots[slot].in_flight.values()
+        found = (t for bundle in bundles if bundle.life == life for t in bundle.tickets)
+        return [ticket for ticket in found if ticket.id in self._open]
+
     def expire(self, now: float) -> list[Failure]:
         """Fail what has waited too long while no replica of its model was serving."""
         failed = []
@@ -315,7 +321,8 @@ class Desk:
         verdict = after_death(ticket, bundle.slot, reason, together, bundle.alone, self._retry)
         failed = self._judge(bundle.slot, ticket, verdict, now)
         if ticket.blamed:
-            failed = [replace(failure, set_aside=True) for failure in failed]
+            died_on = ticket.died_on
+            failed = [replace(one, set_aside=True, died_on=died_on) for one in failed]
             self._set_aside += failed
         return failed
 
@@ -326,7 +333,9 @@ class Desk:
             return [self._fail(ticket, self._board.why_unserved(ticket.model))]
         self._retries[ticket.model, slot] += 1
         ticket.since, ticket.on = now, None
-        if verdict is Verdict.ALONE:
+        if verdict is Verdict.ALONE and ticket.deaths_alone:
+            self._waiting.suspects.insert(0, ticket)  # the next death settles whose fault they are
+        elif verdict is Verdict.ALONE:
             self._waiting.suspects.append(ticket)
         elif verdict is Verdict.LATER:
             pause = self._retry.pause * 2 ** (ticket.without_room - 1)

@@ -56,7 +56,7 @@ class Ticket:
     errors: int = 0
     without_room: int = 0
     failed_on: frozenset[str] = frozenset()
-    died_on: frozenset[str] = frozenset()
+    died_on: tuple[str, ...] = ()
     story: tuple[str, ...] = ()
     blamed: bool = False
     open: bool = True
@@ -86,7 +86,7 @@ def after_death(
     """
     ticket.deaths += 1
     ticket.deaths_alone += alone
-    ticket.died_on |= {slot}
+    ticket.died_on += (slot,)
     ticket.story += (f"{slot} died ({reason}; {_company(together, alone)})",)
     if ticket.deaths_alone >= rules.deaths_alone:
         told = f"{ticket.deaths_alone} cards died while it was the only request on them"
@@ -125,7 +125,7 @@ def after_no_room(ticket: Ticket, error: str, rules: RetryRules) -> Verdict:
 
 def failure(ticket: Ticket) -> OrchestratorError:
     """The error that the caller of a given-up request sees."""
-    cards = tuple(sorted(ticket.failed_on | ticket.died_on))
+    cards = tuple(sorted({*ticket.failed_on, *ticket.died_on}))
     return RequestFailedError(ticket.model, ticket.story, cards, ticket.blamed)
 
 

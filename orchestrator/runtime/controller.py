@@ -5,11 +5,11 @@ it waits for a call. Ray gives a process any free card of the node, so a process
 only after it has said which card it got, and only then told which models to load.
 """
 
-import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
+from dataclasses import replace
 from functools import partial
 
 from actors.errors import CardBrokenError
@@ -17,24 +17,31 @@ from actors.messages import CardIdentity, LoadReport
 from orchestrator.errors import CardHangsError, CardLostError, CardsUnavailableError
 from orchestrator.runtime.events import Events
 from orchestrator.runtime.fleet import CardProcess, Fleet
+from orchestrator.runtime.history import Verdict
 from orchestrator.runtime.journal import EventName, Journal
+from orchestrator.runtime.losses import Loss
 from orchestrator.runtime.options import RestartRules
+from orchestrator.runtime.plugs import Plugs
 from orchestrator.runtime.slots import Listener, Slot, SlotState, bind
 from orchestrator.runtime.starts import Starts
+from orchestrator.runtime.waits import Waits
 from orchestrator.runtime.watchdog import Watchdog
 
 _NO_NAME = Journal()
+_NONE_LOST: Mapping[str, Loss] = {}
 
 #: A process that is drained has so much longer to stop before it is killed.
 _STOP_SECONDS = 5.0
 #: A process that says itself that it is broken may still answer what it had.
 _LAST_WORDS_SECONDS = 1.0
+#: What a slot's last process died of, a driver may know better: it has so long to say so.
+_PARDON_SECONDS = 2.0
 
 
 class Controller:
     """``start`` starts what has no process yet; then cards are kept alive until ``close``.
 
-    A slot that comes with a process is taken to serve already.
+    A slot that comes with a process is taken to serve already. ``lost``: slots that were before.
     """
 
     def __init__(
@@ -44,20 +51,21 @@ class Controller:
         rules: RestartRules | None = None,
         clock: Callable[[], float] = time.monotonic,
         journal: Journal = _NO_NAME,
+        lost: Mapping[str, Loss] = _NONE_LOST,
     ) -> None:
         self._fleet = fleet
+        self._plugs = Plugs(lost)
         self._journal = journal
         self._rules = rules or RestartRules()
         self._clock = clock
         self.slots = {slot.name: slot for slot in slots}
-        self._events = Events("orchestrator-controller", clock, self._failed_to_handle)
+        self._waits = Waits()
+        self._events = Events("orchestrator-controller", clock, self._waits.all_fail)
         self._watchdog = Watchdog(
             self._events, clock, self._rules.watch, self._serving, self._hangs
         )
         self._starts = Starts()
         self._listener: Listener | None = None
-        self._awaited: dict[str, Future[None]] = {}
-        self._retiring: dict[str, list[Future[None]]] = {}
 
     def start(self, listener: Listener, *, patient: bool = False) -> "Future[None]":
         """Start all cards; the future is done when they serve, and fails when one cannot.
@@ -75,9 +83,9 @@ class Controller:
                 self._events.put(self._resume, slot)
         for slot in wanted:
             if not patient:
-                self._awaited[slot.name] = done
+                self._waits.serve(slot.name, done)
             self._events.put(self._launch, slot)
-        if not self._awaited:
+        if patient or not wanted:
             done.set_result(None)
         self._events.put(self._watchdog.look)
         self._events.start()
@@ -103,14 +111,34 @@ class Controller:
         """Start a slot again that was drained or given up."""
         self._events.put(self._restart, slot)
 
+    def readmit(self, slot: str) -> "Future[None]":
+        """Forget that a slot is lost, so that it may be installed again; done when it is."""
+        done: Future[None] = Future()
+        self._events.put(self._readmit, slot, done)
+        return done
+
+    def rebind(self, before: str, now: str) -> None:
+        """A node is back under another id."""
+        self._events.put(self._rebind, before, now)
+
+    def pardon(self, deaths: Mapping[str, int]) -> None:
+        """So many deaths of slots' processes were the doing of a request, not of their cards."""
+        self._events.put(self._pardon, deaths)
+
+    @property
+    def plugged(self) -> list[str]:
+        """The node of each quarantined card that a process of ours keeps from being used."""
+        return self._plugs.nodes()
+
     def forget(self, slot: str) -> None:
         """A slot without a process is none of the deployment any more."""
         self._events.put(self._forget, slot)
 
     def close(self, stop_seconds: float) -> None:
         """Stop every card, wait for them at most so long, and end their processes."""
-        self._events.end(self._stop_waiting)
+        self._events.end(self._waits.cancel)
         processes = [slot.process for slot in self.slots.values() if slot.process]
+        processes += self._plugs.processes()
         if stop_seconds > 0:
             wait([process.stop() for process in processes], stop_seconds)
         ends = [process.watch() for process in processes]
@@ -120,11 +148,6 @@ class Controller:
         for slot in self.slots.values():
             slot.state, slot.process = SlotState.STOPPED, None
 
-    def _failed_to_handle(self, error: Exception) -> None:
-        """A mistake of ours must not leave anybody waiting for ever."""
-        for done in {id(one): one for one in self._awaited.values()}.values():
-            self._settle(done, error)
-
     def _launch(self, slot: Slot) -> None:
         process = self._fleet.launch(slot.node_id, slot.order.host)
         process.label = slot.name
@@ -133,8 +156,12 @@ class Controller:
         self._events.after(self._rules.start, self._late, process)
 
     def _relaunch(self, slot: Slot, life: int) -> None:
-        if slot.state is SlotState.WAITING and slot.life == life:
+        if self._still_waits(slot, life):
             self._launch(slot)
+
+    def _still_waits(self, slot: Slot, life: int) -> bool:
+        known = self.slots.get(slot.name) is slot
+        return known and slot.state is SlotState.WAITING and slot.life == life
 
     def _late(self, process: CardProcess) -> None:
         slot = self._slot_of(process)
@@ -145,6 +172,8 @@ class Controller:
             hint = f"none became free for slot {slot.name} within {seconds:g} s"
             if slot.order.host.lasting:
                 hint += f", with {slot.order.host.lasting:,} bytes of Ray's memory beside it"
+            if shunned := self._plugs.on(slot.node_id):
+                hint += f"; npu {', '.join(shunned)} of its node is quarantined"
             self._failed(
                 slot, CardsUnavailableError(wanted, running, self._fleet.resource, hint), hint
             )
@@ -158,6 +187,10 @@ class Controller:
             self._failed(slot, error, str(error))
             return
         identity = done.result()
+        if self._plugs.take(process, identity):
+            self._events.when_done(process.watch(), self._unplugged, process)
+            self._launch(slot)
+            return
         slot = bind(self.slots.values(), slot, identity)
         slot.state, slot.identity = SlotState.LOADING, identity
         where = f"process {identity.pid} on card {identity.npu_id or '?'}"
@@ -166,6 +199,9 @@ class Controller:
         begun = partial(self._events.put, self._begun, process)
         report = self._starts.load(process, slot.order, identity, begun)
         self._events.when_done(report, self._loaded, process)
+
+    def _unplugged(self, process: CardProcess, _done: "Future[None]") -> None:
+        self._plugs.ended(process)
 
     def _loaded(self, process: CardProcess, done: "Future[LoadReport]") -> None:
         slot = self._slot_of(process)
@@ -180,7 +216,7 @@ class Controller:
             self._note(slot, "warning", warning)
         self._note(slot, "ready", f"ready after {slot.report.seconds:.1f} s")
         self._serve(slot, process)
-        self._awaited_no_more(slot)
+        self._waits.serves(slot.name)
 
     def _begun(self, process: CardProcess) -> None:
         self._events.after(self._rules.load, self._stuck, process)
@@ -190,11 +226,6 @@ class Controller:
         if slot is not None and slot.state is SlotState.LOADING:
             seconds = self._rules.load
             self._hangs(process, f"it hangs: its models have not loaded within {seconds:g} s")
-
-    def _awaited_no_more(self, slot: Slot) -> None:
-        done = self._awaited.pop(slot.name, None)
-        if done is not None and done not in self._awaited.values():
-            self._settle(done)
 
     def _resume(self, slot: Slot) -> None:
         """A process that serves already, and was found by a controller that has just started."""
@@ -223,37 +254,60 @@ class Controller:
         if slot.state is SlotState.DRAINING:
             self._retired(slot)
             return
-        process, slot.process, slot.identity = slot.process, None, None
-        if slot.state is SlotState.READY and self._clock() - slot.ready_at >= self._rules.stable:
-            slot.failures = 0
-        slot.failures += 1
+        process, slot.process = slot.process, None
+        identity, slot.identity = slot.identity, None
+        served = slot.state is SlotState.READY
+        was_stable = served and self._clock() - slot.ready_at >= self._rules.stable
+        broken = isinstance(error, CardBrokenError)
+        unfit = broken or isinstance(error, CardHangsError)
+        slot.history = slot.history.failed(
+            self._rules, time.time(), unfit=unfit, was_stable=was_stable
+        )
         slot.why = reason
-        self._note(slot, "death", reason)
+        refused = self._waits.is_awaited(slot.name) and not isinstance(error, CardLostError)
+        # What ends a start is raised there.
+        self._note(slot, "death", reason, logging.INFO if refused else logging.WARNING)
         if self._listener is not None:  # first: what is in flight there is to tell the reason
             self._listener.down(slot.name, slot.life, reason)
-        broken = isinstance(error, CardBrokenError)
         if process is not None:
             self._events.after(_LAST_WORDS_SECONDS if broken else 0.0, process.kill)
-        slot.refused = slot.name in self._awaited and not isinstance(error, CardLostError)
-        if slot.refused:
-            self._give_up(slot, reason, error)
-        elif (broken or isinstance(error, CardHangsError)) and self._unfit_too_often(slot):
-            told = f"was unfit {len(slot.unfit)} times, last: {reason}"
-            self._give_up(slot, told, CardLostError(slot.name, told), SlotState.QUARANTINED)
-        elif slot.failures >= self._rules.most_failures:
-            told = f"failed {slot.failures} times in a row, last: {reason}"
-            self._give_up(slot, told, CardLostError(slot.name, told))
+        slot.refused = refused
+        if refused:
+            self._give_up(slot, Verdict(False, reason), error)
+            return
+        slot.state = SlotState.WAITING
+        if slot.history.verdict(self._rules, reason) is None:
+            self._try_again(slot)
         else:
-            slot.state = SlotState.WAITING
-            slot.restarts += 1
-            delay = self._rules.delay(slot.failures)
-            self._events.after(delay, self._relaunch, slot, slot.life)
+            npu_id = identity.npu_id if identity else ""
+            self._keep_history(slot)
+            self._events.after(_PARDON_SECONDS, self._judge, slot, slot.life, npu_id)
 
-    def _unfit_too_often(self, slot: Slot) -> bool:
-        now = self._clock()
-        recent = (at for at in slot.unfit if now - at < self._rules.unfit_within)
-        slot.unfit = (*recent, now)
-        return len(slot.unfit) > self._rules.most_unfit
+    def _try_again(self, slot: Slot) -> None:
+        slot.history = replace(slot.history, restarts=slot.history.restarts + 1)
+        self._keep_history(slot)
+        delay = self._rules.delay(max(slot.history.failures, 1))
+        self._events.after(delay, self._relaunch, slot, slot.life)
+
+    def _judge(self, slot: Slot, life: int, npu_id: str) -> None:
+        """Give a slot up that has failed too often, if that is still so."""
+        if not self._still_waits(slot, life):
+            return
+        verdict = slot.history.verdict(self._rules, slot.why)
+        if verdict is None:
+            self._try_again(slot)
+        else:
+            self._give_up(slot, verdict, CardLostError(slot.name, verdict.why), npu_id)
+
+    def _pardon(self, deaths: Mapping[str, int]) -> None:
+        for name in deaths.keys() & self.slots.keys():
+            slot = self.slots[name]
+            slot.history = slot.history.pardoned(deaths[name])
+            self._keep_history(slot)
+
+    def _keep_history(self, slot: Slot) -> None:
+        if self._listener is not None:
+            self._listener.failed(slot)
 
     def _hangs(self, process: CardProcess, reason: str) -> None:
         slot = self._slot_of(process)
@@ -261,37 +315,25 @@ class Controller:
             self._failed(slot, CardHangsError(slot.name, reason), reason)
 
     def _give_up(
-        self,
-        slot: Slot,
-        told: str,
-        error: BaseException,
-        state: SlotState = SlotState.GIVEN_UP,
+        self, slot: Slot, verdict: Verdict, error: BaseException, npu_id: str = ""
     ) -> None:
-        slot.state = state
-        done = self._awaited.get(slot.name)
-        if done is not None:
-            self._settle(done, error)
-        else:
-            event: EventName = "given-up" if state is SlotState.GIVEN_UP else "quarantine"
-            self._note(slot, event, f"{state.value}: it {told}", logging.ERROR)
-        slot.why = told
+        loss = Loss(verdict.why, slot.node_id, verdict.quarantined, npu_id)
         if self._listener is not None:
-            self._listener.give_up(slot.name, told)
-
-    def _settle(self, done: "Future[None]", error: BaseException | None = None) -> None:
-        """Tell who waits for slots to serve, or that one of them cannot."""
-        self._awaited = {name: one for name, one in self._awaited.items() if one is not done}
-        if done.done():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
+            self._listener.losing(slot, loss)
+        self._plugs.shun(slot.name, loss)
+        slot.why = verdict.why
+        slot.state = SlotState.QUARANTINED if verdict.quarantined else SlotState.GIVEN_UP
+        if not self._waits.cannot_serve(slot.name, error):
+            event: EventName = "quarantine" if verdict.quarantined else "given-up"
+            self._note(slot, event, f"{slot.state.value}: it {verdict.why}", logging.ERROR)
+        if self._listener is not None:
+            self._listener.give_up(slot.name, verdict.why)
 
     def _install(self, slot: Slot, done: "Future[None]") -> None:
         self.slots[slot.name] = slot
         if slot.state is SlotState.WAITING:
-            self._awaited[slot.name] = done
+            self._plugs.readmit(slot.name)
+            self._waits.serve(slot.name, done)
             self._launch(slot)
         else:
             done.set_result(None)
@@ -302,15 +344,28 @@ class Controller:
     def _restart(self, name: str) -> None:
         slot = self.slots.get(name)
         if slot is not None and (slot.lost or slot.state is SlotState.DRAINED):
-            slot.failures, slot.unfit, slot.why = 0, (), ""
+            slot.history, slot.why = slot.history.forgiven(), ""
+            self._plugs.readmit(name)
             self._launch(slot)
+
+    def _readmit(self, name: str, done: "Future[None]") -> None:
+        self._plugs.readmit(name)
+        slot = self.slots.get(name)
+        if slot is not None and slot.lost:
+            del self.slots[name]
+        done.set_result(None)
+
+    def _rebind(self, before: str, now: str) -> None:
+        for slot in self.slots.values():
+            if slot.node_id == before:
+                slot.node_id = now
 
     def _retire(self, name: str, drain_seconds: float, done: "Future[None]") -> None:
         slot = self.slots.get(name)
-        if slot is None:
+        if slot is None or slot.lost:
             done.set_result(None)
             return
-        self._retiring.setdefault(name, []).append(done)
+        self._waits.empty(name, done)
         process, before = slot.process, slot.state
         if before is SlotState.DRAINING:
             return
@@ -340,9 +395,8 @@ class Controller:
         self._note(slot, "drained", slot.why)
         if self._listener is not None:
             self._listener.down(slot.name, slot.life, slot.why)
-        self._awaited_no_more(slot)
-        for done in self._retiring.pop(slot.name, ()):
-            done.set_result(None)
+        self._waits.serves(slot.name)
+        self._waits.emptied(slot.name)
 
     def _serving(self) -> list[CardProcess]:
         return [slot.serving for slot in self.slots.values() if slot.serving is not None]
@@ -355,7 +409,3 @@ class Controller:
         slot.story.append(what)
         models = [model.name for model in slot.order.models]
         self._journal.tell(event, what, card=slot.name, models=models, level=level)
-
-    def _stop_waiting(self) -> None:
-        for done in (*self._awaited.values(), *itertools.chain(*self._retiring.values())):
-            done.cancel()

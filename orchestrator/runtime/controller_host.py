@@ -5,22 +5,24 @@ time or after a crash: cards that serve are taken as they are, the others are st
 """
 
 import asyncio
+import logging
 import os
 import secrets
 import threading
-import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from actors.shapes import Signature
 from orchestrator.autoscale import Waiting
+from orchestrator.config.cards import slot_parts
 from orchestrator.errors import DeploymentError, NoSuchDeploymentError
 from orchestrator.placement import DeploymentPlan, same_work
 from orchestrator.runtime.changing import DRAIN_SECONDS, beside, carry_out, give_back_all
 from orchestrator.runtime.controller import Controller
+from orchestrator.runtime.discover import same_machine
+from orchestrator.runtime.following import shown
 from orchestrator.runtime.inherited import (
     empty_slot,
     fleet_of,
@@ -30,42 +32,23 @@ from orchestrator.runtime.inherited import (
     serving_now,
 )
 from orchestrator.runtime.journal import Journal, log_events
-from orchestrator.runtime.losses import Losses
+from orchestrator.runtime.loads import Loads
+from orchestrator.runtime.losses import Loss, Losses
 from orchestrator.runtime.metrics import publish
+from orchestrator.runtime.package import package_version
 from orchestrator.runtime.record import Record, kept
 from orchestrator.runtime.samples import controller_samples
 from orchestrator.runtime.scaler import Scaler
-from orchestrator.runtime.scaling import Scaling
 from orchestrator.runtime.slots import Slot, signatures_of
 from orchestrator.runtime.survivors import Survivors
+from orchestrator.runtime.view import View
+
+_log = logging.getLogger(__name__)
 
 #: A driver that has heard nothing for so long asks again.
 _FOLLOW_SECONDS = 20.0
 #: A card that a driver could not reach, and that answers us within this time, is not replaced.
 _ALIVE_SECONDS = 5.0
-#: A driver that has not said for so long what it waits for is gone.
-_LOAD_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class View:
-    """A deployment as its controller sees it. ``version`` differs whenever drivers must know.
-
-    ``waits_for``: lost cards that others are to take over from. ``notes``: what came of that.
-    """
-
-    version: tuple[str, int]
-    plan: DeploymentPlan
-    generation: int
-    served: bool
-    drained: frozenset[str]
-    slots: tuple[Slot, ...]
-    pid: int
-    signatures: Mapping[str, Signature]
-    asleep: bool = False
-    scaling: Scaling | None = None
-    notes: tuple[str, ...] = ()
-    waits_for: frozenset[str] = frozenset()
 
 
 class ControllerHost:
@@ -84,23 +67,30 @@ class ControllerHost:
         self._version = (secrets.token_hex(4), 0)
         self._waiting: list[Future[None]] = []
         self._fleet = fleet_of(record)
-        found = serving_now(self._fleet, record.drained)
+        found = serving_now(self._fleet, record)
         differs = any(
             slot not in record.plan.slots or not same_work(held.order, record.plan.orders(slot))
             for slot, held in found.items()
         )
         planned = {} if differs or record.asleep else planned_slots(record)
-        slots = {**lost_slots(record), **planned, **found}
+        slots = {**planned, **lost_slots(record), **found}
         self._survivors = Survivors(self)
         log_events()
-        self._controller = Controller(slots.values(), self._fleet, journal=Journal(name))
+        self._journal = Journal(name)
+        if record.served:
+            told = f"controller started again, as process {os.getpid()}: {len(found)} cards serve"
+            self._journal.tell("controller", told, level=logging.WARNING)
+        self._controller = Controller(
+            slots.values(), self._fleet, journal=self._journal, lost=record.losses.lost
+        )
         patient = record.served and not record.changing
         self._work = self._controller.start(self, patient=patient)
         if differs or (record.asleep and found):
             self._work = self._begin_change()
         self._work.add_done_callback(self._has_settled)
         self._signatures: dict[str, Signature] = {}
-        self._loads: dict[str, tuple[float, Mapping[str, Waiting]]] = {}
+        self._loads = Loads()
+        self._drains: dict[str, Future[None]] = {}
         self._scaler: Scaler | None = None
         self._follow_the_work()
         self._over = threading.Event()
@@ -116,10 +106,23 @@ class ControllerHost:
 
     def give_up(self, slot: str, reason: str) -> None:
         """See Listener; once it has served, the others take over."""
-        if self._record.served and not self._controller.slots[slot].refused:
-            taken_over = self._survivors.gone(slot, reason)
+        if slot in self._record.losses.lost:
+            taken_over = self._survivors.gone(slot)
             taken_over.add_done_callback(lambda _: self._post())
         self._post()
+
+    def failed(self, slot: Slot) -> None:
+        """See Listener."""
+        self._keep_at_last(lambda before: before.with_history(slot.name, slot.history))
+
+    def losing(self, slot: Slot, loss: Loss) -> None:
+        """See Listener; a card that could not be started at first is none that was had."""
+        if self._record.served and not slot.refused:
+            self._survivors.pending.add(slot.name)
+            lost = {slot.name: loss}
+            self._keep_at_last(
+                lambda before: replace(before, losses=before.losses.plus(lost, before.plan))
+            )
 
     async def view(self) -> View:
         """As it is now."""
@@ -160,8 +163,16 @@ class ControllerHost:
             return False
         return True
 
-    async def change(self, plan: DeploymentPlan, nodes: dict[str, str], generation: int) -> None:
+    async def pardon(self, deaths: Mapping[str, int]) -> None:
+        """A driver set a request aside that is to blame for so many deaths of these slots."""
+        self._controller.pardon(deaths)
+
+    async def change(
+        self, plan: DeploymentPlan, nodes: dict[str, str], generation: int, whole: DeploymentPlan
+    ) -> None:
         """Begin to replace card by card what differs; ``settled`` tells when that is over.
+
+        ``whole`` is the plan as it would be if no card were quarantined.
 
         Raises:
             DeploymentError: it changes already, or was changed since the caller looked.
@@ -173,26 +184,18 @@ class ControllerHost:
             if generation != before.generation + 1 or not self._work.done():
                 text = "somebody else changes it: look with orchestrator status, and try again"
                 raise DeploymentError(before.name, (text,))
-            drained = before.drained & set(plan.slots)
-            self._record = replace(
-                before,
-                plan=plan,
-                nodes=nodes,
-                generation=generation,
-                drained=drained,
-                changing=True,
-                asleep=False,
-                losses=Losses(),
-            )
-            for name in before.losses.lost:  # whoever changes it knows which cards there are
-                self._controller.forget(name)
+            self._record = before.changed(plan, nodes, whole)
+            for name in before.losses.lost.keys() - self._record.losses.lost.keys():
+                self._controller.readmit(name)
             self._record.save()
             self._work = self._begin_change()
+        self._journal.tell("change", f"change to plan {generation} begun")
+        self._work.add_done_callback(self._has_changed)
         self._work.add_done_callback(self._has_settled)
 
     async def load(self, driver: str, waiting: Mapping[str, Waiting]) -> None:
         """What a driver waits for; it tells that again and again while it waits for something."""
-        self._loads[driver] = time.monotonic(), waiting
+        self._loads.tell(driver, waiting)
 
     @property
     def plan(self) -> DeploymentPlan:
@@ -219,9 +222,14 @@ class ControllerHost:
         """See Planned."""
         return self._record.losses
 
-    @losses.setter
-    def losses(self, losses: Losses) -> None:
-        self._keep(losses=losses)
+    @property
+    def plugged(self) -> list[str]:
+        """See Scaled."""
+        return self._controller.plugged
+
+    def update_losses(self, change: Callable[[Losses], Losses]) -> None:
+        """See Planned."""
+        self._keep(lambda before: replace(before, losses=change(before.losses)))
 
     def slots(self) -> list[Slot]:
         """See Scaled."""
@@ -229,32 +237,25 @@ class ControllerHost:
 
     def waiting(self) -> dict[str, Waiting]:
         """See Scaled."""
-        oldest = time.monotonic() - _LOAD_SECONDS
-        self._loads = {d: told for d, told in self._loads.copy().items() if told[0] > oldest}
-        found: dict[str, Waiting] = {}
-        for _, told in self._loads.values():
-            for model, more in told.items():
-                found[model] = found.get(model, Waiting()) + more
-        return found
+        for driver in self._loads.gone():
+            text = f"driver {driver} waits for nothing any more: it is not heard of"
+            self._journal.tell("driver", text, level=logging.WARNING)
+        return self._loads.total()
 
-    def rescale(self, plan: DeploymentPlan | None, nodes: Mapping[str, str]) -> "Future[None]":
+    def rescale(
+        self,
+        plan: DeploymentPlan | None,
+        nodes: Mapping[str, str],
+        back: Collection[str] = (),
+    ) -> "Future[None]":
         """See Scaled; not while it changes anyway."""
         with self._lock:
             if not self._work.done():
                 return self._work
             before = self._record
-            if plan is None:
-                self._record = replace(before, asleep=True)
-            else:
-                known = {name: node for name, node in before.nodes.items() if name in nodes}
-                self._record = replace(
-                    before,
-                    plan=plan,
-                    nodes={**known, **nodes},
-                    generation=before.generation + 1,
-                    changing=True,
-                    asleep=False,
-                )
+            self._record = (
+                replace(before, asleep=True) if plan is None else before.rescaled(plan, nodes, back)
+            )
             self._record.save()
             self._work = self._begin_change()
         self._work.add_done_callback(self._has_settled)
@@ -262,19 +263,46 @@ class ControllerHost:
 
     async def drain(self, slots: tuple[str, ...]) -> None:
         """End these slots' processes when they have finished; none follows, crash or not."""
-        self._keep(drained=self._record.drained | set(slots))
-        retired = [self._controller.retire(slot, DRAIN_SECONDS) for slot in slots]
-        await asyncio.gather(*map(asyncio.wrap_future, retired))
+        self._keep(lambda before: replace(before, drained=before.drained | set(slots)))
+        for slot in slots:
+            self._drains[slot] = self._controller.retire(slot, DRAIN_SECONDS)
+        await asyncio.gather(*(asyncio.wrap_future(self._drains[slot]) for slot in slots))
 
     async def undo(self, slots: tuple[str, ...]) -> None:
-        """Start slots that were drained, or given up, again."""
-        self._keep(drained=self._record.drained - set(slots))
-        self._survivors.back(again := self._record.losses.lost.keys() & set(slots))
+        """Start slots that were drained, or are lost, again; return when the lost ones serve.
+
+        Raises:
+            DeploymentError: their node is gone.
+            LoadError, DoesNotFitError, CardLostError, CardsUnavailableError: one cannot serve.
+        """
+        self._journal.tell("undo", f"to be used again: {', '.join(slots)}")
+        under_way = [done for slot, done in self._drains.items() if slot in slots]
+        await asyncio.gather(*map(asyncio.wrap_future, under_way))
+        self._bind_again(slots)
+        self._keep(
+            lambda before: replace(before.forgiving(slots), drained=before.drained - set(slots))
+        )
+        again = self._record.losses.lost.keys() & set(slots)
         for slot in set(slots) - again:
             self._controller.resume(slot)
+        await asyncio.gather(
+            *(asyncio.wrap_future(self._controller.readmit(slot)) for slot in again)
+        )
+        await asyncio.wrap_future(self._survivors.back(again))
+
+    def _bind_again(self, slots: Collection[str]) -> None:
+        """A machine that comes back after a reboot is another node to Ray."""
+        record, resource = self._record, self._record.plan.deployment.cards.resource
+        for name in {slot.rpartition("/")[0] for slot in slots}:
+            gone = record.nodes[name]
+            node_id = same_machine(gone, resource, record.nodes.values())
+            if node_id != gone:
+                self._keep(partial(Record.rebound, name=name, node_id=node_id))
+                self._controller.rebind(gone, node_id)
 
     async def close(self, drain_seconds: float) -> None:
         """Let every card finish what it has, for at most so long, and end its process."""
+        self._journal.tell("down", "it is taken down")
         self._over.set()
         if self._scaler is not None:
             await asyncio.to_thread(self._scaler.close)
@@ -287,7 +315,7 @@ class ControllerHost:
     def _view(self) -> View:
         with self._lock:
             version, record = self._version, self._record
-        slots = tuple(slot.shown() for slot in list(self._controller.slots.values()))
+        slots = tuple(sorted(shown(self._controller.slots.copy().values()), key=_by_number))
         self._signatures.update(signatures_of(slots))
         return View(
             version,
@@ -302,6 +330,8 @@ class ControllerHost:
             self._scaler.shown() if self._scaler and record.plan.deployment.autoscale else None,
             record.losses.told(record.plan),
             frozenset(self._survivors.pending.copy()),
+            tuple(self._controller.plugged),
+            package_version(),
         )
 
     def _post(self) -> None:
@@ -313,6 +343,13 @@ class ControllerHost:
             if news.set_running_or_notify_cancel():
                 news.set_result(None)
 
+    def _has_changed(self, work: "Future[None]") -> None:
+        error = None if work.cancelled() else work.exception()
+        if error is None:
+            self._journal.tell("change", "change ended")
+        else:
+            self._journal.tell("change", f"change stopped: {error}", level=logging.ERROR)
+
     def _has_settled(self, work: "Future[None]") -> None:
         """All cards serve what they should: from now on whatever fails is tried again."""
         if not work.cancelled() and work.exception() is None:
@@ -320,11 +357,22 @@ class ControllerHost:
                 if self._record.changing or not self._record.served:
                     self._record = replace(self._record, served=True, changing=False)
                     self._record.save()
+            self._survivors.resume().add_done_callback(lambda _: self._post())
 
-    def _keep(self, **changes: Any) -> None:  # noqa: ANN401 - fields of a Record
+    def _keep(self, change: Callable[[Record], Record]) -> None:
         with self._lock:
-            self._record = replace(self._record, **changes)
+            self._record = change(self._record)
             self._record.save()
+
+    def _keep_at_last(self, change: Callable[[Record], Record]) -> None:
+        """Keep what has become of cards: now, or with the next change if the store is away.
+
+        Cards are to be replaced all the same.
+        """
+        try:
+            self._keep(change)
+        except Exception:
+            _log.exception("deployment %s: what became of its cards is not kept", self._record.name)
 
     def _begin_change(self) -> "Future[None]":
         return beside("orchestrator-change", self._carry_out)
@@ -339,6 +387,9 @@ class ControllerHost:
         else:
             held = orders_held(controller.slots.values(), record.drained)
             carry_out(controller, record.plan, held, partial(empty_slot, record))
+            for name, slot in lost_slots(self._record).items():
+                if name not in controller.slots:  # for whoever wants them back
+                    controller.install(slot)
         self._post()
 
     def _follow_the_work(self) -> None:
@@ -346,3 +397,8 @@ class ControllerHost:
         if self._scaler is None and self._record.plan.deployment.autoscale is not None:
             self._scaler = Scaler(self)
             self._scaler.start()
+
+
+def _by_number(slot: Slot) -> tuple[str, int]:
+    """In the order in which people count, whatever was lost and came back."""
+    return slot_parts(slot.name) or (slot.name, 0)

@@ -26,6 +26,7 @@ from orchestrator.runtime.outlook import Sent
 from orchestrator.runtime.runner import Books
 from orchestrator.runtime.worker import (
     BatchSettled,
+    Blamed,
     News,
     Over,
     PartEnded,
@@ -202,6 +203,8 @@ class Crew:
             await self._books.ended(news.part, news.batches)
         elif isinstance(news, Sends):
             self._hears(member, news.sent)
+        elif isinstance(news, Blamed) and self._lender is not None:
+            self._lender.pardon(news.deaths)
         elif isinstance(news, Unreachable) and self._lender is not None:
             looked = self._lender.look(news.slot, news.life, news.reason)
             told = news

@@ -1,7 +1,7 @@
 """Which cards the cluster has, as slots; and which node serves which node of a plan."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import ray
@@ -10,7 +10,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.npusmi import SmiCard, SmiError, read_cards
 from orchestrator.config import Cards
-from orchestrator.errors import CardsUnavailableError
+from orchestrator.errors import CardsUnavailableError, DeploymentError
 from orchestrator.inventory import LOCAL_NODE, Inventory, ray_start_options
 
 _RELEASE_SECONDS = 5.0
@@ -68,6 +68,29 @@ def alive_nodes() -> frozenset[str]:
     """Ray's ids of the nodes that are up."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     return frozenset(node["NodeID"] for node in nodes if node["Alive"])
+
+
+def same_machine(node_id: str, resource: str, taken: Collection[str] = ()) -> str:
+    """Ray's id of the machine that was this node, which has another one after a reboot.
+
+    ``resource`` is what its cards are called, ``taken`` are nodes that are others.
+
+    Raises:
+        DeploymentError: it is not there.
+    """
+    nodes = {node["NodeID"]: node for node in ray.nodes()}  # type: ignore[no-untyped-call]
+    before = nodes.get(node_id)
+    if before is not None and before["Alive"]:
+        return node_id
+    where = ("NodeManagerHostname", "NodeManagerAddress")
+    for other, node in nodes.items():
+        same = before is not None and all(node[key] == before[key] for key in where)
+        has_cards = node["Alive"] and node["Resources"].get(resource, 0) >= 1
+        if same and has_cards and other not in taken:
+            return str(other)
+    name = before["NodeManagerHostname"] if before is not None else node_id[:12]
+    text = f"node {name} is gone: start Ray there again, or plan without it with orchestrator up"
+    raise DeploymentError("the cluster", (text,))
 
 
 def known_as(nodes: Iterable[Node], names: Mapping[str, str]) -> tuple[Node, ...]:

@@ -76,7 +76,7 @@ class CardProcess:
     def identify(self) -> "Future[CardIdentity]":
         """Which card it was given. Waits for as long as the node has no card to give."""
         asked = (self._resource, self._kind)
-        accept = partial(require_same, self.label)
+        accept = partial(require_same, f"card {self.label}")
         return self._call(self._actor.identify, *asked, accept=accept)
 
     def watch(self) -> "Future[None]":

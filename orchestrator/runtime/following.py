@@ -47,6 +47,9 @@ class Lender(Protocol):
     def look(self, slot: str, life: int, reason: str) -> "Future[bool]":
         """Somebody could not reach a card: is it there all the same? Else it is replaced."""
 
+    def pardon(self, deaths: Mapping[str, int]) -> None:
+        """So many deaths of these slots' processes were the doing of a request."""
+
     def hear(self, worker: Hashable, sent: Sent) -> None:
         """What one of these processes sends."""
 
@@ -103,10 +106,14 @@ class Borrowed(Following):
     """The cards of a job in one of its workers; ``on_lost`` asks the job's driver to look."""
 
     def __init__(
-        self, options: Options, seen: Seen, on_lost: Callable[[str, int, str], None]
+        self,
+        options: Options,
+        seen: Seen,
+        on_lost: Callable[[str, int, str], None],
+        on_culprit: Callable[[Mapping[str, int]], None],
     ) -> None:
         super().__init__(options)
-        self.open(seen.plan, on_lost)
+        self.open(seen.plan, on_lost, on_culprit)
         self.apply(seen)
 
     def answered(self) -> dict[str, int]:

@@ -6,6 +6,7 @@ from concurrent.futures import wait
 
 from actors.messages import CardOrder
 from orchestrator.runtime.fleet import Fleet
+from orchestrator.runtime.history import History
 from orchestrator.runtime.record import Record
 from orchestrator.runtime.slots import Slot, SlotState
 
@@ -37,15 +38,16 @@ def fleet_of(record: Record) -> Fleet:
     return Fleet(cards.resource, cards.kind, home, first_life)
 
 
-def serving_now(fleet: Fleet, drained: Collection[str]) -> dict[str, Slot]:
+def serving_now(fleet: Fleet, record: Record) -> dict[str, Slot]:
     """The slots that are served already; processes that serve none, or should not, are ended."""
+    empty = record.drained | record.losses.lost.keys()
     processes = fleet.found()
     asked = [process.held() for process in processes]
     wait(asked, _HELD_SECONDS)
     found: dict[str, Slot] = {}
     for process, answer in zip(processes, asked, strict=True):
         held = answer.result() if answer.done() and answer.exception() is None else None
-        if held is None or held.order.slot in found or held.order.slot in drained:
+        if held is None or held.order.slot in found or held.order.slot in empty:
             process.kill()
             continue
         process.label = held.order.slot
@@ -59,6 +61,7 @@ def serving_now(fleet: Fleet, drained: Collection[str]) -> dict[str, Slot]:
             process,
             identity,
             held.report,
+            history=record.histories.get(process.label, History()),
         )
     return found
 
@@ -71,16 +74,28 @@ def planned_slots(record: Record) -> dict[str, Slot]:
 def lost_slots(record: Record) -> dict[str, Slot]:
     """The slots that it does without."""
     whole = record.losses.whole
+    known = {card.name for card in whole.problem.cards} if whole else set()
+    cards = record.plan.deployment.cards
     return {
-        name: Slot(name, record.node_id(name), whole.orders(name), SlotState.QUARANTINED, why=why)
-        for name, why in record.losses.lost.items()
-        if whole is not None
+        name: empty_slot(
+            record,
+            name,
+            whole.orders(name)
+            if whole and name in known
+            else CardOrder(name, cards.kind, 0, (), deployment=record.name),
+        )
+        for name in record.losses.lost
     }
 
 
 def empty_slot(record: Record, name: str, order: CardOrder) -> Slot:
-    """A slot without a process, drained if it was."""
-    slot = Slot(name, record.node_id(name), order)
-    if name in record.drained:
+    """A slot without a process: one to start, unless it was drained or is lost."""
+    loss = record.losses.lost.get(name)
+    node_id = loss.node_id if loss else record.node_id(name)
+    slot = Slot(name, node_id, order, history=record.histories.get(name, History()))
+    if loss is not None:
+        slot.state = SlotState.QUARANTINED if loss.quarantined else SlotState.GIVEN_UP
+        slot.why = loss.why
+    elif name in record.drained:
         slot.state, slot.why = SlotState.DRAINED, "it was drained"
     return slot

@@ -8,7 +8,7 @@ import atexit
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from threading import Event, Thread
 
@@ -16,15 +16,16 @@ from actors.messages import Arrays
 from actors.queue import Priority
 from orchestrator.autoscale import Waiting
 from orchestrator.errors import ClusterError, NoSuchDeploymentError, NotServingError
-from orchestrator.runtime.controller_host import View
+from orchestrator.runtime.changing import beside
 from orchestrator.runtime.following import Following, Seen, Watchers
 from orchestrator.runtime.gate import Gate
-from orchestrator.runtime.named import ControllerClient, join
+from orchestrator.runtime.named import ControllerClient, join, require_same_controller
 from orchestrator.runtime.observe import observe
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.slots import SlotState
 from orchestrator.runtime.status import Status
 from orchestrator.runtime.traffic import Send
+from orchestrator.runtime.view import View
 
 _log = logging.getLogger(__name__)
 
@@ -60,10 +61,11 @@ class Joined(Following):
         atexit.register(self.close)
         try:
             self._undo.callback(join(self._options.address).close)
-            if not self._client.ask("view", seconds=_VIEW_SECONDS).served:
+            first = require_same_controller(self._client.ask("view", seconds=_VIEW_SECONDS))
+            if not first.served:
                 self._client.ask("settled")
             view: View = self._client.ask("view", seconds=_VIEW_SECONDS)
-            self.open(view.plan, self._lost)
+            self.open(view.plan, self._lost, self.pardon)
             self._undo.callback(self._stop_router)
             self._apply(view)
             Thread(target=self._follow, name="orchestrator-follow", daemon=True).start()
@@ -161,13 +163,26 @@ class Joined(Following):
         return self._watchers.add(changed)
 
     def look(self, slot: str, life: int, reason: str) -> "Future[bool]":
-        """See Lender: the controller looks."""
-        return self._client.call("lost", slot, life, reason)
+        """See Lender: the controller looks. Whoever asks does not wait until it is reached."""
+        there: Future[bool] = Future()
+
+        def looked(answer: "Future[bool]") -> None:
+            there.set_result(answer.exception() is None and answer.result())
+
+        def ask() -> None:
+            self._client.call("lost", slot, life, reason).add_done_callback(looked)
+
+        beside("orchestrator-look", ask)
+        return there
+
+    def pardon(self, deaths: Mapping[str, int]) -> None:
+        """See Lender."""
+        beside("orchestrator-pardon", lambda: self._client.ask("pardon", deaths))
 
     def _lost(self, name: str, life: int, reason: str) -> None:
         """A call found a card gone: if it is there after all, it is used again."""
 
         def looked(answer: "Future[bool]") -> None:
-            self.looked(name, life, answer.exception() is None and answer.result())
+            self.looked(name, life, answer.result())
 
         self.look(name, life, reason).add_done_callback(looked)

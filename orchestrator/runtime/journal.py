@@ -4,19 +4,21 @@ The lines go to the logger ``orchestrator.events``. Their fields are attributes 
 that any formatter can print them; ``log_events`` sets one up where nobody has.
 """
 
+import contextlib
 import json
 import logging
 import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 EventName = Literal[
-    "start", "ready", "warning", "death", "restart", "drained", "given-up", "quarantine", "replan",
-    "set-aside",
+    "start", "ready", "warning", "death", "restart", "drained", "undo", "given-up", "quarantine",
+    "replan", "interrupted", "set-aside", "scaling", "controller", "driver", "change", "down",
 ]  # fmt: skip
-#: ``json`` for a JSON object in each line.
+#: ``json`` for a JSON object in each line, ``text`` for all events also from commands.
 VARIABLE = "ASCEND_ORCHESTRATOR_LOG"
 _FIELDS = ("event", "deployment", "card", "model", "batch")
 _events = logging.getLogger("orchestrator.events")
@@ -35,16 +37,16 @@ class Journal:
         *,
         card: str = "",
         models: Sequence[str] = (),
-        batch: int | None = None,
+        batch: Sequence[int] = (),
         level: int = logging.INFO,
     ) -> None:
-        """Write a line. ``batch`` is the id of a request, for the events that are about one."""
+        """Write a line. ``batch`` are the ids of requests, for the events that are about some."""
         fields = {
             "event": event,
             "deployment": self.deployment,
             "card": card,
             "model": ", ".join(models),
-            "batch": batch,
+            "batch": ", ".join(map(str, batch)),
         }
         where = " ".join(filter(None, (self.deployment, card)))
         _events.log(level, "%s: %s", where or "deployment", text, extra=fields)
@@ -74,16 +76,48 @@ class JsonLines(logging.Formatter):
         return json.dumps({**told, "message": record.getMessage()})
 
 
-def log_events(as_json: bool | None = None) -> None:
+def log_events(as_json: bool | None = None, level: int = logging.INFO) -> None:
     """Write events to standard error, unless the program has set up the logger already.
 
-    ``as_json`` None: as the environment variable ``ASCEND_ORCHESTRATOR_LOG`` says, else text.
+    Without it, Python prints those of level WARNING and above there, without time or fields.
+
+    Args:
+        as_json: a JSON object in each line; None: as the environment variable
+            ``ASCEND_ORCHESTRATOR_LOG`` says (``json``), else text.
+        level: the least that is written, as of ``logging``.
     """
+    if not _events.handlers:
+        _install(as_json, level)
+
+
+@contextlib.contextmanager
+def events_shown() -> Iterator[None]:
+    """``log_events`` for one command: what goes wrong, or all if the variable is set."""
     if _events.handlers:
+        yield
         return
+    handler = _install(None, logging.INFO if VARIABLE in os.environ else logging.WARNING)
+    try:
+        yield
+    finally:
+        _events.removeHandler(handler)
+        _events.setLevel(logging.NOTSET)
+        _events.propagate = True
+
+
+class _StandardError(logging.Handler):
+    """Writes to what ``sys.stderr`` is then, which a progress display may have replaced."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"{self.format(record)}\n")
+        sys.stderr.flush()
+
+
+def _install(as_json: bool | None, level: int) -> logging.Handler:
     as_json = os.environ.get(VARIABLE) == "json" if as_json is None else as_json
-    handler = logging.StreamHandler()
+    handler = _StandardError()
     handler.setFormatter(JsonLines() if as_json else TextLines())
     _events.addHandler(handler)
-    _events.setLevel(logging.INFO)
+    _events.setLevel(level)
     _events.propagate = False
+    return handler

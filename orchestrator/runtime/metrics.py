@@ -68,6 +68,12 @@ _CARD_METRICS = (
     ),
     Metric("orchestrator_predict_seconds", "histogram", "The library's predict.", _MODEL),
     Metric("orchestrator_busy_seconds", "counter", "Time in which the card had a batch.", _CARD),
+    Metric(
+        "orchestrator_model_info",
+        "gauge",
+        "1 for each model on a card; digest is the SHA-256 of its files and options.",
+        (*_MODEL, "digest"),
+    ),
     Metric("orchestrator_planned_bytes", "gauge", "Card memory as planned.", _CARD),
     Metric("orchestrator_measured_bytes", "gauge", "Card memory as measured.", _CARD),
 )
@@ -106,6 +112,8 @@ def card_samples(
             yield Sample("orchestrator_measured_bytes", card, memory.measured_bytes)
     for model in order.models:
         labels = {**card, "model": model.name, "version": model.version}
+        digest = model.files.digest if model.files else ""
+        yield Sample("orchestrator_model_info", {**labels, "digest": digest}, 1)
         yield from _model_samples(stats.models.get(model.name, ModelStats()), labels)
 
 
@@ -137,9 +145,11 @@ class Exporter:
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
         self._last: dict[tuple[str, tuple[str, ...]], float] = {}
+        self._told: dict[tuple[str, tuple[str, ...]], Labels] = {}
 
     def export(self, samples: Iterable[Sample]) -> None:
-        """Tell Ray the present values."""
+        """Tell Ray the present values; a gauge of what is there no longer is 0."""
+        before, self._told = self._told, {}
         for sample in samples:
             metric, value = METRICS[sample.name], sample.value
             if isinstance(value, Counted):
@@ -147,7 +157,12 @@ class Exporter:
             elif metric.kind == "counter":
                 self._count(metric, sample.labels, value)
             else:
+                key = metric.name, tuple(sample.labels.values())
+                before.pop(key, None)
+                self._told[key] = sample.labels
                 self._gauge(metric.name, metric, metric.labels).set(value, dict(sample.labels))
+        for (name, _), labels in before.items():
+            self._made[name].set(0, dict(labels))
 
     def _count(self, metric: Metric, labels: Labels, value: float) -> None:
         from ray.util.metrics import Counter
@@ -188,12 +203,14 @@ def publish(samples: Callable[[], Iterable[Sample]], over: threading.Event) -> N
         return
 
     def run() -> None:
-        exporter = Exporter()
-        try:
-            while not over.wait(EVERY_SECONDS):
+        exporter, told = Exporter(), ""
+        while not over.wait(EVERY_SECONDS):
+            try:
                 exporter.export(samples())
-        except Exception:  # metrics are no reason to harm what they tell of
-            _log.exception("metrics are published no longer")
+            except Exception as error:  # the next values may be told; the reason is, once
+                if repr(error) != told:
+                    _log.exception("metrics could not be published")
+                told = repr(error)
 
     threading.Thread(target=run, name="orchestrator-metrics", daemon=True).start()
 

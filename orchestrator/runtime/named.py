@@ -18,10 +18,12 @@ from orchestrator.errors import (
 )
 from orchestrator.runtime import record
 from orchestrator.runtime.connect import Connection, connect
-from orchestrator.runtime.controller_host import ControllerHost, View
+from orchestrator.runtime.controller_host import ControllerHost
 from orchestrator.runtime.inherited import namespace_of
 from orchestrator.runtime.observe import observe
+from orchestrator.runtime.package import require_equal
 from orchestrator.runtime.status import Status
+from orchestrator.runtime.view import View
 
 _CONTROLLER = "controller"
 #: Ray's own resource of the head node: what dies with it takes the whole cluster along anyway.
@@ -30,6 +32,8 @@ _RETRY_SECONDS = 0.2
 #: Ray restarts a controller that was killed within seconds, on a machine that is not busy.
 _PATIENCE_SECONDS = 120.0
 _GONE_SECONDS = 60.0
+#: Each driver has a call on the controller that waits for news; Ray's own limit is 1000.
+_MOST_CALLS = 20_000
 
 
 def join(address: str | None) -> Connection:
@@ -103,6 +107,16 @@ class ControllerClient:
         return ClusterError("the cluster", f"controller of {self.name}: {problem}", hint)
 
 
+def require_same_controller(view: View) -> View:
+    """What a controller shows that runs what this process runs.
+
+    Raises:
+        PackageDiffersError: it runs another version.
+    """
+    require_equal(f"the controller of {view.plan.deployment.name}", "", view.package)
+    return view
+
+
 def reach(name: str) -> Any:  # noqa: ANN401 - Ray's handle
     """The controller's actor; a new one if it died for good and the deployment is to run.
 
@@ -122,6 +136,7 @@ def reach(name: str) -> Any:  # noqa: ANN401 - Ray's handle
         num_cpus=0,
         max_restarts=-1,
         max_task_retries=0,
+        max_concurrency=_MOST_CALLS,
         resources={_HEAD: 0.001} if head else {},
     )
     return remote.remote(name)

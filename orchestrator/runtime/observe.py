@@ -1,6 +1,6 @@
 """Asks cards, controller and router what they see, and makes a status of it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
@@ -22,7 +22,8 @@ def observe(
 ) -> Status:
     """A snapshot; a card that does not answer in time is shown without its numbers.
 
-    Without a router nothing was sent from here, and there is nothing to say of models as such.
+    Without a router nothing was sent from here: what is in flight is what the cards say, of all
+    drivers, and there is nothing to say of models as such.
     """
     slots = list(slots)
     ready = {slot.name: slot.serving for slot in slots if slot.serving is not None}
@@ -37,7 +38,14 @@ def observe(
     return Status(
         deployment=plan.deployment.name,
         cards=tuple(
-            _card(slot, told.get(slot.name), weighed.get(slot.name), view.in_flight)
+            _card(
+                slot,
+                told.get(slot.name),
+                weighed.get(slot.name),
+                _on_card(told.get(slot.name))
+                if asked is None
+                else view.in_flight.get(slot.name, 0),
+            )
             for slot in slots
         ),
         replicas=tuple(
@@ -57,7 +65,7 @@ def _card(
     slot: Slot,
     stats: CardStats | None,
     memory: MemoryReport | None,
-    in_flight: Mapping[str, int],
+    in_flight: int,
 ) -> CardStatus:
     identity, order = slot.identity, slot.order
     footprints = planned(order)
@@ -75,11 +83,16 @@ def _card(
         resident_bytes=memory.resident_bytes if memory else None,
         busy_share=stats.busy_share if stats else None,
         uptime_seconds=stats.uptime_seconds if stats else None,
-        in_flight=in_flight.get(slot.name, 0),
+        in_flight=in_flight,
         why=slot.why,
         measured=memory.measured if memory else None,
         warnings=slot.report.warnings if slot.report else (),
     )
+
+
+def _on_card(stats: CardStats | None) -> int:
+    """Requests of all drivers that wait on a card or run."""
+    return sum(model.in_flight for model in stats.models.values()) if stats else 0
 
 
 def _replicas(held: CardOrder, stats: CardStats | None) -> Iterator[ReplicaStatus]:

@@ -12,7 +12,8 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -40,6 +41,8 @@ _PATIENCE_TICK = 0.5
 _COPY_BELOW = 64 << 10
 #: So many deadlines of requests that are answered are kept before they are looked through.
 _DEADLINES = 1024
+#: Of the requests that were on a card that died, so many are named.
+_TOLD_IDS = 20
 _NO_NAME = Journal()
 _CLOSED = "the driver closed before it was answered"
 
@@ -53,14 +56,17 @@ class Router:
         on_lost: Callable[[str, int, str], None],
         clock: Callable[[], float] = time.monotonic,
         journal: Journal = _NO_NAME,
+        on_culprit: Callable[[Mapping[str, int]], None] = lambda deaths: None,
     ) -> None:
         self._desk = desk
+        self._on_culprit = on_culprit
         self._journal = journal
         self._on_lost = on_lost
         self._clock = clock
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._owner = RLock()  # callbacks of futures may come back
         self._cards: dict[tuple[str, int], Card] = {}
+        self._last_lost: dict[str, int] = {}
         self._requests: dict[int, tuple[Call, Request]] = {}
         self._deadlines: list[tuple[float, int]] = []
         self._unwanted: dict[tuple[str, int], list[int]] = {}
@@ -315,6 +321,7 @@ class Router:
     def _returned(self, bundle: Bundle, outcome: Answers | BaseException) -> None:
         now = self._clock()
         if isinstance(outcome, CardLostError):
+            self._tell_interrupted(bundle, outcome.reason)
             self._down(bundle.slot, bundle.life, outcome.reason)
             if not self._over:
                 self._on_lost(bundle.slot, bundle.life, outcome.reason)
@@ -332,6 +339,21 @@ class Router:
         for request_id in answered:
             self._finish(request_id, replies[request_id], alone=len(replies) == 1)
         self._fail(failed)
+
+    def _tell_interrupted(self, bundle: Bundle, reason: str) -> None:
+        """Once for each process that dies: which requests were on it."""
+        if self._last_lost.get(bundle.slot) == bundle.life:
+            return
+        self._last_lost[bundle.slot] = bundle.life
+        found = self._desk.on_card(bundle.slot, bundle.life)
+        self._journal.tell(
+            "interrupted",
+            f"{len(found)} requests were on it and go elsewhere: {reason}",
+            card=bundle.slot,
+            models=sorted({ticket.model for ticket in found}),
+            batch=[ticket.id for ticket in found][:_TOLD_IDS],
+            level=logging.WARNING,
+        )
 
     def _finish(self, request_id: int, reply: Reply, alone: bool) -> None:
         call, _ = self._requests.pop(request_id)
@@ -362,7 +384,14 @@ class Router:
             self.counts.setdefault(call.asked.model, ModelCounts()).failed += 1
             if failure.set_aside:
                 told = str(failure.error)
-                self._journal.tell("set-aside", told, models=(call.asked.model,), batch=failure.id)
+                self._journal.tell(
+                    "set-aside",
+                    told,
+                    models=(call.asked.model,),
+                    batch=(failure.id,),
+                    level=logging.WARNING,
+                )
+                self._on_culprit(Counter(failure.died_on))
             call.fail(failure.error)
 
     def _forget(self, call: Call) -> None:

@@ -2,8 +2,9 @@
 
 import atexit
 import contextlib
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -22,10 +23,11 @@ from orchestrator.runtime.fleet import CardProcess, Fleet
 from orchestrator.runtime.following import Seen, Watchers, shown
 from orchestrator.runtime.inherited import orders_held
 from orchestrator.runtime.journal import Journal
-from orchestrator.runtime.losses import Losses
+from orchestrator.runtime.losses import Loss, Losses
 from orchestrator.runtime.metrics import publish
 from orchestrator.runtime.observe import observe
 from orchestrator.runtime.options import Options
+from orchestrator.runtime.package import require_same_on
 from orchestrator.runtime.planning import FirstPlan, first_plan, known_profiles
 from orchestrator.runtime.samples import controller_samples
 from orchestrator.runtime.scaler import Scaler
@@ -46,8 +48,10 @@ class Running(Traffic):
         self.asleep = False
         self.nodes: Mapping[str, str] = {}
         self.losses = Losses()
+        self._changing_losses = threading.Lock()
         self._survivors: Survivors | None = None
         self._scaler: Scaler | None = None
+        self._own_ray = False
         self._graceful = False
         self._drain_seconds = 0.0
         self._watchers = Watchers()
@@ -92,8 +96,24 @@ class Running(Traffic):
         """See Scaled."""
         return self.outlook.waiting()
 
-    def rescale(self, plan: DeploymentPlan | None, nodes: Mapping[str, str]) -> "Future[None]":
+    @property
+    def plugged(self) -> list[str]:
+        """See Scaled."""
+        return self._controller.plugged
+
+    def update_losses(self, change: Callable[[Losses], Losses]) -> None:
+        """See Planned."""
+        with self._changing_losses:
+            self.losses = change(self.losses)
+
+    def rescale(
+        self,
+        plan: DeploymentPlan | None,
+        nodes: Mapping[str, str],
+        back: Collection[str] = (),
+    ) -> "Future[None]":
         """Begin to change what runs to a plan on these nodes, or to no card at all."""
+        self.update_losses(lambda losses: losses.minus(back))
         if plan is not None:
             self.nodes = {**self.nodes, **nodes}
         return beside("orchestrator-change", partial(self._carry_out, plan))
@@ -122,12 +142,15 @@ class Running(Traffic):
             object_store_bytes=self._options.object_store_bytes,
         )
         self._undo.callback(connection.close)
+        self._own_ray = connection.ours
         return connection
 
     def _run_cards(self, plan: DeploymentPlan, nodes: tuple[Node, ...]) -> None:
         used = Counter(slot.rpartition("/")[0] for slot in plan.slots)
         cards = plan.deployment.cards
         self.nodes = bind_nodes(used, nodes, cards.resource)
+        if not self._own_ray:  # else its node is this machine, and runs what we run
+            require_same_on({f"node {name}": self.nodes[name] for name in used})
         self._fleet = Fleet(cards.resource, cards.kind)
         slots = [self._empty_slot(name, plan.orders(name)) for name in plan.slots]
         journal = Journal(plan.deployment.name)
@@ -136,7 +159,7 @@ class Running(Traffic):
         self._undo.callback(self._stop_cards)
         self._undo.callback(self._stop_router)
         self._options.progress(f"loading models on {len(slots)} cards")
-        self.open(plan, self._controller.lost)
+        self.open(plan, self._controller.lost, self._controller.pardon)
         self._controller.start(Told(self, self._gone)).result()
         self._survivors = Survivors(self)
         note_residuals(plan, self._controller.slots.values())
@@ -156,6 +179,15 @@ class Running(Traffic):
         """See Listener."""
         self._router.give_up(slot, reason)
         self._watchers.tell()
+
+    def failed(self, slot: Slot) -> None:
+        """See Listener: what counts of its processes ends with this one, as they do."""
+
+    def losing(self, slot: Slot, loss: Loss) -> None:
+        """See Listener."""
+        if self._survivors is not None and not slot.refused:
+            self._survivors.pending.add(slot.name)
+            self.update_losses(lambda losses: losses.plus({slot.name: loss}, self.plan))
 
     def seen(self) -> Seen:
         """See Lender."""
@@ -183,10 +215,14 @@ class Running(Traffic):
         process.stats().add_done_callback(looked)
         return there
 
-    def _gone(self, slot: str, why: str) -> "Future[None]":
+    def pardon(self, deaths: Mapping[str, int]) -> None:
+        """See Lender."""
+        self._controller.pardon(deaths)
+
+    def _gone(self, slot: str) -> "Future[None]":
         """A card is gone for good: once all have served, the others take over."""
         if self._survivors is not None and not self._controller.slots[slot].refused:
-            return self._survivors.gone(slot, why)
+            return self._survivors.gone(slot)
         nobody: Future[None] = Future()
         nobody.set_result(None)
         return nobody

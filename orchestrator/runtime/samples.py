@@ -1,7 +1,7 @@
 """What drivers and controllers tell Prometheus; what cards tell stands beside the metrics."""
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import TimeoutError as NotInTime
 
 from orchestrator.dispatch import DeskView
@@ -15,15 +15,17 @@ from orchestrator.runtime.slots import Slot
 _ANSWER_SECONDS = 1.0
 
 
-def publish_driver(plan: DeploymentPlan, router: Router, over: threading.Event) -> None:
-    """Export what a driver sees of the models of a plan, until ``over``."""
+def publish_driver(
+    plan: Callable[[], DeploymentPlan], router: Router, over: threading.Event
+) -> None:
+    """Export what a driver sees of the models of the plan that runs, until ``over``."""
 
     def samples() -> Iterable[Sample]:
         try:
             view = router.view().result(_ANSWER_SECONDS)
         except NotInTime:
             return ()
-        return driver_samples(plan, router.counts, view)
+        return driver_samples(plan(), router.counts, view)
 
     publish(samples, over)
 

@@ -26,6 +26,7 @@ from orchestrator.autoscale import (
 from orchestrator.errors import OrchestratorError
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.discover import alive_nodes, free_cards, known_as
+from orchestrator.runtime.journal import Journal
 from orchestrator.runtime.scaling import ScaleEvent, Scaling
 from orchestrator.runtime.scouts import Scouts
 from orchestrator.runtime.slots import Slot
@@ -66,6 +67,10 @@ class Scaled(Protocol):
 
     def waiting(self) -> Mapping[str, Waiting]:
         """What all drivers wait for, by model."""
+
+    @property
+    def plugged(self) -> Collection[str]:
+        """The node of each quarantined card that a process keeps from being used."""
 
     def rescale(self, plan: DeploymentPlan | None, nodes: Mapping[str, str]) -> "Future[None]":
         """Change to a plan, or give all cards back; done when it is."""
@@ -177,7 +182,7 @@ class Scaler:
     def _note(self, cards: int, why: str) -> None:
         event = ScaleEvent(time.time(), self._target, cards, why)
         self._events.append(event)
-        _log.info("deployment %s: %s", self._deployment.name, event)
+        Journal(self._deployment.name).tell("scaling", event.told())
 
     def _settled(self, change: "Future[None]") -> bool:
         """Whether the change is over; one that failed is told, and what serves goes on."""
@@ -205,7 +210,8 @@ class Scaler:
         resource = deployed.plan.deployment.cards.resource
         self._short = f"{missing} cards of {resource} are asked of Ray" if missing > 0 else ""
         chosen = choose_cards(ours, free, self._target, deployed.drained)
-        if not chosen or chosen == self._tried or set(chosen) == set(ours):
+        running = () if deployed.asleep else deployed.plan.slots
+        if not chosen or chosen == self._tried or set(chosen) == set(running):
             return
         self._tried = chosen
         self._scouts.release()
@@ -226,7 +232,8 @@ class Scaler:
         if not look:
             return {}, dict(deployed.nodes)
         resource = deployed.plan.deployment.cards.resource
-        named = known_as(free_cards(resource, kept=self._scouts.found()), deployed.nodes)
+        kept = [*self._scouts.found(), *deployed.plugged]
+        named = known_as(free_cards(resource, kept=kept), deployed.nodes)
         drained = [slot.rpartition("/")[0] for slot in deployed.drained]
         free = {node.name: max(node.cards - drained.count(node.name), 0) for node in named}
         return free, {**deployed.nodes, **{node.name: node.id for node in named}}
@@ -239,8 +246,10 @@ class Scaler:
             self._note(self._target, f"{len(chosen)} cards cannot be planned: {error}")
             return
         self._autoscaler.restarted(time.monotonic(), plan.plan.restarts or 0)
-        used = {slot.rpartition("/")[0] for slot in plan.slots}
-        self._change = self._deployed.rescale(plan, {name: nodes[name] for name in used})
+        # Slots that must not be used keep the names of their nodes, to be known again.
+        names = {slot.rpartition("/")[0] for slot in (*plan.slots, *self._deployed.drained)}
+        used = {name: node_id for name, node_id in nodes.items() if name in names}
+        self._change = self._deployed.rescale(plan, used)
         if len(chosen) == self._target > len(plan.slots):
             self._target = len(plan.slots)  # the models' own limits leave the rest idle
 

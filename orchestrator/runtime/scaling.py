@@ -15,10 +15,13 @@ class ScaleEvent:
     why: str
 
     def __str__(self) -> str:
-        clock = time.strftime("%H:%M:%S", time.localtime(self.at))
+        return f"{time.strftime('%H:%M:%S', time.localtime(self.at))} {self.told()}"
+
+    def told(self) -> str:
+        """In words, without the time."""
         if self.before == self.cards:
-            return f"{clock} {self.cards} cards: {self.why}"
-        return f"{clock} {self.before} -> {self.cards} cards: {self.why}"
+            return f"{self.cards} cards: {self.why}"
+        return f"{self.before} -> {self.cards} cards: {self.why}"
 
 
 @dataclass(frozen=True)

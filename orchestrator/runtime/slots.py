@@ -9,6 +9,8 @@ from typing import Protocol
 from actors.messages import CardIdentity, CardOrder, LoadReport
 from actors.shapes import Signature
 from orchestrator.runtime.fleet import CardProcess
+from orchestrator.runtime.history import History
+from orchestrator.runtime.losses import Loss
 
 
 class SlotState(str, Enum):
@@ -38,8 +40,8 @@ class SlotState(str, Enum):
 class Slot:
     """One slot and the process that serves it, if any, with what it was told to load.
 
-    ``life`` tells its processes apart, ``unfit`` is when some of them were found to be, ``refused``
-    that it could not load what it was told at first. May be sent elsewhere, as ``shown``.
+    ``life`` tells its processes apart, ``history`` is what became of them, ``refused`` that it
+    could not load what it was told at first. May be sent elsewhere, as ``shown``.
     """
 
     name: str
@@ -50,11 +52,9 @@ class Slot:
     process: CardProcess | None = None
     identity: CardIdentity | None = None
     report: LoadReport | None = None
-    failures: int = 0
-    restarts: int = 0
+    history: History = field(default_factory=History)
     ready_at: float = 0.0
     why: str = ""
-    unfit: tuple[float, ...] = ()
     refused: bool = False
     story: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
@@ -67,6 +67,11 @@ class Slot:
     def lost(self) -> bool:
         """Whether no process will follow by itself, though one should serve."""
         return self.state in (SlotState.GIVEN_UP, SlotState.QUARANTINED)
+
+    @property
+    def restarts(self) -> int:
+        """How often its process was replaced."""
+        return self.history.restarts
 
     def shown(self) -> "Slot":
         """As it is now."""
@@ -86,6 +91,14 @@ class Listener(Protocol):
 
     def give_up(self, slot: str, reason: str) -> None:
         """No other will follow."""
+        ...
+
+    def failed(self, slot: Slot) -> None:
+        """What counts of a slot's processes has changed: that must outlive who keeps it."""
+        ...
+
+    def losing(self, slot: Slot, loss: Loss) -> None:
+        """No process will follow: so it must be kept before anybody sees that."""
         ...
 
 

@@ -2,16 +2,18 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
+from orchestrator.errors import DeploymentError
 from orchestrator.placement import DeploymentPlan, plan_without
 from orchestrator.runtime.changing import beside
 from orchestrator.runtime.fleet import CardProcess
 from orchestrator.runtime.journal import Journal
-from orchestrator.runtime.losses import Losses
+from orchestrator.runtime.losses import Loss, Losses
 from orchestrator.runtime.slots import Listener, Slot
 
 #: A change that is under way is waited for so often before a loss is left to the next one.
@@ -21,8 +23,6 @@ _TRIES = 10
 class Planned(Protocol):
     """A deployment whose plan can be changed while it runs."""
 
-    losses: Losses
-
     @property
     def plan(self) -> DeploymentPlan:
         """The plan that runs."""
@@ -31,11 +31,26 @@ class Planned(Protocol):
     def nodes(self) -> Mapping[str, str]:
         """Ray's id of each node of the plan."""
 
+    @property
+    def losses(self) -> Losses:
+        """The slots that it does without."""
+
+    def update_losses(self, change: Callable[[Losses], Losses]) -> None:
+        """Replace them, with nothing in between."""
+
     def slots(self) -> Sequence[Slot]:
         """Its slots."""
 
-    def rescale(self, plan: DeploymentPlan | None, nodes: Mapping[str, str]) -> "Future[None]":
-        """Change to a plan; done when it is, or when another change is that was under way."""
+    def rescale(
+        self,
+        plan: DeploymentPlan | None,
+        nodes: Mapping[str, str],
+        back: Collection[str] = (),
+    ) -> "Future[None]":
+        """Change to a plan; done when it is, or when another change is that was under way.
+
+        ``back`` are no longer lost.
+        """
 
 
 class Survivors:
@@ -49,32 +64,49 @@ class Survivors:
         self._one_at_a_time = threading.Lock()
         self.pending: set[str] = set()
 
-    def gone(self, name: str, why: str) -> "Future[None]":
-        """A card is gone for good; done when the others have taken over what they can."""
+    def gone(self, name: str) -> "Future[None]":
+        """A card is lost for good; done when the others have taken over what they can."""
         self.pending.add(name)
-        return beside("orchestrator-survivors", lambda: self._change({name: why}, ()))
+        return beside("orchestrator-survivors", partial(self._gone, name))
 
-    def back(self, names: Iterable[str]) -> "Future[None]":
-        """Cards may be used again that were gone; done when they serve."""
-        return beside("orchestrator-survivors", lambda: self._change({}, tuple(names)))
+    def resume(self) -> "Future[None]":
+        """Go on if others were to take over and have not: whoever saw to that may have died."""
+        late = self._deployed.losses.lost.keys() & set(self._deployed.plan.slots)
+        self.pending |= late
+        return beside("orchestrator-survivors", partial(self._resume, late))
 
-    def _change(self, more: Mapping[str, str], fewer: Sequence[str]) -> None:
+    def back(self, names: Collection[str]) -> "Future[None]":
+        """Cards may be used again that were gone; done when they serve.
+
+        It fails when they cannot; they are then lost as before.
+        """
+        return beside("orchestrator-survivors", partial(self._back, names))
+
+    def _gone(self, name: str) -> None:
         try:
             with self._one_at_a_time:
-                before = self._deployed.losses
-                lost = {**before.lost, **self._gone_with(more)}
-                lost = {name: why for name, why in lost.items() if name not in fewer}
-                if lost.keys() != before.lost.keys():
-                    self._replan(before.whole or self._deployed.plan, lost)
+                with_it, deployed = self._gone_with(name), self._deployed
+                deployed.update_losses(lambda losses: losses.plus(with_it, deployed.plan))
+                self._do_without()
         finally:
-            self.pending -= more.keys()
+            self.pending.discard(name)
 
-    def _replan(self, whole: DeploymentPlan, lost: Mapping[str, str]) -> None:
+    def _resume(self, late: Collection[str]) -> None:
+        try:
+            with self._one_at_a_time:
+                self._do_without()
+        finally:
+            self.pending -= set(late)
+
+    def _do_without(self) -> None:
+        """Plan again if the plan that runs counts on lost cards."""
         deployed, before = self._deployed, self._deployed.plan
-        journal = Journal(whole.deployment.name)
-        deployed.losses = Losses(whole if lost else None, lost)
+        whole, lost = deployed.losses.whole, deployed.losses.lost
+        if whole is None or not lost.keys() & set(before.slots):
+            return
         if whole.deployment.autoscale is not None:
             return  # whoever follows the work plans for the cards that are left
+        journal = Journal(whole.deployment.name)
         try:
             self._to(lambda: plan_without(whole, deployed.plan, lost))
         except CancelledError:  # the deployment was closed
@@ -86,22 +118,49 @@ class Survivors:
         for line in deployed.losses.told(deployed.plan):
             journal.tell("replan", line, level=logging.WARNING)
 
-    def _gone_with(self, more: Mapping[str, str]) -> dict[str, str]:
-        """Of these cards those that are still gone, and others of their nodes that seem to be."""
-        slots = self._deployed.slots()
-        nodes = {slot.node_id for slot in slots if slot.name in more and slot.lost}
-        failing = (slot for slot in slots if slot.failures > 1 and slot.serving is None)
-        with_them = {slot.name: slot.why for slot in failing if slot.node_id in nodes}
-        gone = {slot.name: more[slot.name] for slot in slots if slot.lost and slot.name in more}
-        return {**with_them, **gone}
+    def _gone_with(self, name: str) -> dict[str, Loss]:
+        """Other cards of the node of a lost one that seem to be gone with it."""
+        losses, slots = self._deployed.losses, self._deployed.slots()
+        loss = losses.lost.get(name)
+        return {
+            slot.name: Loss(slot.why, slot.node_id)
+            for slot in slots
+            if loss is not None
+            and slot.node_id == loss.node_id
+            and slot.name not in losses.lost
+            and slot.history.failures > 1
+            and slot.serving is None
+        }
 
-    def _to(self, planned: Callable[[], DeploymentPlan | None]) -> None:
+    def _back(self, names: Collection[str]) -> None:
+        with self._one_at_a_time:
+            deployed, plan, before = self._deployed, self._deployed.plan, self._deployed.losses
+            again = {name: loss for name, loss in before.lost.items() if name in names}
+            left, whole = before.minus(again), before.whole
+            if whole is None or not again:
+                return
+            if whole.deployment.autoscale is not None:
+                deployed.update_losses(lambda losses: losses.minus(again))
+                return
+            try:
+                self._to(lambda: plan_without(whole, deployed.plan, left.lost), again)
+            except CancelledError:  # the deployment was closed
+                return
+            except Exception:
+                deployed.update_losses(lambda losses: Losses(whole, {**before.lost, **losses.lost}))
+                self._to(lambda: plan_without(whole, plan, before.lost, more=False))
+                raise
+            if deployed.losses.lost.keys() & again.keys():
+                text = f"{', '.join(again)} cannot be planned with now: look with status"
+                raise DeploymentError(whole.deployment.name, (text,))
+
+    def _to(self, planned: Callable[[], DeploymentPlan | None], back: Collection[str] = ()) -> None:
         deployed = self._deployed
         for _ in range(_TRIES):
             plan = planned()
             if plan is None:
                 return
-            change = deployed.rescale(plan, deployed.nodes)
+            change = deployed.rescale(plan, deployed.nodes, back)
             wait([change])
             if deployed.plan is plan:
                 change.result()
@@ -113,7 +172,7 @@ class Told:
     """A Listener that passes on what it is told, and of lost cards when others have taken over."""
 
     listener: Listener
-    gone: Callable[[str, str], "Future[None]"]
+    gone: Callable[[str], "Future[None]"]
 
     def serving(self, slot: str, life: int, card: CardProcess) -> None:
         """See Listener."""
@@ -125,5 +184,13 @@ class Told:
 
     def give_up(self, slot: str, reason: str) -> None:
         """See Listener."""
-        taken_over = self.gone(slot, reason)
+        taken_over = self.gone(slot)
         taken_over.add_done_callback(lambda _: self.listener.give_up(slot, reason))
+
+    def failed(self, slot: Slot) -> None:
+        """See Listener."""
+        self.listener.failed(slot)
+
+    def losing(self, slot: Slot, loss: Loss) -> None:
+        """See Listener."""
+        self.listener.losing(slot, loss)

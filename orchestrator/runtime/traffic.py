@@ -70,14 +70,23 @@ class Traffic:
         """How it is run; may be sent to other processes."""
         return replace(self._options, progress=_say_nothing)
 
-    def open(self, plan: DeploymentPlan, on_lost: Callable[[str, int, str], None]) -> None:
-        """Take requests for the models of a plan; ``on_lost`` hears of cards that are gone."""
+    def open(
+        self,
+        plan: DeploymentPlan,
+        on_lost: Callable[[str, int, str], None],
+        on_culprit: Callable[[Mapping[str, int]], None] = lambda deaths: None,
+    ) -> None:
+        """Take requests for the models of a plan; ``on_lost`` hears of cards that are gone.
+
+        ``on_culprit`` hears of deaths, by slot, that a request is to blame for.
+        """
         transport = self._options.transport
         self.plan = plan
         desk = Desk(routes(plan, planned_models(plan), transport), self._options.retry, transport)
-        self._router = Router(desk, on_lost, journal=Journal(plan.deployment.name))
+        journal = Journal(plan.deployment.name)
+        self._router = Router(desk, on_lost, journal=journal, on_culprit=on_culprit)
         self._router.start()
-        publish_driver(plan, self._router, self._closed)
+        publish_driver(lambda: self.plan, self._router, self._closed)
 
     def know(self, plan: DeploymentPlan, signatures: Mapping[str, Signature]) -> None:
         """These are the models now, as the cards that loaded them say."""

@@ -6,18 +6,29 @@ from dataclasses import dataclass, replace
 
 from orchestrator.config import Deployment
 from orchestrator.errors import DeploymentError
-from orchestrator.placement import Change, DeploymentPlan, Pace, PlanDiff, transition
+from orchestrator.placement import (
+    Change,
+    DeploymentPlan,
+    Pace,
+    PlanDiff,
+    plan_without,
+    transition,
+)
 from orchestrator.placement.problem import PreviousCard
 from orchestrator.profiles import ModelProfile
-from orchestrator.runtime.controller_host import View
 from orchestrator.runtime.discover import Node, bind_nodes, find_nodes
 from orchestrator.runtime.inherited import orders_held
-from orchestrator.runtime.named import ControllerClient, join, take_down
+from orchestrator.runtime.named import (
+    ControllerClient,
+    join,
+    require_same_controller,
+    take_down,
+)
 from orchestrator.runtime.options import Options
+from orchestrator.runtime.package import require_same_on
 from orchestrator.runtime.planning import first_plan, known_profiles, plan_on
 from orchestrator.runtime.record import Record
 from orchestrator.runtime.running import note_residuals
-from orchestrator.runtime.slots import Slot
 
 
 @dataclass(frozen=True)
@@ -94,11 +105,14 @@ def _start(request: _Wanted) -> Outcome:
     else:
         plan = request.made
     nodes = find_nodes(resource, len(plan.slots))
-    if not Record(plan, _bound(plan, nodes)).save(new=True):
+    bound = _bound(plan, nodes)
+    _require_same(plan, bound)
+    if not Record(plan, bound).save(new=True):
         raise DeploymentError(name, ("somebody else has just started one of this name",))
     client = ControllerClient(name)
     try:
         request.options.progress(f"loading models on {len(plan.slots)} cards")
+        require_same_controller(client.ask("view"))
         client.ask("settled")
         note_residuals(plan, client.ask("view").slots)
     except BaseException:  # Ctrl-C too: what has been started must not stay
@@ -116,17 +130,43 @@ def _change(request: _Wanted, before: Record, agreed: Callable[[PlanDiff], bool]
         text = f"it runs on cards of kind {cards.kind}, resource {cards.resource}: for others take "
         raise DeploymentError(before.name, (text + "it down first",))
     client = ControllerClient(before.name)
-    view: View = client.ask("view")
-    nodes = _with_ours(find_nodes(cards.resource, 0), view.slots, before.nodes)
-    plan = request.planned(nodes, before.plan)
+    view = require_same_controller(client.ask("view"))
+    ours = Counter(slot.node_id for slot in view.slots if slot.process is not None)
+    ours.update(view.plugged)
+    nodes = _with_ours(find_nodes(cards.resource, 0), ours, before.nodes)
+    whole = request.planned(nodes, before.plan)
+    plan = _without_quarantined(whole, before)
+    bound = _bound(whole, nodes)
+    _require_same(plan, bound)
     loads = [slot.report.seconds for slot in view.slots if slot.report is not None]
     diff = transition(orders_held(view.slots, view.drained), plan, Pace.seen(loads))
     if diff.steps and not agreed(diff):
         return Outcome(plan, diff, done=False)
     request.options.progress(f"replacing {len(diff.replaced)} cards, one after the other")
-    client.ask("change", plan, _bound(plan, nodes), view.generation + 1)
+    client.ask("change", plan, bound, view.generation + 1, whole)
     client.ask("settled")
     return Outcome(plan, diff)
+
+
+def _require_same(plan: DeploymentPlan, bound: Mapping[str, str]) -> None:
+    names = sorted({slot.rpartition("/")[0] for slot in plan.slots})
+    require_same_on({f"node {name}": bound[name] for name in names})
+
+
+def _without_quarantined(whole: DeploymentPlan, before: Record) -> DeploymentPlan:
+    """The plan for the cards that may be used: only ``drain --undo`` ends a quarantine.
+
+    Raises:
+        DeploymentError: no other card could hold any model.
+    """
+    lost = before.losses.under(whole).lost
+    if not lost.keys() & set(whole.slots):
+        return whole
+    plan = plan_without(whole, before.plan, lost)
+    if plan is None:
+        text = f"{', '.join(lost)} are quarantined, and no other card can hold its models: "
+        raise DeploymentError(before.name, (text + "orchestrator drain CARD --undo ends that",))
+    return plan
 
 
 def _bound(plan: DeploymentPlan, nodes: tuple[Node, ...]) -> dict[str, str]:
@@ -140,15 +180,14 @@ def _bound(plan: DeploymentPlan, nodes: tuple[Node, ...]) -> dict[str, str]:
 
 
 def _with_ours(
-    free: Iterable[Node], slots: Iterable[Slot], names: Mapping[str, str]
+    free: Iterable[Node], ours: Mapping[str, int], names: Mapping[str, str]
 ) -> tuple[Node, ...]:
     """The nodes with what is free there and what is ours, under the names that we know them by."""
-    ours = Counter(slot.node_id for slot in slots if slot.process is not None)
     known = {node_id: name for name, node_id in names.items()}
     cards = {node.id: node.cards for node in free}
     found = [replace(node, name=known.get(node.id, node.name)) for node in free]
     found += [Node(known[node_id], node_id, 0) for node_id in ours if node_id not in cards]
     return tuple(
-        replace(node, cards=cards.get(node.id, 0) + ours[node.id])
+        replace(node, cards=cards.get(node.id, 0) + ours.get(node.id, 0))
         for node in sorted(found, key=lambda node: (node.name, node.id))
     )

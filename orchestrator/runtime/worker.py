@@ -27,6 +27,7 @@ from orchestrator.runtime.io.draft import Draft, Place
 from orchestrator.runtime.io.record import owner_of
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.outlook import Sent
+from orchestrator.runtime.package import package_version, require_equal
 from orchestrator.runtime.work import Task, Work
 
 _log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class WorkOrder:
     models_of: Callable[[Following], object]
     seen: Seen | None
     options: Options
+    package: str = field(default_factory=package_version)
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,13 @@ class Unreachable:
 
 
 @dataclass(frozen=True)
+class Blamed:
+    """A request was set aside for so many deaths of these slots' processes."""
+
+    deaths: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Over:
     """The worker has ended its work: stopped, or by an error. ``answered``: requests by model."""
 
@@ -104,7 +113,7 @@ class Sends:
     sent: Sent
 
 
-News = SetAside | BatchSettled | PartEnded | Unreachable | Sends | Over
+News = SetAside | BatchSettled | PartEnded | Unreachable | Blamed | Sends | Over
 
 
 class _Outbox:
@@ -182,13 +191,19 @@ class JobWorker:
         self._work: Work
 
     def open(self, order: WorkOrder) -> bool:
-        """Begin, unless input or output are not seen from this node."""
+        """Begin, unless input or output are not seen from this node.
+
+        Raises:
+            PackageDiffersError: this node has another version of this project.
+        """
+        node_id = ray.get_runtime_context().get_node_id()
+        require_equal("a worker of the job", node_id, package_version(), order.package)
         seen_here = owner_of(order.place.folder) == order.owner
         if not (seen_here and order.task.source.seen_from_here()):
             return False
         models: object = None
         if order.seen is not None:
-            self._traffic = Borrowed(order.options, order.seen, self._lost)
+            self._traffic = Borrowed(order.options, order.seen, self._lost, self._blamed)
             models = order.models_of(self._traffic)
         self._inbox = _Inbox()
         self._work = Work(order.task, models, self._outbox, self._unserved)
@@ -246,6 +261,9 @@ class JobWorker:
 
     def _lost(self, slot: str, life: int, reason: str) -> None:
         self._outbox.put(Unreachable(slot, life, reason))
+
+    def _blamed(self, deaths: Mapping[str, int]) -> None:
+        self._outbox.put(Blamed(deaths))
 
     def _unserved(self) -> str:
         return "" if self._traffic is None else self._traffic.unserved()

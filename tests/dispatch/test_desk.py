@@ -154,6 +154,18 @@ def test_a_suspect_runs_alone_and_the_innocent_go_free() -> None:
     assert sorted(order) == [1, 2, 3]
 
 
+def test_the_guilty_are_found_one_after_the_other_and_their_deaths_told() -> None:
+    desk = desk_of([Route("det", "n/0")], ["n/0"], calls=1)
+    put(desk, 1, 2)
+    deaths, failed = 0, []
+    while len(desk):
+        (bundle,) = desk.dispatch(1.0)
+        deaths += 1
+        failed += [(deaths, failure.died_on) for failure in desk.died(bundle, "killed", 1.0)]
+        desk.serving("n/0", deaths + 1)
+    assert failed == [(4, ("n/0",) * 4), (6, ("n/0",) * 4)]
+
+
 def test_a_suspect_gets_a_card_that_empties_for_it() -> None:
     desk = desk_of([Route("det", "n/0")], ["n/0"], calls=2)
     put(desk, 1, 2)

@@ -1,5 +1,7 @@
 """Deployments of tiny models with declared sizes, so that nothing has to be measured first."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,8 @@ import onnxruntime
 
 from orchestrator import Deployment, DeploymentPlan, Inventory, plan_deployment
 from orchestrator.profiles import ProfileCache, collect
+from orchestrator.runtime.named import status_of
+from orchestrator.runtime.status import CardStatus, Status
 from tests.models import write_mlp, write_pair
 
 SIZES = {"weights": "1MiB", "workspace": "1MiB", "io": "1MiB", "objects": "0B"}
@@ -41,6 +45,21 @@ def three_models(folder: Path) -> DeploymentPlan:
         model("pair", write_pair(folder, "pair", rows=4)),
         model("slow", slow, emulated={"execute": "1s"}, cards=["local/1"]),
     )
+
+
+def card_of(status: Status, slot: str) -> CardStatus:
+    return next(card for card in status.cards if card.slot == slot)
+
+
+def all_ready(status: Status) -> bool:
+    return all(card.state == "ready" for card in status.cards)
+
+
+def until(name: str, seen: Callable[[Status], bool]) -> Status:
+    """Look at a named deployment until it is as wanted."""
+    while not seen(status := status_of(name, 250.0)):
+        time.sleep(0.1)
+    return status
 
 
 def rows(count: int, seed: int = 0) -> np.ndarray:

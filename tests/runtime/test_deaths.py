@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -9,9 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from actors.modelcache import ModelCache
 from orchestrator import CardLostError, Orchestrator, RequestFailedError
+from orchestrator.runtime.options import Options, RestartRules
+from orchestrator.runtime.running import Running
 from orchestrator.runtime.status import CardStatus
-from tests.runtime.deployments import Truth, rows
+from tests.models import write_mlp
+from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
 
 
 def card(running: Orchestrator, slot: str) -> CardStatus:
@@ -56,6 +61,32 @@ def test_a_killed_card_loses_nothing_and_comes_back(running, truth: Truth) -> No
     assert after.restarts == before.restarts + 1
 
 
+def test_a_build_that_fails_on_a_restart_is_tried_again(cluster, tmp_path: Path) -> None:
+    """The node's copy of a model is gone, and its source is not what was planned any more."""
+    path = write_mlp(tmp_path, "one", width=WIDTH, rows=1)
+    source, cache = path.with_suffix(".onnx"), ModelCache().folder
+    planned_bytes, kept = source.read_bytes(), cache.with_name("kept")
+    deployed = Running(Options(restarts=RestartRules(first_delay=0.1, most_failures=100)))
+    deployed.start(planned(model("one", path), count=1))
+    try:
+        x = rows(2)
+        wanted = deployed.submit("one", {"x": x}, None, True, "online").result()["y"]
+        cache.rename(kept)
+        source.write_bytes(b"another model")
+        (slot,) = deployed.slots()
+        os.kill(slot.identity.pid, signal.SIGKILL)
+        while not any("one.mindir" in told for told in slot.story):
+            time.sleep(0.1)
+        future = deployed.submit("one", {"x": x}, None, True, "online")
+        source.write_bytes(planned_bytes)
+        assert np.array_equal(future.result()["y"], wanted)
+        assert slot.restarts > 1
+    finally:
+        deployed.close()
+        shutil.rmtree(cache, ignore_errors=True)
+        kept.rename(cache)
+
+
 def test_requests_of_the_only_replica_wait_for_its_restart(running, folder: Path) -> None:
     until_back(running, "local/1")
     wanted = running.model("slow").predict({"x": rows(3)})["y"]
@@ -67,8 +98,11 @@ def test_requests_of_the_only_replica_wait_for_its_restart(running, folder: Path
     assert slow.retried >= 1
 
 
-def test_a_request_that_kills_two_cards_alone_is_set_aside(running, truth: Truth) -> None:
+def test_a_request_that_kills_two_cards_alone_is_set_aside(
+    running, truth: Truth, caplog: pytest.LogCaptureFixture
+) -> None:
     until_back(running, "local/1")
+    caplog.clear()
     future = running.model("slow").submit({"x": rows(1)})
     killed: set[int] = set()
     while not future.done():
@@ -80,6 +114,12 @@ def test_a_request_that_kills_two_cards_alone_is_set_aside(running, truth: Truth
         future.result()
     assert str(told.value).count("local/1 died (its process died; it was alone on the card)") == 2
     assert "set aside" in str(running.status())
+    seen = [record for record in caplog.records if record.name == "orchestrator.events"]
+    told = {name: [one for one in seen if one.event == name] for name in ("death", "interrupted")}
+    assert [(one.card, one.levelname) for one in told["death"]] == [("local/1", "WARNING")] * 2
+    (aside,) = (one for one in seen if one.event == "set-aside")
+    assert [one.batch for one in told["interrupted"]] == [aside.batch] * 2
+    assert aside.batch.isdigit()
     x = rows(2)
     assert np.allclose(running.model("both").predict({"x": x})["y"], truth(x), atol=1e-5)
     until_back(running, "local/1")

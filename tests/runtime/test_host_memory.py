@@ -9,7 +9,7 @@ from actors.hostmemory import HostMemory, HostWatch, together
 from actors.messages import CardIdentity
 from orchestrator.errors import CardLostError, PackageDiffersError
 from orchestrator.runtime.fleet import ours
-from orchestrator.runtime.package import package_version, require_same
+from orchestrator.runtime.package import package_version, require_same, sources_digest
 from orchestrator.runtime.starts import NodeStarts
 
 HOST_FULL = (
@@ -84,12 +84,30 @@ def test_a_kill_for_the_host_is_told_as_such(error):
     assert str(told) == HOST_FULL
 
 
+def test_sources_are_compared_and_not_how_they_got_there(tmp_path):
+    roots = {name: tmp_path / name for name in ("orchestrator", "actors")}
+    for root in roots.values():
+        (root / "part").mkdir(parents=True)
+        (root / "part" / "one.py").write_text("a = 1\n")
+    first = sources_digest(roots)
+    (roots["actors"] / "part" / "one.pyc").write_bytes(b"compiled")
+    assert sources_digest(roots) == first
+    digest = package_version().rpartition("+")[2]
+    sent = CardIdentity("abcdef0123456789", "0", 0, 1, package=f"sources+{digest}")
+    assert require_same("card local/0", sent) is sent
+    (roots["actors"] / "part" / "one.py").write_text("a = 2\n")
+    assert sources_digest(roots) != first
+    changed = CardIdentity("abcdef0123456789", "0", 0, 1, package="0.1.0+0123456789ab")
+    with pytest.raises(PackageDiffersError, match=r"has ascend-orchestrator 0\.1\.0\+0123456789ab"):
+        require_same("card local/0", changed)
+
+
 def test_a_node_with_another_version_is_named():
     here = package_version()
     same = CardIdentity("abcdef0123456789", "0", 0, 1, package=here)
-    assert require_same("local/0", same) is same
+    assert require_same("card local/0", same) is same
     with pytest.raises(PackageDiffersError) as told:
-        require_same("n/0", CardIdentity("abcdef0123456789", "0", 0, 1, package="0.0.9"))
+        require_same("card n/0", CardIdentity("abcdef0123456789", "0", 0, 1, package="0.0.9"))
     assert str(told.value).startswith(
         f"card n/0: its node abcdef012345 has ascend-orchestrator 0.0.9, and {here} runs here: "
     )

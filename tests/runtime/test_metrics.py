@@ -14,6 +14,7 @@ from actors.histogram import Histogram
 from actors.messages import Request
 from orchestrator.dispatch import DeskView
 from orchestrator.runtime.asked import ModelCounts
+from orchestrator.runtime.history import History
 from orchestrator.runtime.metrics import METRICS, Exporter, Sample, card_samples
 from orchestrator.runtime.samples import controller_samples, driver_samples
 from orchestrator.runtime.slots import Slot
@@ -65,7 +66,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
     card.predict_many([Request(i, "mlp", {"x": rows(3)}) for i in range(4)])
     card.predict_many([Request(9, "mlp", {"x": rows(3)[:, :5]})])
     view = DeskView({}, {"mlp": 2}, {("mlp", "local/0"): 1}, {}, ())
-    slot = Slot("local/0", "node", order, restarts=3)
+    slot = Slot("local/0", "node", order, history=History(restarts=3))
     found = [
         *card_samples(order, card.stats(), card.memory()),
         *driver_samples(plan, {"mlp": ModelCounts(answered=4, failed=1)}, view),
@@ -92,9 +93,17 @@ def test_every_metric_is_told_with_its_labels(samples: list[Sample]) -> None:
     assert value["batches"] == value["predict_seconds"].cumulative()[-1][1]
     assert value["rows"] == value["batch_rows"].total
     assert value["in_flight"] == 0
+    assert (value["model_info"], len(told["orchestrator_model_info"].labels["digest"])) == (1, 64)
     assert 0 < value["predict_seconds"].total <= value["busy_seconds"]
     assert (value["retries"], value["waiting"], value["answered"], value["failed"]) == (1, 2, 4, 1)
     assert (value["restarts"], value["serving"]) == (3, 0.0)
+
+
+def scraped(url: str) -> dict[str, str]:
+    time.sleep(0.2)
+    with urllib.request.urlopen(url, timeout=60) as page:
+        lines = page.read().decode().splitlines()
+    return {line.partition("{")[0]: line for line in lines if "orchestrator_" in line}
 
 
 def test_ray_offers_them_to_prometheus(cluster, samples: list[Sample]) -> None:
@@ -105,8 +114,10 @@ def test_ray_offers_them_to_prometheus(cluster, samples: list[Sample]) -> None:
 
     @ray.remote(num_cpus=0)
     class Teller:
-        def tell(self, samples: list[Sample]) -> None:
+        def __init__(self) -> None:
             self.exporter = Exporter()
+
+        def tell(self, samples: list[Sample]) -> None:
             self.exporter.export(samples)
 
     teller = Teller.remote()
@@ -114,10 +125,11 @@ def test_ray_offers_them_to_prometheus(cluster, samples: list[Sample]) -> None:
     url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
     seen: dict[str, str] = {}
     while not seen.keys() >= EXPORTED:  # Ray exports every ten seconds
-        time.sleep(0.2)
-        with urllib.request.urlopen(url, timeout=60) as page:
-            lines = page.read().decode().splitlines()
-        seen = {line.partition("{")[0]: line for line in lines if "orchestrator_" in line}
+        seen = scraped(url)
     assert 'model="mlp"' in seen["ray_orchestrator_requests_total"]
     assert seen["ray_orchestrator_requests_total"].endswith(" 5.0")
+    assert seen["ray_orchestrator_waiting"].endswith(" 2.0")
+    ray.get(teller.tell.remote([s for s in samples if s.name != "orchestrator_waiting"]))
+    while not seen["ray_orchestrator_waiting"].endswith(" 0.0"):  # of a model that is gone
+        seen = scraped(url)
     ray.kill(teller)

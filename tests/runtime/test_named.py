@@ -5,8 +5,9 @@ import json
 import os
 import pickle
 import signal
-import time
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
@@ -30,10 +31,18 @@ from orchestrator.runtime.connect import Connection
 from orchestrator.runtime.named import drain, status_of, take_down
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.record import kept
-from orchestrator.runtime.status import CardStatus, Status
 from orchestrator.runtime.up import up
 from tests.models import write_garbage, write_mlp
-from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
+from tests.runtime.deployments import (
+    WIDTH,
+    Truth,
+    all_ready,
+    card_of,
+    model,
+    planned,
+    rows,
+    until,
+)
 
 NAME = "reader"
 
@@ -69,20 +78,6 @@ def named(cluster: Connection, plan: DeploymentPlan) -> Iterator[str]:
 def driver(named: str) -> Iterator[Orchestrator]:
     with Orchestrator.connect(named) as joined:
         yield joined
-
-
-def until(seen: Callable[[Status], bool]) -> Status:
-    while not seen(status := status_of(NAME, 250.0)):
-        time.sleep(0.1)
-    return status
-
-
-def card(status: Status, slot: str) -> CardStatus:
-    return next(card for card in status.cards if card.slot == slot)
-
-
-def all_ready(status: Status) -> bool:
-    return all(card.state == "ready" for card in status.cards)
 
 
 def test_two_drivers_at_once_share_the_cards(named: str, driver: Orchestrator, truth) -> None:
@@ -130,7 +125,7 @@ def test_a_handle_of_this_process_alone_cannot_be_sent(plan: DeploymentPlan) -> 
 
 
 def test_a_killed_controller_comes_back_and_nobody_notices(driver: Orchestrator, truth) -> None:
-    before = until(all_ready)
+    before = until(NAME, all_ready)
     pid = before.controller_pid
     x = rows(200)
     slow = driver.model("slow").submit({"x": rows(2)})
@@ -138,30 +133,32 @@ def test_a_killed_controller_comes_back_and_nobody_notices(driver: Orchestrator,
     answers = driver.model("both").map({"x": x[i : i + 1]} for i in range(200))
     assert np.allclose(np.concatenate([one["y"] for one in answers]), truth(x), atol=1e-5)
     slow.result()
-    after = until(lambda status: status.controller_pid != pid and all_ready(status))
+    after = until(NAME, lambda status: status.controller_pid != pid and all_ready(status))
     assert [card.pid for card in after.cards] == [card.pid for card in before.cards]
     assert all(m.retried == m.failed == 0 for m in driver.status().models)
 
-    os.kill(card(after, "local/0").pid, signal.SIGKILL)  # the new one looks after the cards too
+    os.kill(card_of(after, "local/0").pid, signal.SIGKILL)  # the new one looks after the cards too
     answers = driver.model("both").map({"x": x[i : i + 1]} for i in range(200))
     assert np.allclose(np.concatenate([one["y"] for one in answers]), truth(x), atol=1e-5)
-    last = until(lambda s: card(s, "local/0").pid not in (None, card(after, "local/0").pid))
-    assert card(last, "local/1").pid == card(after, "local/1").pid
+    last = until(
+        NAME, lambda s: card_of(s, "local/0").pid not in (None, card_of(after, "local/0").pid)
+    )
+    assert card_of(last, "local/1").pid == card_of(after, "local/1").pid
 
 
 def test_a_drained_card_stays_empty_until_undo(named: str, driver: Orchestrator, truth) -> None:
-    until(all_ready)
+    until(NAME, all_ready)
     x = rows(30)
     futures = [driver.model("both").submit({"x": x[i : i + 1]}) for i in range(30)]
     assert main(["drain", "local/0"]) == 0
     assert np.allclose(np.concatenate([f.result()["y"] for f in futures]), truth(x), atol=1e-5)
-    drained = card(status_of(named, 250.0), "local/0")
+    drained = card_of(status_of(named, 250.0), "local/0")
     assert (drained.state, drained.pid, drained.why) == ("drained", None, "it was drained")
     assert np.allclose(driver.model("both").predict({"x": x})["y"], truth(x), atol=1e-5)
     with pytest.raises(DeploymentError, match="no card or node 'local/7': its cards are local/0, "):
         drain(named, "local/7")
     assert main(["drain", "local/0", "--undo"]) == 0
-    until(all_ready)
+    until(NAME, all_ready)
 
 
 def test_a_job_runs_on_a_deployment_that_is_up(named: str, truth, tmp_path: Path, capsys) -> None:
@@ -182,7 +179,7 @@ def test_a_job_runs_on_a_deployment_that_is_up(named: str, truth, tmp_path: Path
 
 
 def test_the_status_on_the_command_line(named: str, capsys) -> None:
-    until(all_ready)
+    until(NAME, all_ready)
     assert main(["status", named, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["deployment"], len(shown["cards"])) == (NAME, 2)
@@ -193,10 +190,24 @@ def test_the_status_on_the_command_line(named: str, capsys) -> None:
     )
 
 
+def test_watching_the_status_is_a_line_each_time_until_ctrl_c(named: str) -> None:
+    address = ray.get_runtime_context().gcs_address
+    words = ["status", named, "--watch", "--json", "--address", address]
+    command = [sys.executable, "-m", "orchestrator", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        shown = [json.loads(watching.stdout.readline()) for _ in range(2)]
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait() == 130
+    assert [one["deployment"] for one in shown] == [NAME] * 2
+    before, after = (one["cards"][0]["uptime_seconds"] for one in shown)
+    assert before < after
+
+
 def test_up_again_replaces_what_differs_though_the_controller_dies_meanwhile(
     named: str, driver: Orchestrator, plan: DeploymentPlan, truth, tmp_path: Path, capsys
 ) -> None:
-    before = until(all_ready)
+    before = until(NAME, all_ready)
     specs = [spec.model_dump(mode="json", exclude_none=True) for spec in plan.deployment.models]
     more = write_mlp(tmp_path, "more", width=WIDTH, rows=1, seed=2)
     changed = planned(*specs, model("more", more, cards=["local/1"]), name=NAME)
@@ -221,8 +232,8 @@ def test_up_again_replaces_what_differs_though_the_controller_dies_meanwhile(
     after = status_of(named, 250.0)
     assert all_ready(after)
     assert after.controller_pid != before.controller_pid
-    assert card(after, "local/0").pid == card(before, "local/0").pid
-    assert card(after, "local/1").pid != card(before, "local/1").pid
+    assert card_of(after, "local/0").pid == card_of(before, "local/0").pid
+    assert card_of(after, "local/1").pid != card_of(before, "local/1").pid
     while "more" not in driver.models:  # the driver hears of it by itself
         pass
     wanted = Truth(more)(x[:2])
@@ -232,12 +243,12 @@ def test_up_again_replaces_what_differs_though_the_controller_dies_meanwhile(
 
 
 def kill_the_controller_while_local_1_changes() -> None:
-    status = until(lambda status: card(status, "local/1").state != "ready")
+    status = until(NAME, lambda status: card_of(status, "local/1").state != "ready")
     os.kill(status.controller_pid, signal.SIGKILL)
 
 
 def test_down_leaves_nothing(named: str, driver: Orchestrator) -> None:
-    status = until(all_ready)
+    status = until(NAME, all_ready)
     pids = [status.controller_pid, *(card.pid for card in status.cards)]
     family = [psutil.Process(pid) for pid in pids]
     assert main(["down", named]) == 0

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from orchestrator.runtime.connect import Connection
+from orchestrator.runtime.discover import find_nodes
 from orchestrator.runtime.options import Options, RestartRules, WatchRules
 from orchestrator.runtime.running import Running
 from orchestrator.runtime.slots import SlotState
@@ -80,6 +81,41 @@ def test_a_card_that_fails_every_call_is_replaced_and_then_left_out(
     while card(both, "local/0").state != "ready":
         time.sleep(0.1)
     assert card(both, "local/1").restarts == 0
+
+
+def test_a_quarantined_card_is_used_by_no_other_slot(
+    cluster: Connection, file: Path, faults: Path
+) -> None:
+    """Ray takes it for free, and would give it to a neighbour's next process."""
+    count = sum(node.cards for node in find_nodes("NPU", 3))
+    restarts = RestartRules(first_delay=0.1, most_unfit=0, most_failures=100)
+    running = Running(Options(restarts=restarts))
+    running.start(planned(model("both", file, threads=1, replicas=count), count=count))
+    try:
+        truth, cards = Truth(file), running.status(250.0).cards
+        bad = min(cards, key=lambda one: one.npu_id)
+        faults.write_text(f"{bad.pid} fail\n")
+        while card(running, bad.slot).state != "quarantined":
+            all_answered(running, truth)
+        while not running.plugged:  # until a process has been given that card
+            for pid in [slot.identity.pid for slot in running.slots() if slot.serving]:
+                os.kill(pid, signal.SIGKILL)
+            all_answered(running, truth)
+            while not all(slot.serving or slot.lost for slot in running.slots()):
+                time.sleep(0.1)
+        assert running.plugged == [bad.node_id]
+        served = {one.npu_id for one in running.status(250.0).cards if one.state == "ready"}
+        assert len(served) == count - 1
+        assert bad.npu_id not in served
+
+        assert running._survivors is not None
+        running._survivors.back({bad.slot}).result()
+        assert running.plugged == []
+        again = running.status(250.0).cards
+        assert {one.npu_id for one in again if one.state == "ready"} == {c.npu_id for c in cards}
+        all_answered(running, truth)
+    finally:
+        running.close()
 
 
 def test_a_card_that_hangs_is_replaced_and_its_requests_go_elsewhere(
