@@ -120,11 +120,15 @@ def _busy(plan: Plan, tally: Tally) -> str:
     """Share of the card's time that its loads take; empty without demand."""
     if plan.alpha is None or not tally.models:
         return ""
-    seconds = sum(
+    return f"{planned_busy(plan, tally):.0%}"
+
+
+def planned_busy(plan: Plan, tally: Tally) -> float:
+    """Share of the card's time that its loads take."""
+    return sum(
         plan.rps.get((model.name, tally.card.name), 0.0) * tally.cost_ms(model) / 1000
         for model in tally.models
     )
-    return f"{seconds:.0%}"
 
 
 def _legend() -> Text:

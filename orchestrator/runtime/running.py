@@ -14,6 +14,7 @@ from orchestrator.config import Cards, Deployment
 from orchestrator.dispatch import Route
 from orchestrator.placement import DeploymentPlan
 from orchestrator.profiles import Residuals
+from orchestrator.routes import planned_models, routes
 from orchestrator.runtime.changing import beside, carry_out, give_back_all
 from orchestrator.runtime.connect import Connection, connect
 from orchestrator.runtime.controller import Controller
@@ -32,7 +33,7 @@ from orchestrator.runtime.scaler import Scaler
 from orchestrator.runtime.slots import Slot, signatures_of
 from orchestrator.runtime.status import Status
 from orchestrator.runtime.survivors import Survivors, Told
-from orchestrator.runtime.traffic import Traffic, planned_models, routes
+from orchestrator.runtime.traffic import Traffic
 
 _STOP_SECONDS = 5.0
 
