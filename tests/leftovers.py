@@ -18,7 +18,7 @@ from ray.util import list_named_actors
 _SECONDS = 60.0
 #: Ray's own, while it runs: its servers, agents, and workers that wait for somebody's work.
 _OF_RAY = ("/ray/", "ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "Worker ray::")
-_THREADS_OF_RAY = "ray_"
+_THREADS_OF_RAY = ("ray_", "PythonGCThread")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _compared() -> Iterator[None]:
 def _processes() -> Iterator[tuple[int, str]]:
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            told = " ".join(process.cmdline()) or process.name()
+            told = " ".join(" ".join(process.cmdline()).split()) or process.name()
             if process.status() != psutil.STATUS_ZOMBIE and not _of_ray(told):
                 yield process.pid, told[:120]
 
