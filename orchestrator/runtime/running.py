@@ -4,9 +4,10 @@ import atexit
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from threading import Lock
 
 from actors.messages import CardOrder, CardStats
 from orchestrator.autoscale import Waiting
@@ -23,6 +24,7 @@ from orchestrator.runtime.fleet import CardProcess, Fleet
 from orchestrator.runtime.following import Seen, Watchers, shown
 from orchestrator.runtime.inherited import orders_held
 from orchestrator.runtime.journal import Journal
+from orchestrator.runtime.lending import Lending
 from orchestrator.runtime.losses import Losses
 from orchestrator.runtime.metrics import publish
 from orchestrator.runtime.observe import observe
@@ -52,6 +54,8 @@ class Running(Traffic):
         self._graceful = False
         self._drain_seconds = 0.0
         self._watchers = Watchers()
+        self._lending: Lending | None = None
+        self._lends = Lock()
         self._controller: Controller
         self._fleet: Fleet
 
@@ -183,6 +187,16 @@ class Running(Traffic):
 
         process.stats().add_done_callback(looked)
         return there
+
+    def lend(self) -> str:
+        """The name of the board by which processes of this Ray reach the cards; see lending."""
+        with self._lends:
+            if self._lending is None:
+                # Called while Ray pickles a handle: what it notes meanwhile is kept by thread.
+                with ThreadPoolExecutor(1) as pool:
+                    self._lending = pool.submit(Lending, self).result()
+                self._undo.callback(self._lending.close)
+            return self._lending.name
 
     def _gone(self, slot: str, why: str) -> "Future[None]":
         """A card is gone for good: once all have served, the others take over."""
