@@ -42,8 +42,9 @@ from actors.messages import (
 )
 from actors.model_object import ModelObject
 from actors.queue import Batch, CardQueue
-from actors.served import Call, Piece, PieceEntry, ServedModel, Ticket, batch_fails, terms_of
+from actors.served import Call, Piece, PieceEntry, ServedModel, Ticket, batch_fails
 from actors.shapes import Array, Gear
+from actors.terms import terms_of
 
 #: Which states may follow which. A card's process loads once: there is no way back.
 FOLLOWS: Mapping[CardState, frozenset[CardState]] = {

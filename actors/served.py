@@ -14,10 +14,10 @@ from actors.admission import Admission, remember
 from actors.batch import cut, join
 from actors.counters import Counters
 from actors.errors import CardBrokenError, OrchestratorError, PredictError
-from actors.messages import CardOrder, ModelOrder, Reply, Request
+from actors.messages import ModelOrder, Reply, Request
 from actors.model_object import ModelObject
 from actors.occupied import Occupied
-from actors.queue import Batch, Entry, Terms
+from actors.queue import Batch, Entry
 from actors.shapes import (
     Array,
     Arrays,
@@ -289,12 +289,3 @@ def batch_fails(batch: Batch[Piece], error: OrchestratorError) -> None:
     """All requests of a batch fail with one error."""
     for entry in batch.entries:
         entry.item.ticket.error = error
-
-
-def terms_of(order: CardOrder, model: ModelOrder) -> Terms:
-    """How a model is served: in turns with those that it shares workspace or GE session with."""
-    if model.provider == "ge":
-        in_turns = model.share_weights
-    else:
-        in_turns = model.share_workspace and order.share_workspace and not model.dynamic
-    return Terms(model.batching.max_wait, model.share, in_turns and order.kind != "cpu")

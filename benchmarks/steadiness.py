@@ -8,11 +8,15 @@
   compute;
 - ``killed``: one of two cards is ended by SIGKILL under load: the longest answer to a request that
   was under way, in seconds, and the time until the card serves again beyond what it takes to load;
-- ``memory``: so many requests through two cards: the driver's resident memory at the end, against a
-  tenth of the way; its threads must be as many as before.
+- ``node killed``: the same for one of two nodes, whose raylet is ended by SIGKILL;
+- ``copies``: batches of 10 ms whose inputs and outputs are copied for 5 ms each, with two threads
+  against one: how much more of them a card does when copies run beside executions;
+- ``memory`` and ``handles``: so many requests through two cards: the driver's resident memory, its
+  threads and what it holds of Ray and of answers to come, at the end against a tenth of the way.
 """
 
 import argparse
+import gc
 import itertools
 import json
 import os
@@ -42,6 +46,7 @@ from orchestrator.runtime.connect import connect
 from orchestrator.runtime.named import take_down
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.up import up
+from tests.runtime.nodes import RESOURCE, further_node
 
 WIDTH = 16
 LIGHT_MS, HEAVY_MS, BUSY_MS = 2.0, 50.0, 5.0
@@ -59,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _light_beside_heavy(folder),
             _many_cards(folder, 8),
             *_killed(folder),
-            _memory(folder, options.requests),
+            _node_killed(folder),
+            _copies(folder),
+            *_memory(folder, options.requests),
         ]
     Console(soft_wrap=True).print(table("What stays steady", "bound", rows))
     if options.json:
@@ -67,8 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(row.missed for row in rows))
 
 
-def _deployment(name: str, count: int, models: Sequence[dict[str, Any]]) -> Deployment:
-    cards = {"kind": "emulated", "count": count, "capacity": "256MiB"}
+def _deployment(
+    name: str, count: int, models: Sequence[dict[str, Any]], resource: str = "NPU"
+) -> Deployment:
+    cards = {"kind": "emulated", "count": count, "capacity": "256MiB", "resource": resource}
     return Deployment.model_validate({"name": name, "cards": cards, "models": models})
 
 
@@ -165,18 +174,71 @@ def _killed(folder: Path) -> list[Row]:
     ]
 
 
-def _memory(folder: Path, count: int) -> Row:
+def _node_killed(folder: Path) -> Row:
+    connection = connect("local", object_store_bytes=100 << 20)
+    request = ones((1, WIDTH))
+    try:
+        with further_node() as lost, further_node():
+            wanted = _deployment("nodes", 2, [_model(folder, "both", BUSY_MS, 2)], RESOURCE)
+            with Orchestrator(wanted) as running:
+                handle = running.model("both")
+                deque(handle.map([request] * 400), maxlen=0)
+                flying = [handle.submit(request) for _ in range(60)]
+                lost.kill()
+                killed = time.perf_counter()
+                for future in flying:
+                    future.result()
+                answered = time.perf_counter() - killed
+    finally:
+        connection.close()
+    shown = f"{answered:.2f} s", "4 s"
+    return Row("node killed: answered elsewhere", *shown, answered / 4, 1.0, True)
+
+
+def _copies(folder: Path) -> Row:
+    """Ideal: 20 ms a batch with one thread, 10 ms with two."""
+    batches = [ones((1, WIDTH))] * 200
+    times = {"execute": "10ms", "copy_in": "5ms", "copy_out": "5ms"}
+    models = [
+        {**_model(folder, f"copies{threads}", 0.0, 1), "threads": threads, "emulated": times}
+        for threads in (1, 2)
+    ]
+    walls = []
+    with Orchestrator(_deployment("copies", 1, models), address="local", batch=True) as running:
+        for model in models:
+            handle = running.model(model["name"])
+            deque(handle.map(batches[:50]), maxlen=0)
+            started = time.perf_counter()
+            deque(handle.map(batches), maxlen=0)
+            walls.append(time.perf_counter() - started)
+    alone, beside = walls
+    shown = f"{beside:.2f} s", f"{alone:.2f} s"
+    return Row("copies beside executions, 2 threads", *shown, alone / beside, 1.6, False)
+
+
+def _held() -> int:
+    """Objects of Ray that this process holds, and what waits for answers."""
+    gc.collect()
+    kinds = (ray.ObjectRef, ray.actor.ActorHandle, Future)
+    return sum(isinstance(one, kinds) for one in gc.get_objects())
+
+
+def _memory(folder: Path, count: int) -> list[Row]:
     wanted = _deployment("long", 2, [_model(folder, "quick", 0.0, 2)])
     driver, request = psutil.Process(), ones((1, WIDTH))
     with Orchestrator(wanted, address="local") as running:
         handle = running.model("quick")
         deque(handle.map([request] * (count // 10)), maxlen=0)
-        early, threads = driver.memory_info().rss, driver.num_threads()
+        early, before = driver.memory_info().rss, (driver.num_threads(), _held())
         deque(handle.map(itertools.repeat(request, count - count // 10)), maxlen=0)
-        late, more = driver.memory_info().rss, driver.num_threads() - threads
+        late, after = driver.memory_info().rss, (driver.num_threads(), _held())
     mib = 1 << 20
-    shown = f"{late / mib:.0f} MiB, {more:+d} threads", f"{early / mib:.0f} MiB"
-    return Row(f"{count:,} requests, memory", *shown, late / early, 1.05, True)
+    told = [f"{threads} threads, {refs} refs" for threads, refs in (after, before)]
+    shown = f"{late / mib:.0f} MiB", f"{early / mib:.0f} MiB"
+    return [
+        Row(f"{count:,} requests, memory", *shown, late / early, 1.05, True),
+        Row(f"{count:,} requests, handles", *told, sum(after) / sum(before), 1.05, True),
+    ]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from actors.errors import InvalidRequestError
 from actors.queue import Priority
 from orchestrator.config import Deployment
 from orchestrator.dispatch import RetryRules
-from orchestrator.errors import DeploymentError, NotServingError
+from orchestrator.errors import NotServingError
 from orchestrator.handle import ModelHandle, Models
 from orchestrator.jobs import IN_FLIGHT, RECORD_ID
 from orchestrator.placement import DeploymentPlan
@@ -113,21 +113,24 @@ class Orchestrator:
         return joined
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A named deployment is found again by its name, in whatever process.
+        """In another process of the same Ray, such as a task or an actor, its models can be called.
+
+        A named deployment is found by its name; one that this process owns, for as long as it runs.
 
         Raises:
-            DeploymentError: this process owns the deployment.
+            NotServingError: it is this process's own, and does not run.
         """
+        from orchestrator import elsewhere
+
         if isinstance(self._deployment, str):
-            return _attached, (self._deployment,)
-        wanted = self._deployment
-        name = (wanted.deployment if isinstance(wanted, DeploymentPlan) else wanted).name
-        text = (
-            "it belongs to this process and ends with it, so its handles cannot be sent to another "
-            "one: start it with `orchestrator up`, and take handles from "
-            f'Orchestrator.connect("{name}")'
-        )
-        raise DeploymentError(name, (text,))
+            return elsewhere.attached, (self._deployment,)
+        from orchestrator.runtime.running import Running
+
+        running = self._require()
+        assert isinstance(running, Running)  # one without a name is nowhere else
+        board = running.lend()
+        elsewhere.owners[board] = self
+        return elsewhere.borrowed, (board, running.plan.deployment.name)
 
     def __enter__(self) -> "Orchestrator":
         """``start``."""
@@ -298,7 +301,9 @@ class Orchestrator:
 
     def models_of(self, priority: Priority) -> "Callable[[Following], Models]":
         """For the workers of a batch job: makes ``models_for`` of what they were told."""
-        return partial(_models_of, priority)
+        from orchestrator.elsewhere import models_of
+
+        return partial(models_of, priority)
 
     def _traffic(self) -> "Traffic":
         """The way of requests to the cards."""
@@ -324,30 +329,3 @@ class Orchestrator:
             if self._running is None:
                 self._running = self._started()
             return self._running
-
-
-#: What handles that came from elsewhere share in this process, by the deployment's name.
-_here: dict[str, Orchestrator] = {}
-
-
-def _attached(name: str) -> Orchestrator:
-    """A named deployment for handles from elsewhere: it connects when it is first used."""
-    made = Orchestrator(name)
-    made._by_itself = True
-    return _here.setdefault(name, made)
-
-
-def _models_of(priority: Priority, following: "Following") -> "Models":
-    """All models of cards that another process keeps."""
-    return Models(_Elsewhere(following), priority)
-
-
-class _Elsewhere(Orchestrator):
-    """A deployment that another process of the same job started."""
-
-    def __init__(self, following: "Following") -> None:
-        super().__init__(following.plan)
-        self._following = following
-
-    def _traffic(self) -> "Traffic":
-        return self._following

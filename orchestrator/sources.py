@@ -125,12 +125,15 @@ def local_path(path: str, kind: CardKind) -> Path:
     if not is_url(path):
         return Path(path)
     cache = ModelCache()
-    try:
+
+    def fill() -> Path:
         files = files_in(path, kind, folder_of(path), cache)
-        home = cache.assemble(ModelFiles(files, digest_of(files)), Path(file_name(path)).stem)
+        return cache.assemble(ModelFiles(files, digest_of(files)), Path(file_name(path)).stem)
+
+    try:
+        return cache.filled(fill) / file_name(path)
     except ModelFileError as error:
         raise DeploymentError(path, (str(error),)) from error
-    return home / file_name(path)
 
 
 def local_order(order: ModelOrder, kind: CardKind) -> ModelOrder:
@@ -148,9 +151,11 @@ def known_files(order: ModelOrder, kind: CardKind) -> ModelFiles:
     Raises:
         DeploymentError: one cannot be read.
     """
-    store = ModelCache() if is_url(order.path) else InPlace()
+    cache, folder = ModelCache(), folder_of(order.path)
     try:
-        return files_of(order, kind, folder_of(order.path), store)
+        if not is_url(order.path):
+            return files_of(order, kind, folder, InPlace())
+        return cache.filled(lambda: files_of(order, kind, folder, cache))
     except ModelFileError as error:
         raise DeploymentError(f"model {order.name}", (str(error),)) from error
 

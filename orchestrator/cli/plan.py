@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console, RenderableType
 
 from orchestrator.cli.outputs import require_writable, write_output
 from orchestrator.config import Deployment, load_deployment
@@ -27,7 +28,9 @@ from orchestrator.placement.solve import DEFAULT_BUDGET
 from orchestrator.profiles import ProfileCache, ProfileFile, collect
 from orchestrator.report.console import results_console
 from orchestrator.report.plan import change_tables, plan_tables
+from orchestrator.report.simulation import simulation_tables
 from orchestrator.runtime.measure import measure_missing, proven, reserved
+from orchestrator.simulate import World, demand_of, simulate
 
 _File = Annotated[
     Path,
@@ -77,6 +80,16 @@ _Improver = Annotated[
     typer.Option(help="Give a small plan to this solver too; needs the extra cpsat."),
 ]
 
+_Simulate = Annotated[
+    float | None,
+    typer.Option(
+        "--simulate",
+        min=0.001,
+        help="Simulate the demand for so many seconds: latencies, and how busy cards are.",
+    ),
+]
+_Load = Annotated[float, typer.Option(min=0.001, help="Simulate so many times the demand.")]
+
 
 def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
     file: _File,
@@ -93,6 +106,8 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
     budget: _Budget = None,
     seed: _Seed = 0,
     improver: _Improver = None,
+    simulate_it: _Simulate = None,
+    load: _Load = 1.0,
 ) -> None:
     """Place the models on the cards and show the result; exit code 1 when they do not fit."""
     if moves is not None and previous is None and file.suffix != ".json":
@@ -118,6 +133,9 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
             results_console().print(change_tables(problem, found))
     if explain_it:
         typer.echo(("" if as_json else "\n") + explain(problem, found), err=as_json)
+    if simulate_it is not None:
+        console = Console(stderr=True, soft_wrap=True) if as_json else results_console()
+        console.print(_simulated(bundle, file, simulate_it, load))
 
 
 def _planned(
@@ -171,6 +189,18 @@ def _plan_deployment(
         measure_missing(deployment, cache, lambda line: typer.echo(line, err=True))
     profiles = collect(deployment, cache, estimate=not probe)
     return plan_deployment(deployment, profiles, inventory, batch=batch, change=change)
+
+
+def _simulated(
+    bundle: DeploymentPlan | None, file: Path, seconds: float, load: float
+) -> RenderableType:
+    if bundle is None:
+        text = f"needs a deployment, and {file} is only a problem: it tells no gears and no waits"
+        raise DeploymentError("--simulate", (text,))
+    sources = demand_of(bundle, load)
+    if not sources:
+        raise DeploymentError("--simulate", ("no model has demand: give it as `demand`",))
+    return simulation_tables(bundle, simulate(World.of(bundle), sources, seconds), load)
 
 
 def _previous(file: Path) -> tuple[PreviousCard, ...]:

@@ -120,11 +120,15 @@ def _busy(plan: Plan, tally: Tally) -> str:
     """Share of the card's time that its loads take; empty without demand."""
     if plan.alpha is None or not tally.models:
         return ""
-    seconds = sum(
-        plan.at_demand.get((model.name, tally.card.name), 0.0) * tally.cost_ms(model) / 1000
+    return f"{busy_share(plan.at_demand, tally):.0%}"
+
+
+def busy_share(rps: Mapping[tuple[str, str], float], tally: Tally) -> float:
+    """Share of the card's time that so many items a second, by (model, card), take."""
+    return sum(
+        rps.get((model.name, tally.card.name), 0.0) * tally.cost_ms(model) / 1000
         for model in tally.models
     )
-    return f"{seconds:.0%}"
 
 
 def _legend() -> Text:

@@ -43,12 +43,16 @@ def card_documents(plan: DeploymentPlan, status: Status) -> list[dict[str, objec
 def memory_views(
     plan: DeploymentPlan, status: Status, slot: str
 ) -> list[tuple[str, CardMemory | None]]:
-    """Three views of a card's memory, each with its title."""
+    """Three views of a card's memory, each with its title.
+
+    Of one that is lost, and that others were planned without, there is nothing planned.
+    """
     (card,) = (card for card in status.cards if card.slot == slot)
+    planned = any(card.name == slot for card in plan.problem.cards)
     return [
-        ("planned", plan.memory(slot)),
+        ("planned", plan.memory(slot) if planned else None),
         ("measured", card.measured),
-        ("unshared", plan.unshared(slot)),
+        ("unshared", plan.unshared(slot) if planned else None),
     ]
 
 

@@ -8,10 +8,11 @@ from typing import Protocol
 
 from actors.shapes import Signature
 from orchestrator.placement import DeploymentPlan
+from orchestrator.routes import planned_models, routes
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.outlook import Sent
 from orchestrator.runtime.slots import Slot, SlotState
-from orchestrator.runtime.traffic import Traffic, planned_models, routes
+from orchestrator.runtime.traffic import Traffic
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +15,7 @@ from orchestrator.config import Cards, Deployment
 from orchestrator.dispatch import Route
 from orchestrator.placement import DeploymentPlan
 from orchestrator.profiles import Residuals
+from orchestrator.routes import planned_models, routes
 from orchestrator.runtime.changing import beside, carry_out, give_back_all
 from orchestrator.runtime.connect import Connection, connect
 from orchestrator.runtime.controller import Controller
@@ -23,6 +24,7 @@ from orchestrator.runtime.fleet import CardProcess, Fleet
 from orchestrator.runtime.following import Seen, Watchers, shown
 from orchestrator.runtime.inherited import orders_held
 from orchestrator.runtime.journal import Journal
+from orchestrator.runtime.lending import Lending
 from orchestrator.runtime.losses import Loss, Losses
 from orchestrator.runtime.metrics import publish
 from orchestrator.runtime.observe import observe
@@ -34,7 +36,7 @@ from orchestrator.runtime.scaler import Scaler
 from orchestrator.runtime.slots import Slot, signatures_of
 from orchestrator.runtime.status import Status
 from orchestrator.runtime.survivors import Survivors, Told
-from orchestrator.runtime.traffic import Traffic, planned_models, routes
+from orchestrator.runtime.traffic import Traffic
 
 _STOP_SECONDS = 5.0
 
@@ -55,6 +57,8 @@ class Running(Traffic):
         self._graceful = False
         self._drain_seconds = 0.0
         self._watchers = Watchers()
+        self._lending: Lending | None = None
+        self._lends = threading.Lock()
         self._controller: Controller
         self._fleet: Fleet
 
@@ -218,6 +222,16 @@ class Running(Traffic):
     def pardon(self, deaths: Mapping[str, int]) -> None:
         """See Lender."""
         self._controller.pardon(deaths)
+
+    def lend(self) -> str:
+        """The name of the board by which processes of this Ray reach the cards; see lending."""
+        with self._lends:
+            if self._lending is None:
+                # Called while Ray pickles a handle: what it notes meanwhile is kept by thread.
+                with ThreadPoolExecutor(1) as pool:
+                    self._lending = pool.submit(Lending, self).result()
+                self._undo.callback(self._lending.close)
+            return self._lending.name
 
     def _gone(self, slot: str) -> "Future[None]":
         """A card is gone for good: once all have served, the others take over."""

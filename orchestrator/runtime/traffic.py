@@ -1,8 +1,7 @@
 """The way of requests from this process's callers to the cards, whoever keeps the cards alive."""
 
-import math
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass, replace
@@ -11,12 +10,13 @@ from typing import Protocol
 
 from actors.admission import Admission
 from actors.errors import InvalidRequestError
-from actors.messages import Array, Arrays, ModelOrder
+from actors.messages import Array, Arrays
 from actors.queue import PRIORITIES, Priority
-from actors.shapes import BatchRule, Signature, gear_rows
-from orchestrator.dispatch import Desk, Route, TransportRules
+from actors.shapes import BatchRule, Signature
+from orchestrator.dispatch import Desk
 from orchestrator.errors import NotServingError
 from orchestrator.placement import DeploymentPlan
+from orchestrator.routes import planned_models, routes
 from orchestrator.runtime.asked import Asked
 from orchestrator.runtime.gate import Gate
 from orchestrator.runtime.journal import Journal
@@ -25,8 +25,6 @@ from orchestrator.runtime.outlook import Outlook, Sent
 from orchestrator.runtime.router import Router
 from orchestrator.runtime.samples import publish_driver
 
-#: A replica without planned load still gets this part of what the most loaded one gets.
-_LEAST_SHARE = 0.05
 #: A router that does not say so soon what waits is asked again at the next look.
 _VIEW_SECONDS = 0.5
 
@@ -185,44 +183,3 @@ class Traffic:
 
 def _say_nothing(line: str) -> None:
     """What is slow about a start, nobody asks elsewhere."""
-
-
-def planned_models(plan: DeploymentPlan) -> Mapping[str, Iterable[str]]:
-    """The models that each slot of the plan is to hold."""
-    return {card.card: card.models for card in plan.plan.cards}
-
-
-def routes(
-    plan: DeploymentPlan, placed: Mapping[str, Iterable[str]], transport: TransportRules
-) -> list[Route]:
-    """A replica for each model of the plan on each slot where it is placed.
-
-    With their planned shares, and what keeps each one busy.
-    """
-    on: dict[str, list[str]] = {}
-    for slot, models in placed.items():
-        for name in models:
-            on.setdefault(name, []).append(slot)
-    return [
-        route
-        for order in plan.deployment.orders()
-        for route in _replicas(plan, order, on.get(order.name, ()), transport)
-    ]
-
-
-def _replicas(
-    plan: DeploymentPlan, order: ModelOrder, slots: Sequence[str], transport: TransportRules
-) -> Iterable[Route]:
-    name = order.name
-    rps = {slot: plan.plan.rps.get((name, slot), 0.0) for slot in slots}
-    most = max(rps.values(), default=0.0)
-    profile = plan.profiles[name]
-    measured = profile.measurement.gears if profile.measurement else ()
-    gears = [one.gear for one in measured] or list(order.gears or ())
-    batch = max((gear_rows(gear, order.batching) for gear in gears), default=1)
-    batch = min(batch, order.batching.max_batch or batch)
-    rows = math.ceil(2 * order.threads * batch / transport.calls)
-    seconds = (profile.service_ms or 1.0) / 1000
-    for slot in slots:
-        share = max(rps[slot] / most, _LEAST_SHARE) if most else 1.0
-        yield Route(name, slot, share, seconds, rows)

@@ -114,8 +114,8 @@ def test_a_full_disk_says_how_much_is_missing(order, cache, monkeypatch):
         stage(cache, order)
     assert str(told.value) == (
         f"m.onnx has {size:,} bytes and the disk of the model cache {cache.folder} has 10 free: "
-        f"free {size - 10:,} bytes there (older models in it take 0: it may be removed, and is "
-        "filled again), or set ASCEND_ORCHESTRATOR_CACHE to a folder on a larger disk"
+        f"free {size - 10:,} bytes there (models that are used now take 0 of it), or set "
+        "ASCEND_ORCHESTRATOR_CACHE to a folder on a larger disk"
     )
     assert list((cache.folder / "files").iterdir()) == []
 
@@ -126,6 +126,21 @@ def test_a_file_that_was_damaged_in_the_cache_is_put_there_again(order, cache):
     file.unlink()
     assert stage(cache, copy_of(order, copy)).path == copy.path
     assert file.is_file()
+
+
+def test_a_file_with_other_bytes_of_as_many_is_copied_again(order, cache):
+    order = replace(order, files=known_files(order, "emulated"))
+    file = local_path(stage(cache, order).path, "emulated").with_suffix(".onnx")
+    right = file.read_bytes()
+    file.chmod(0o644)
+    file.write_bytes(bytes(reversed(right)))
+    assert stage(cache, order).path == str(file.with_suffix(".mindir"))
+    assert file.read_bytes() == right
+    file.chmod(0o644)
+    file.write_bytes(bytes(reversed(right)))
+    (order_folder(order) / "m.onnx").unlink()
+    with pytest.raises(ModelFileError, match=r"there is no file m\.onnx in"):
+        stage(cache, order)
 
 
 def copy_of(order, copy):

@@ -238,3 +238,50 @@ def test_cards_that_are_gone_are_told(capsys, written):
     now = {**PROBLEM, "cards": cards(2, 100, start=1)}
     code, _, err = run(capsys, "plan", written(now, "now.json"), "--previous", before)
     assert (code, err) == (0, f"{before}: left out, there are no such cards: local/0\n")
+
+
+BUSY = """
+name: pair
+cards: {kind: emulated, count: 1, capacity: 100MiB, allocation: exact}
+models:
+  - name: a
+    path: a.mindir
+    sizes: {weights: 10MiB, workspace: 30MiB, io: 1MiB}
+    service_time: 10ms
+    demand: 40
+"""
+
+
+def test_a_simulated_demand(capsys, written):
+    code, out, err = run(capsys, "plan", written(BUSY), "--simulate", "30")
+    assert (code, err) == (0, "")
+    told = "simulated 30 s of the demand, in requests of one row at random times"
+    lines = out.split(told)[1].splitlines()
+    name, asked, answered, p50, p99 = lines[2].split()
+    assert name == "a"
+    assert asked == answered
+    assert float(asked) == pytest.approx(40, rel=0.15)
+    assert 11 <= float(p50) < float(p99) < 80
+    card, busy, planned = lines[4].split()
+    assert (card, planned) == ("local/0", "40%")
+    assert float(busy.rstrip("%")) == pytest.approx(40, abs=6)
+
+
+def test_a_simulated_load_beyond_the_plan_is_not_answered_in_full(capsys, written):
+    code, out, err = run(capsys, "plan", written(BUSY), "--simulate", "30", "--load", "5", "--json")
+    assert code == 0
+    Plan.from_dict(json.loads(out))
+    assert "simulated 30 s of 5 x the demand" in err
+    _, asked, answered, *_ = err.splitlines()[2].split()
+    assert float(answered) < 0.6 * float(asked)
+    assert err.splitlines()[4].split() == ["local/0", "100%", "200%"]
+
+
+def test_what_cannot_be_simulated(capsys, written, tmp_path):
+    code, _, err = run(capsys, "plan", written(DECLARED), "--simulate", "30")
+    assert (code, err) == (1, "error: --simulate: no model has demand: give it as `demand`\n")
+    file = tmp_path / "problem.json"
+    file.write_text(json.dumps(PROBLEM))
+    code, _, err = run(capsys, "plan", file, "--simulate", "30")
+    assert code == 1
+    assert err.startswith(f"error: --simulate: needs a deployment, and {file} is only a problem")

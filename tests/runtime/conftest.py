@@ -8,7 +8,10 @@ import pytest
 from actors.emulator.faults import VARIABLE
 from orchestrator import Orchestrator
 from orchestrator.runtime.connect import Connection, connect
+from tests.leftovers import keeps, left, nothing_is_left, nothing_is_left_of_all
 from tests.runtime.deployments import MAX_IN_FLIGHT, Truth, three_models
+
+__all__ = ["nothing_is_left", "nothing_is_left_of_all"]
 
 
 @pytest.fixture(scope="package")
@@ -42,7 +45,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def running(cluster: Connection, folder: Path) -> Iterator[Orchestrator]:
     """On the package's Ray, which this process is connected to already."""
-    with Orchestrator(three_models(folder), max_in_flight=MAX_IN_FLIGHT) as started:
+    before = left()
+    with (
+        Orchestrator(three_models(folder), max_in_flight=MAX_IN_FLIGHT) as started,
+        keeps(lambda: {card.pid or 0 for card in started.status().cards}, before),
+    ):
         yield started
 
 

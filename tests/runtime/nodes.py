@@ -1,8 +1,6 @@
 """Nodes of the package's Ray: processes here, which tests may kill."""
 
 import contextlib
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,11 +20,15 @@ class NodeProcess:
         self._process = process
         self.node_id = node_id
 
-    def kill(self) -> None:
+    def kill(self) -> list[int]:
+        """The processes that were ended."""
+        ended = []
         for child in psutil.Process(self._process.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 if child.name() == "raylet":
-                    os.kill(child.pid, signal.SIGKILL)
+                    child.kill()
+                    ended.append(child.pid)
+        return ended
 
     def end(self) -> None:
         family: list[psutil.Process] = []

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator import Deployment
+from orchestrator.runtime.accounts import card_documents
 from orchestrator.runtime.connect import Connection
 from orchestrator.runtime.options import Options, RestartRules
 from orchestrator.runtime.running import Running
@@ -50,6 +51,10 @@ def test_what_a_lost_node_had_is_done_by_the_others(cluster: Connection, tmp_pat
                 time.sleep(0.1)
             assert seen.notes == (note,)
             assert [card.state for card in seen.cards if card.slot == gone] == ["given up"]
+            planned = [
+                one["planned_bytes"] is not None for one in card_documents(running.plan, seen)
+            ]
+            assert planned == [card.slot != gone for card in seen.cards]
             answer = running.submit("both", {"x": x}, None, True, "online").result()["y"]
             assert np.allclose(answer, expected, atol=1e-5)
         finally:

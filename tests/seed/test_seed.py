@@ -44,8 +44,17 @@ def require_cards(name: str) -> None:
         pytest.skip("needs the genuine mindspore_lite")
 
 
+@pytest.fixture
+def gauges():
+    """Scripts leave the reading of cards to the end of their process."""
+    yield
+    for device_id in range(2):
+        cards._gauge(emulator, device_id).close()
+    cards._gauge.cache_clear()
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=NAMES)
-def test_sharing_saves_memory(scenario, tmp_path):
+def test_sharing_saves_memory(scenario, tmp_path, gauges):
     taken = []
     for share in (True, False):
         emulator.configure([cards.CAPACITY] * 2)  # as a new process has them

@@ -1,0 +1,80 @@
+"""Deployments that came from another process with a handle, or to the workers of a job."""
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from actors.queue import Priority
+from orchestrator.errors import DeploymentError
+from orchestrator.facade import Orchestrator
+from orchestrator.handle import Models
+
+if TYPE_CHECKING:  # see facade
+    from orchestrator.runtime.following import Following
+    from orchestrator.runtime.joined import Joined
+    from orchestrator.runtime.lending import Lent
+    from orchestrator.runtime.running import Running
+    from orchestrator.runtime.traffic import Traffic
+
+#: What handles that came from elsewhere share in this process, by the deployment's name.
+_attachments: dict[str, Orchestrator] = {}
+
+
+def attached(name: str) -> Orchestrator:
+    """A named deployment for handles from elsewhere: it connects when it is first used."""
+    made = Orchestrator(name)
+    made._by_itself = True
+    return _attachments.setdefault(name, made)
+
+
+#: What this process has lent, and what was lent to it, by the name of its board.
+owners: WeakValueDictionary[str, Orchestrator] = WeakValueDictionary()
+_borrowers: "dict[str, _Borrowed]" = {}
+
+
+def borrowed(board: str, name: str) -> Orchestrator:
+    """A deployment that another process owns, or this one."""
+    return owners.get(board) or _borrowers.setdefault(board, _Borrowed(board, name))
+
+
+class _Borrowed(Orchestrator):
+    """It connects when a model is first called, and ends with its owner."""
+
+    def __init__(self, board: str, name: str) -> None:
+        super().__init__(name)
+        self._board = board
+        self._name = name
+        self._lent: Lent | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return borrowed, (self._board, self._name)
+
+    def _traffic(self) -> "Traffic":
+        with self._starting:
+            if self._lent is None:
+                from orchestrator.runtime.lending import Lent
+
+                self._lent = Lent(self._board, self._name)
+            return self._lent
+
+    def _started(self) -> "Running | Joined":
+        text = "it belongs to another process: here its models can be called, and nothing else"
+        raise DeploymentError(self._name, (text,))
+
+    def _require(self) -> "Running | Joined":
+        return self._started()
+
+
+def models_of(priority: Priority, following: "Following") -> "Models":
+    """All models of cards that another process keeps."""
+    return Models(_Elsewhere(following), priority)
+
+
+class _Elsewhere(Orchestrator):
+    """A deployment that another process of the same job started."""
+
+    def __init__(self, following: "Following") -> None:
+        super().__init__(following.plan)
+        self._following = following
+
+    def _traffic(self) -> "Traffic":
+        return self._following
