@@ -43,7 +43,8 @@ class Ledger:
 
     A part's batches are numbered from 0 and each is settled once; ``end`` says how many there are.
     Whichever of the two comes last gets the finished part. Records are counted as set aside at
-    once, by ``reject``. ``resumed``: other parts are done already.
+    once, by ``reject``, and held against the pipeline when their batch is settled, with the records
+    of it that gave results. ``resumed``: other parts are done already.
     """
 
     #: A job whose first records all fail in the pipeline is broken, not unlucky.
@@ -52,6 +53,7 @@ class Ledger:
     def __init__(self, parts: Sequence[Part], resumed: bool = False) -> None:
         self.read = 0
         self.rejects: list[Reject] = []
+        self._failed: list[Reject] = []
         self._resumed = resumed
         self._parts = {part.index: part for part in parts}
         self._open: dict[int, _Open] = {part.index: _Open() for part in parts}
@@ -63,6 +65,7 @@ class Ledger:
             raise ValueError(f"batch {batch} of {part.name} was settled before")
         at.settled[batch] = settled
         self.read += settled.records
+        self._failed += settled.rejects
         return self._if_whole(part)
 
     def end(self, part: Part, batches: int) -> Finished | None:
@@ -81,6 +84,8 @@ class Ledger:
         self.read -= sum(settled.records for settled in lost.settled.values())
         gone = {id(reject) for reject in lost.aside}
         self.rejects = [reject for reject in self.rejects if id(reject) not in gone]
+        settled = {id(reject) for one in lost.settled.values() for reject in one.rejects}
+        self._failed = [reject for reject in self._failed if id(reject) not in settled]
         self._open[part.index] = _Open()
         return bool(gone)
 
@@ -93,17 +98,17 @@ class Ledger:
         """Whether every part is read to its end and settled."""
         return all(_whole(at) for at in self._open.values())
 
-    def hopeless(self) -> Reject | None:
-        """The latest failure, if the pipeline has only failed so far and often enough to tell.
+    def hopeless(self) -> tuple[int, Reject] | None:
+        """How many records all settled batches had and the last failure, if nothing came of them.
 
-        Often enough is ``PATIENCE`` times, or on all records that there are.
+        That is if they are enough to tell: ``PATIENCE`` failures, or all records that there are.
         """
-        if self.read or not self.rejects:
+        if self.read or not self._failed:
             return None
-        failed = [reject for reject in self.rejects if reject.stage is Stage.PIPELINE]
+        failed = [reject for reject in self._failed if reject.stage is Stage.PIPELINE]
         if self.ended and not self._resumed:
-            return (failed or self.rejects)[-1]
-        return failed[-1] if len(failed) >= self.PATIENCE else None
+            return len(self._failed), (failed or self._failed)[-1]
+        return (len(self._failed), failed[-1]) if len(failed) >= self.PATIENCE else None
 
     def leftovers(self) -> list[Finished]:
         """The parts that have results and are not saved: what a job that stops can still save."""

@@ -76,6 +76,11 @@ class Tolerance:
             pass
         raise ValueError(f"expected a count such as 10 or a share such as 1%, got {text!r}")
 
+    @property
+    def limited(self) -> bool:
+        """Whether somebody has said how many are too many."""
+        return self.most is not None or self.share is not None
+
     def problem(self, rejects: int, settled: int, total: int | None) -> str:
         """Why a job that set so many aside must stop; empty when it may go on.
 

@@ -3,14 +3,14 @@
 import inspect
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from actors.queue import Priority
 from orchestrator.config import Deployment
-from orchestrator.errors import DeploymentError, JobError
+from orchestrator.errors import DeploymentError, JobError, NotServingError
 from orchestrator.jobs import RECORD_ID, Job, JobSummary, Progress
 from orchestrator.placement import DeploymentPlan
 from orchestrator.profiles import profile_key
@@ -125,7 +125,8 @@ class PreparedJob:
         hooks = JobHooks(told)
         try:
             if not (count := self._workers(serving.plan)):
-                hands = Here(task, serving.models_for(spec.priority), lambda: unserved(serving))
+                models = serving.models_for(spec.priority)
+                hands = Here(task, models, serving.lender.unserved)
                 hooks = replace(hooks, describe=lambda: describe(serving, {}))
                 return run_job(hands, self.sink, hooks, self._tolerance, stop)
             crew = Crew(self._order(task, serving), serving.lender, count)
@@ -133,7 +134,8 @@ class PreparedJob:
             with closing(crew):
                 return run_job(crew, self.sink, hooks, self._tolerance, stop)
         finally:
-            serving.expect(0, None)
+            with suppress(NotServingError):  # closed under the job, which has told that
+                serving.expect(0, None)
 
     def _workers(self, plan: DeploymentPlan) -> int:
         left = len(self.job.parts) - len(self.sink.done)
@@ -266,11 +268,6 @@ class BatchJob:
 
     def _told(self, progress: Progress) -> None:
         self._progress = progress
-
-
-def unserved(serving: Serving) -> str:
-    """Which models have no card left, and why; empty while all have one."""
-    return "; ".join(model.unserved for model in serving.status().models if model.unserved)
 
 
 def describe(serving: Serving, by_workers: Mapping[str, int]) -> dict[str, Any]:

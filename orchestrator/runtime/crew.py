@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from orchestrator.errors import JobError, OrchestratorError
 from orchestrator.jobs import Part
@@ -128,7 +128,7 @@ class Crew:
         """
         try:
             draft: Draft = self._holder(part).process.call("write", part, place, schema).result()
-        except (RayActorError, RayTaskError) as error:
+        except RayError as error:
             raise _ours(error) from error
         return draft
 
@@ -147,12 +147,16 @@ class Crew:
             member.process.kill()
 
     def _holder(self, part: Part) -> _Member:
-        return next(member for member in self._members if part.index in member.parts)
+        for member in self._members:
+            if part.index in member.parts:
+                return member
+        raise WorkerLostError(f"the worker that had {part.name} is gone")
 
     async def _serve(self, order: "ray.ObjectRef[WorkOrder]", changed: asyncio.Event) -> None:
         """Keep one worker, and start the next where it died, until there is nothing to do."""
         node: str | None = None
         while not self._stopping:
+            self._stop_if_over()
             member = _Member(WorkerProcess(cpus=1.0 if node is None else 0.0, node=node))
             self._members.append(member)
             try:
@@ -222,6 +226,7 @@ class Crew:
 
     async def _bury(self, member: _Member, why: str) -> None:
         """Let others do what a dead worker had."""
+        self._stop_if_over()
         self._hears(member, Sent())
         self._dismiss(member)
         self._failed_starts = 0 if member.ready else self._failed_starts + 1
@@ -235,6 +240,11 @@ class Crew:
                 raise JobError(f"{part.name}, which begins with {part.pieces[0]}", told)
         self._left.extendleft(member.parts.values())
         self._deal()
+
+    def _stop_if_over(self) -> None:
+        if self._lender is not None and self._lender.over:
+            where = f"deployment {self._lender.plan.deployment.name}"
+            raise JobError(where, "was taken down, or left, before the job had ended")
 
     def _dismiss(self, member: _Member) -> None:
         self._members.remove(member)
@@ -281,13 +291,16 @@ async def _answer(call: "Future[Any]") -> Any:  # noqa: ANN401 - as the method a
     """
     try:
         return await asyncio.shield(asyncio.wrap_future(call))
-    except (RayActorError, RayTaskError) as error:
+    except RayError as error:
         raise _ours(error) from error
 
 
-def _ours(error: RayActorError | RayTaskError) -> OrchestratorError:
-    if isinstance(error, RayActorError):
-        return WorkerLostError(str(error).partition("Some common causes")[0].splitlines()[0])
+def _ours(error: RayError) -> OrchestratorError:
+    """What a call to a worker raised: an error of its own, or what became of its process."""
+    if not isinstance(error, RayTaskError):  # the process, its node, or what Ray kept of it is gone
+        return WorkerLostError(_few_words(error))
+    if isinstance(error.cause, RayError):  # what it was given is
+        return WorkerLostError(_few_words(error.cause))
     if isinstance(error.cause, OrchestratorError):
         return error.cause
     where = "the job's workers"
@@ -295,3 +308,9 @@ def _ours(error: RayActorError | RayTaskError) -> OrchestratorError:
         hint = "what the pipeline imports must be there on every node: ray job submit --working-dir"
         return JobError(where, f"{error.cause}; {hint} ships a folder")
     return JobError(where, f"{type(error.cause).__name__}: {error.cause}")
+
+
+def _few_words(error: RayError) -> str:
+    """Ray's first line; its list of guesses is left out."""
+    text = str(error).partition("Some common causes")[0].strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -6,26 +6,34 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from actors.messages import Arrays
+from actors.queue import Priority
 from actors.shapes import Signature
+from orchestrator.errors import NoSuchDeploymentError
 from orchestrator.placement import DeploymentPlan
 from orchestrator.routes import planned_models, routes
+from orchestrator.runtime.gate import Gate
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.outlook import Sent
 from orchestrator.runtime.slots import Slot, SlotState
-from orchestrator.runtime.traffic import Traffic
+from orchestrator.runtime.traffic import Send, Traffic
+
+#: What requests are told that were under way when their deployment ended.
+DOWN = "the deployment was taken down"
 
 
 @dataclass(frozen=True)
 class Seen:
     """A deployment as whoever keeps it sees it. May be sent to other processes.
 
-    ``waits_for``: lost cards that others are to take over from.
+    ``waits_for``: lost cards that others are to take over from. ``over``: it was taken down.
     """
 
     plan: DeploymentPlan
     slots: tuple[Slot, ...]
     signatures: Mapping[str, Signature]
     waits_for: frozenset[str] = frozenset()
+    over: bool = False
 
 
 class Lender(Protocol):
@@ -38,6 +46,10 @@ class Lender(Protocol):
     @property
     def options(self) -> Options:
         """How requests are sent."""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left that could take requests."""
 
     def seen(self) -> Seen:
         """As it is now."""
@@ -54,6 +66,9 @@ class Lender(Protocol):
     def hear(self, worker: Hashable, sent: Sent) -> None:
         """What one of these processes sends."""
 
+    def unserved(self, model: str) -> str:
+        """Why a model has no card left; empty while it has one."""
+
 
 class Following(Traffic):
     """Routes requests as the last ``apply`` tells."""
@@ -62,6 +77,11 @@ class Following(Traffic):
         super().__init__(options)
         self._told: dict[str, tuple[int, SlotState, bool]] = {}
         self._slots: tuple[Slot, ...] = ()
+
+    def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, int, Send]:
+        if self.over:
+            raise NoSuchDeploymentError(self.plan.deployment.name)
+        return super()._checked(model, inputs, priority)
 
     def apply(self, seen: Seen) -> None:
         """Tell the router what has changed since the last time."""
@@ -116,6 +136,14 @@ class Borrowed(Following):
         super().__init__(options)
         self.open(seen.plan, on_lost, on_culprit)
         self.apply(seen)
+
+    def apply(self, seen: Seen) -> None:
+        """See Following; what is over fails all that it has, and takes nothing more."""
+        if seen.over:
+            self.over = True
+            self._router.close(0.0, DOWN)
+        else:
+            super().apply(seen)
 
     def answered(self) -> dict[str, int]:
         """Requests that were answered, by model."""

@@ -12,19 +12,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from threading import Event, Thread
 
-from actors.messages import Arrays
-from actors.queue import Priority
 from orchestrator.autoscale import Waiting
 from orchestrator.errors import ClusterError, NoSuchDeploymentError, NotServingError
 from orchestrator.runtime.changing import beside
-from orchestrator.runtime.following import Following, Seen, Watchers
-from orchestrator.runtime.gate import Gate
+from orchestrator.runtime.following import DOWN, Following, Seen, Watchers
 from orchestrator.runtime.named import ControllerClient, join, require_same_controller
 from orchestrator.runtime.observe import observe
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.slots import SlotState
 from orchestrator.runtime.status import Status
-from orchestrator.runtime.traffic import Send
 from orchestrator.runtime.view import View
 
 _log = logging.getLogger(__name__)
@@ -32,7 +28,6 @@ _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.2
 _VIEW_SECONDS = 30.0
 _TELL_SECONDS = 1.0
-_DOWN = "the deployment was taken down"
 
 
 class Joined(Following):
@@ -90,11 +85,6 @@ class Joined(Following):
         seen = observe(view.plan, view.slots, self._router, timeout_seconds)
         return seen.controlled_by(view.pid, view.scaling, view.notes)
 
-    def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, int, Send]:
-        if self.over:
-            raise NoSuchDeploymentError(self._name)
-        return super()._checked(model, inputs, priority)
-
     def _wait_for_models(self) -> None:
         if not self._models_known.wait(self._options.retry.patience):
             raise NotServingError(f"of deployment {self._name}", "starting again")
@@ -113,7 +103,8 @@ class Joined(Following):
             error = asked.exception()
             if isinstance(error, NoSuchDeploymentError):
                 self.over = True
-                self._router.close(0.0, _DOWN)
+                self._router.close(0.0, DOWN)
+                self._watchers.tell()
                 return
             if error is not None:
                 wait((self._left,), _RETRY_SECONDS)
@@ -156,7 +147,7 @@ class Joined(Following):
     def seen(self) -> Seen:
         """See Lender."""
         view = self._view
-        return Seen(view.plan, view.slots, view.signatures, view.waits_for)
+        return Seen(view.plan, view.slots, view.signatures, view.waits_for, self.over)
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """See Lender."""

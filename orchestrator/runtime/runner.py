@@ -58,10 +58,17 @@ class Hands(Protocol):
         """See ``Work.saved``."""
 
 
+def _served(model: str) -> str:
+    """Nobody knows of a model that has no card left."""
+    return ""
+
+
 class Here:
     """Work in this process."""
 
-    def __init__(self, task: Task, models: object, unserved: Callable[[], str] = str) -> None:
+    def __init__(
+        self, task: Task, models: object, unserved: Callable[[str], str] = _served
+    ) -> None:
         self.ignored = task.source.ignored
         self._task, self._models, self._unserved = task, models, unserved
         self._work: Work
@@ -125,14 +132,23 @@ def run_job(
         problem = error
     seconds = time.perf_counter() - started
     if problem is None:
-        summary = job.summary(seconds, None, hooks.describe())
+        summary = job.summary(seconds, None, _described(hooks))
         sink.write_summary(summary.to_json(), summary.outcome is Outcome.COMPLETE)
         return summary
     with contextlib.suppress(OrchestratorError):  # the problem may be that nothing can be written
         job.save_leftovers()
-        summary = job.summary(seconds, problem, hooks.describe())
+    with contextlib.suppress(OrchestratorError):
+        summary = job.summary(seconds, problem, _described(hooks))
         sink.write_summary(summary.to_json(), complete=False)
     raise problem
+
+
+def _described(hooks: JobHooks) -> Mapping[str, Any]:
+    """What can still be said of the deployment: it may be the one that is gone."""
+    try:
+        return hooks.describe()
+    except OrchestratorError as error:
+        return {"deployment": f"cannot be asked any more: {error}"}
 
 
 @dataclass
@@ -203,9 +219,19 @@ class _Run:
             self._stop_if_intolerable(settled, settled)
 
     def save_leftovers(self) -> None:
-        """Write what is read of parts that are not written, finished or not."""
+        """Write what is read of parts that are not written, finished or not.
+
+        Raises:
+            OrchestratorError: the first problem, when all that can be written is.
+        """
+        problems = []
         for finished in self.ledger.leftovers():
-            self._save(finished)
+            try:
+                self._save(finished)
+            except OrchestratorError as error:  # such as one worker of several being gone
+                problems.append(error)
+        if problems:
+            raise problems[0]
 
     async def set_aside(self, part: Part, reject: Reject) -> None:
         """See Told."""
@@ -260,14 +286,15 @@ class _Run:
             raise JobError(last.record, f"{last.reason}; {problem}: see the rejects file")
 
     def _stop_if_hopeless(self) -> None:
-        last = self.ledger.hopeless()
-        if last is None:
+        found = None if self.tolerance.limited else self.ledger.hopeless()
+        if found is None:
             return
-        count = len(self.ledger.rejects)
+        count, last = found
         raise JobError(
             last.record if count == 1 else f"all of the first {count} records",
             f"failed to {'be read' if last.stage is Stage.READ else 'pass the pipeline'}, "
-            f"the last with: {last.reason}",
+            f"the last with: {last.reason}; a limit of bad records goes on all the same "
+            "(--max-errors)",
         )
 
     def _tell(self) -> None:

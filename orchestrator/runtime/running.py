@@ -79,6 +79,7 @@ class Running(Traffic):
         """End what ``start`` started. Requests in flight get so long, then they fail."""
         atexit.unregister(self.close)
         self._drain_seconds = drain_seconds
+        self.over = True
         self._undo.close()
 
     def status(self, timeout_seconds: float) -> Status:

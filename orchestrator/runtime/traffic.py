@@ -136,9 +136,12 @@ class Traffic:
             gate.enter_or_refuse(nbytes)
         return send(started, timeout)
 
-    def unserved(self) -> str:
-        """Which models have no card left, and why; empty while all have one."""
-        return "; ".join(why for why in self._router.view().result().unserved.values() if why)
+    def unserved(self, model: str) -> str:
+        """Why a model has no card left; empty while it has one, or is not known to have none."""
+        try:
+            return self._router.view().result(_VIEW_SECONDS).unserved.get(model, "")
+        except NotInTime:  # or the router is closed, as the next request will be told
+            return ""
 
     def hear(self, worker: Hashable, sent: Sent) -> None:
         """See Lender."""

@@ -6,24 +6,21 @@ the parts that are held here until they are written.
 """
 
 import asyncio
+import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from orchestrator.errors import (
-    CardError,
-    CardsUnavailableError,
-    JobError,
-    NotServingError,
-    OrchestratorError,
-    RequestFailedError,
-)
-from orchestrator.jobs import Part, Reject, Settled, Stage
+from orchestrator.errors import DeadlineError, JobError, OrchestratorError, RequestFailedError
+from orchestrator.jobs import Part, Reject, Settled
+from orchestrator.runtime.blame import not_the_records, rejected
 from orchestrator.runtime.io.columns import Array, Columns, to_table
 from orchestrator.runtime.io.draft import Draft, Place, write_draft
 from orchestrator.runtime.io.source import Batch, Load, Source
@@ -33,8 +30,12 @@ Pipeline = Callable[[Columns, Any], Awaitable[Mapping[str, Array]]]
 #: The next part to do; None when there is none any more.
 NextPart = Callable[[], Awaitable[Part | None]]
 
+_log = logging.getLogger(__name__)
+
 #: Batches that are read ahead of those that are asked for; most sources decode them later.
 _AHEAD = 8
+#: A request that failed sooner has not waited for a card: the next one would fail as soon.
+_WAITED_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -63,20 +64,22 @@ class Told(Protocol):
 class Work:
     """Does parts, keeps their results until they are ``saved``, and tells only counts.
 
-    ``unserved`` says after a request has failed for good why a model has no card left (the job
-    stops), or nothing (the record is set aside).
+    ``unserved`` says of a model whose request has waited in vain why no card will ever serve it
+    (the job stops), or nothing (it is tried again).
     """
 
-    def __init__(self, task: Task, models: object, told: Told, unserved: Callable[[], str]) -> None:
+    def __init__(
+        self, task: Task, models: object, told: Told, unserved: Callable[[str], str]
+    ) -> None:
         self._task, self._models, self._told, self._unserved = task, models, told, unserved
         self._tables: dict[int, dict[int, tuple[pa.Table, ...]]] = {}
+        self._stop = threading.Event()
 
     async def run(self, next_part: NextPart, stop: threading.Event) -> None:
         """Do parts until there are none, or until ``stop``: what is in flight is then finished."""
+        self._stop = stop
         feed = _Feed(self._task, next_part)
-        workers = [
-            asyncio.ensure_future(self._work(feed, stop)) for _ in range(self._task.in_flight)
-        ]
+        workers = [asyncio.ensure_future(self._work(feed)) for _ in range(self._task.in_flight)]
         try:
             await asyncio.gather(*workers)
         finally:
@@ -97,8 +100,8 @@ class Work:
         """Forget a part: it is in the output."""
         self._tables.pop(part.index, None)
 
-    async def _work(self, feed: "_Feed", stop: threading.Event) -> None:
-        while not stop.is_set():
+    async def _work(self, feed: "_Feed") -> None:
+        while not self._stop.is_set():
             taken = await feed.take()
             if taken is None:
                 return
@@ -109,41 +112,68 @@ class Work:
             batch = await asyncio.to_thread(load)
             for reject in batch.rejects:
                 await self._told.set_aside(part, reject)
-            made = await self._through(part, batch)
+            made = await self._through(part, batch, load)
             self._tables.setdefault(part.index, {})[number] = made.tables
             settled = Settled(made.records, batch.rejects + made.rejects)
             await self._told.settled(part, number, settled)
 
-    async def _through(self, part: Part, batch: Batch) -> "_Made":
-        """A batch through the pipeline; one that fails is halved until the fault is alone."""
+    async def _through(self, part: Part, batch: Batch, load: Load) -> "_Made":
+        """A batch through the pipeline; one that fails is halved until the fault is alone.
+
+        ``load`` gives the same records anew: a pipeline may have changed those that it got.
+        """
         if not len(batch):
             return _Made()
-        outcome = await self._called(batch)
+        outcome = await self._called(batch, load)
         if isinstance(outcome, pa.Table):
             return _Made(len(batch), (outcome,))
         if len(batch) == 1:
-            await self._told.set_aside(part, outcome)
-            return _Made(rejects=(outcome,))
-        first, second = batch.halves()
-        return await self._through(part, first) + await self._through(part, second)
+            reject = rejected(batch.ids[0], outcome)
+            await self._told.set_aside(part, reject)
+            return _Made(rejects=(reject,))
+        half = len(batch) // 2
+        made = _Made()
+        for rows in (slice(None, half), slice(half, None)):
+            some = partial(_rows, load, rows)
+            made += await self._through(part, await asyncio.to_thread(some), some)
+        return made
 
-    async def _called(self, batch: Batch) -> pa.Table | Reject:
-        """What the pipeline makes of a batch, or the reject of its first record."""
-        name = batch.ids[0]
-        try:
-            return to_table(await self._task.pipeline(batch.columns, self._models))
-        except (CardsUnavailableError, NotServingError):
-            raise  # no card is left to serve: the next record would fare no better
-        except RequestFailedError as error:
-            if why := await asyncio.to_thread(self._unserved):
-                raise JobError(name, f"no card is left for it: {why}") from error
-            return Reject(name, Stage.PIPELINE, str(error), ", ".join(error.cards))
-        except CardError as error:
-            return Reject(name, Stage.PIPELINE, str(error), getattr(error, "card", ""))
-        except OrchestratorError as error:
-            return Reject(name, Stage.PIPELINE, str(error))
-        except Exception as error:  # a user's function: whatever it raises costs this record alone
-            return Reject(name, Stage.PIPELINE, f"{type(error).__name__}: {error}")
+    async def _called(self, batch: Batch, load: Load) -> pa.Table | Exception:
+        """What the pipeline makes of a batch, or why its records are to blame.
+
+        Raises:
+            OrchestratorError: they are not, and the next ones would fare no better.
+        """
+        while True:
+            began = time.monotonic()
+            try:
+                return to_table(await self._task.pipeline(batch.columns, self._models))
+            except Exception as error:  # a user's function may raise anything
+                problem = not_the_records(error)
+                if problem is None:
+                    return error
+                await self._stop_unless_served(batch.ids[0], problem, time.monotonic() - began)
+            batch = await asyncio.to_thread(load)
+
+    async def _stop_unless_served(
+        self, record: str, problem: OrchestratorError, seconds: float
+    ) -> None:
+        """Return where it makes sense to try again: a card may still come back for the request.
+
+        Raises:
+            OrchestratorError: it does not; the job stops, and can be resumed.
+        """
+        if isinstance(problem, DeadlineError) or not isinstance(problem, RequestFailedError):
+            raise problem
+        if why := await asyncio.to_thread(self._unserved, problem.model):
+            raise JobError(record, f"no card is left for it: {why}") from problem
+        if seconds < _WAITED_SECONDS or self._stop.is_set():
+            raise problem
+        _log.warning("%s is tried again: %s", record, problem)
+
+
+def _rows(load: Load, rows: slice) -> Batch:
+    return load().rows(rows)
 
 
 @dataclass(frozen=True)

@@ -265,8 +265,8 @@ class JobWorker:
     def _blamed(self, deaths: Mapping[str, int]) -> None:
         self._outbox.put(Blamed(deaths))
 
-    def _unserved(self) -> str:
-        return "" if self._traffic is None else self._traffic.unserved()
+    def _unserved(self, model: str) -> str:
+        return "" if self._traffic is None else self._traffic.unserved(model)
 
 
 class WorkerProcess:
@@ -285,8 +285,12 @@ class WorkerProcess:
         self._actor = remote.remote()
 
     def call(self, method: str, *arguments: object) -> "Future[Any]":
-        """Call a method; fails with our errors, or RayActorError when the process is gone."""
-        found: Future[Any] = getattr(self._actor, method).remote(*arguments).future()
+        """Call a method; fails with RayTaskError if it raises, else as the process is gone."""
+        try:
+            found: Future[Any] = getattr(self._actor, method).remote(*arguments).future()
+        except RayError as error:  # known to be dead, or there is no room for the arguments
+            found = Future()
+            found.set_exception(error)
         return found
 
     def kill(self) -> None:

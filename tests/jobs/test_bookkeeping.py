@@ -155,17 +155,33 @@ def test_what_is_lost_of_a_part_is_forgotten_and_done_again():
     assert ledger.read == 2
 
 
+def failed(number: int, stage: Stage = Stage.PIPELINE) -> Settled:
+    return Settled(0, (Reject(str(number), stage, f"failure {number}"),))
+
+
 def test_ten_failures_without_a_success_are_hopeless_and_one_success_ends_that():
-    parts = cut(FILES, 4)
-    ledger: Ledger = Ledger(parts, resumed=True)
-    for index in range(9):
-        ledger.reject(parts[0], Reject(str(index), Stage.PIPELINE, "TypeError"))
+    (part,) = cut(FILES, 10)
+    ledger: Ledger = Ledger((part,), resumed=True)
+    for number in range(9):
+        ledger.reject(part, failed(number).rejects[0])
+        ledger.settle(part, number, failed(number))
         assert ledger.hopeless() is None
-    ledger.reject(parts[0], Reject("9", Stage.PIPELINE, "the tenth"))
-    last = ledger.hopeless()
-    assert last is not None
-    assert last.reason == "the tenth"
-    ledger.settle(parts[0], 0, settled("page-0"))
+    ledger.reject(part, failed(9).rejects[0])
+    assert ledger.hopeless() is None, "what else is in its batch is not known yet"
+    ledger.settle(part, 9, failed(9))
+    count, last = ledger.hopeless()
+    assert (count, last.reason) == (10, "failure 9")
+    ledger.settle(part, 10, Settled(1))
+    assert ledger.hopeless() is None
+
+
+def test_failures_of_a_part_that_is_done_again_are_forgotten():
+    (part,) = cut(FILES, 10)
+    ledger: Ledger = Ledger((part,))
+    ledger.settle(part, 0, failed(0))
+    ledger.again(part)
+    for number in range(9):
+        ledger.settle(part, number, failed(number))
     assert ledger.hopeless() is None
 
 
@@ -173,10 +189,8 @@ def test_ten_failures_without_a_success_are_hopeless_and_one_success_ends_that()
 def test_unreadable_records_are_hopeless_only_when_there_is_nothing_else(resumed):
     (part,) = cut(FILES, 10)
     ledger: Ledger = Ledger((part,), resumed)
-    for index in range(10):
-        ledger.reject(part, Reject(str(index), Stage.READ, "broken"))
-        assert ledger.hopeless() is None
-    ledger.settle(part, 0, Settled(0))
+    ledger.settle(part, 0, Settled(0, failed(0, Stage.READ).rejects * 10))
+    assert ledger.hopeless() is None
     ledger.end(part, 1)
     assert (ledger.hopeless() is None) == resumed
 

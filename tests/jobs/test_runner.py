@@ -15,7 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from orchestrator.errors import CardsUnavailableError, JobError, RequestFailedError
+from orchestrator.errors import (
+    CardLostError,
+    CardsUnavailableError,
+    ClusterError,
+    DeadlineError,
+    JobError,
+    NoSuchDeploymentError,
+    NotServingError,
+    OrchestratorError,
+    OverloadedError,
+    RequestFailedError,
+)
 from orchestrator.jobs import Job, Outcome, Tolerance
 from orchestrator.runtime.io.inputs import open_source
 from orchestrator.runtime.io.output import OutputFolder
@@ -52,7 +63,7 @@ def run(  # noqa: PLR0913 - what the tests vary
     pipeline=shades,
     *,
     part_size=None,
-    unserved=str,
+    unserved=lambda model: "",
     prepared=None,
     in_flight=8,
     tolerance=None,
@@ -149,11 +160,32 @@ def test_a_broken_pipeline_stops_the_job_early(pages, tmp_path):
         run(pages, tmp_path / "out", broken, in_flight=1)
     assert str(caught.value) == (
         "all of the first 10 records: failed to pass the pipeline, the last with: "
-        "AttributeError: 'NoneType' object has no attribute 'det'"
+        "AttributeError: 'NoneType' object has no attribute 'det'; "
+        "a limit of bad records goes on all the same (--max-errors)"
     )
     document = json.loads((tmp_path / "out" / "_summary.json").read_text())
     assert document["outcome"] == "failed"
     assert "AttributeError" in document["problem"]
+
+
+def test_bad_records_before_good_ones_of_the_same_batches_are_no_broken_pipeline(tmp_path):
+    """Each batch of 64 begins with two bad rows: with 8 in flight, 16 fail before one is done."""
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(f'{{"x": {-1 if row % 64 < 2 else row}}}\n' for row in range(640))
+    )
+    summary = run(tmp_path / "rows.jsonl", tmp_path / "out", doubled_if_positive)
+    assert (summary.outcome, summary.read, len(summary.rejects)) == (Outcome.COMPLETE, 620, 20)
+
+
+def test_with_a_limit_of_bad_records_no_other_rule_stops_a_job(pages, tmp_path):
+    async def broken(batch, models):
+        if batch["path"][0] < "15.png":
+            raise ValueError
+        return await shades(batch, models)
+
+    tolerance = Tolerance.of("skip", "90%")
+    summary = run(pages, tmp_path / "out", broken, in_flight=1, tolerance=tolerance)
+    assert (summary.outcome, len(summary.rejects)) == (Outcome.COMPLETE, 15)
 
 
 @pytest.mark.parametrize(
@@ -202,17 +234,87 @@ def test_when_a_model_has_no_card_left_the_job_stops_and_else_the_page_is_set_as
     async def failing(batch, models):
         if batch["path"][0] == "05.png":
             story = ("died on local/0", "died on local/1")
-            raise RequestFailedError("det", story, ("local/0", "local/1"))
+            raise RequestFailedError("det", story, ("local/0", "local/1"), blamed=blamed)
         return await shades(batch, models)
 
+    blamed = True
     summary = run(pages, tmp_path / "one", failing)
     assert summary.rejects[0].reason == (
         "model det: request failed: died on local/0; died on local/1"
     )
     assert summary.rejects[0].card == "local/0, local/1"
-    with pytest.raises(JobError, match=r"05\.png: no card is left for it: local/0 given up"):
-        run(pages, tmp_path / "two", failing, unserved=lambda: "local/0 given up")
+    blamed = False
+    with pytest.raises(JobError, match=r"05\.png: no card is left for it: det given up"):
+        run(pages, tmp_path / "two", failing, unserved=lambda model: f"{model} given up")
     assert "00.png" in pq.read_table(tmp_path / "two")["page"].to_pylist()
+
+
+class _Wrapped(Exception):
+    """As Python 3.11 groups what the tasks of a group raise."""
+
+    def __init__(self, *exceptions):
+        super().__init__(*exceptions)
+        self.exceptions = exceptions
+
+
+def _from(cause):
+    error = RuntimeError("det failed")
+    error.__cause__ = cause
+    return error
+
+
+DOWN = RequestFailedError("det", ("the deployment was taken down",))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NoSuchDeploymentError("ocr"),
+        NotServingError("of this deployment", "closed"),
+        OverloadedError("det", 8, 2),
+        ClusterError("auto", "it is gone", "look"),
+        CardLostError("local/0", "its node is gone"),
+        DeadlineError("det", 0.1, ("it was on local/0",)),
+        DOWN,
+        _Wrapped(ValueError("one task"), DOWN),
+        _from(NoSuchDeploymentError("ocr")),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_is_not_a_records_fault_stops_the_job_and_is_done_on_resume(pages, tmp_path, error):
+    async def failing(batch, models):
+        if batch["path"][0] == "05.png":
+            raise error
+        return await shades(batch, models)
+
+    out = tmp_path / "out"
+    with pytest.raises(OrchestratorError):
+        run(pages, out, failing, part_size=2)
+    assert not (out / "_SUCCESS").exists()
+    assert not (out / "_rejects.jsonl").exists()
+    summary = run(pages, out, part_size=2, prepared={"resume": True})
+    assert (summary.outcome, summary.read, summary.rejects) == (Outcome.COMPLETE, PAGES, ())
+
+
+def test_records_that_waited_in_vain_for_a_card_are_tried_again(rows, tmp_path):
+    """As they were: a pipeline may have changed what it got before it failed."""
+    asked = 0
+
+    async def late(batch, models):
+        nonlocal asked
+        asked += 1
+        batch["x"] *= 2
+        if asked == 1:
+            await asyncio.sleep(0.3)
+            raise RequestFailedError("det", ("no replica served within 0.3 s",))
+        if (batch["x"] < 0).any():
+            raise ValueError("a negative row")
+        return {"y": batch["x"]}
+
+    summary = run(rows, tmp_path / "out", late)
+    assert (summary.outcome, len(summary.rejects)) == (Outcome.COMPLETE, 2)
+    table = pq.read_table(tmp_path / "out")
+    assert table["y"].to_pylist() == [2 * row for row in range(91) if row not in (13, 50)]
 
 
 def test_outputs_that_cannot_be_used(pages, tmp_path):
@@ -303,12 +405,18 @@ def test_ctrl_c_saves_what_is_read(pages, tmp_path, times):
         assert {f"{i:02d}.png" for i in range(6)} <= read
 
 
+async def doubled_if_positive(batch, models):
+    if (batch["x"] < 0).any():
+        raise ValueError("a negative row")
+    return {"y": batch["x"] * 2}
+
+
 async def doubled(batch, models):
     """Fails on a whole batch when one row of it is negative or larger than 90."""
     if (batch["x"] < 0).any():
         raise ValueError("a negative row")
     if (batch["x"] > 90).any():
-        raise RequestFailedError("det", ("local/0 died",), ("local/0",))
+        raise RequestFailedError("det", ("local/0 died",), ("local/0",), blamed=True)
     return {"record_id": batch["record_id"], "y": batch["x"] * 2}
 
 

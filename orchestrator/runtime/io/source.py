@@ -31,16 +31,13 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def halves(self) -> tuple["Batch", "Batch"]:
-        """The same records as two batches."""
-        at = len(self) // 2
-        return self._rows(slice(None, at)), self._rows(slice(at, None))
-
-    def _rows(self, rows: slice) -> "Batch":
+    def rows(self, rows: slice) -> "Batch":
+        """Some of the records, without the rejects."""
         return Batch(self.ids[rows], {name: array[rows] for name, array in self.columns.items()})
 
 
-#: Decodes a batch; called once, on any thread. Raises JobError when the whole input is at fault.
+#: Decodes a batch, on any thread, and anew each time that it is called. Raises JobError when the
+#: whole input is at fault.
 Load = Callable[[], Batch]
 
 
