@@ -1,10 +1,12 @@
 """Files of lines: JSON lines and CSV, cut at bytes, each line in the piece that it begins in.
 
 Nobody counts lines before they are read, so that files of any size are cut at once. Columns and
-their types are those of the first megabyte of the first file; they are numbers, truth values and
-text (and in JSON lists and objects of them), and a line that does not fit is a bad record.
+their types are those of the first megabyte of the first file, where whole numbers become fractions
+if a look at other places finds some; they are numbers, truth values and text (and in JSON lists and
+objects of them), and a line that does not fit is a bad record.
 """
 
+import contextlib
 import csv
 import io
 import re
@@ -21,6 +23,8 @@ from orchestrator.runtime.io.files import InputFiles
 from orchestrator.runtime.io.source import Load, Rows, batches_of, nothing_in
 
 _SAMPLE = 1 << 20
+#: Other places that are looked at for the columns' types, and the bytes of each.
+_LOOKS, _LOOK = 16, 1 << 16
 _PARSED = 4096
 _TRIED = 100
 _CHUNK = 1 << 16
@@ -28,6 +32,20 @@ _BOM = b"\xef\xbb\xbf"
 
 #: How Arrow counts rows, which are not those of the file.
 _NUMBER = re.compile(r"Row #\d+: | in row \d+")
+
+
+def _pattern(quoted: str, bare: str, delimiter: str) -> re.Pattern[bytes]:
+    field = f"(?:{quoted}|{bare}|)"
+    return re.compile(f"{field}(?:D{field})*".replace("D", delimiter).encode(), re.DOTALL)
+
+
+#: Fields whose quotes are closed: Arrow minds quotes only where a field begins with one.
+_CLOSED = {d: _pattern('"(?:[^"]|"")*"(?:[^"D][^D]*)?', '[^"D][^D]*', d) for d in (",", "\t")}
+#: The same without quotes inside of bare fields.
+_STRICT = {d: _pattern('"(?:[^"]|"")*"', '[^"D\n]+', d) for d in (",", "\t")}
+_OPEN = "a quote is not closed in its line, and a value holds no line break"
+#: Lines of one value that are known as such.
+_MOST_LINES = 100
 
 #: A line with its record's id.
 Line = tuple[str, bytes]
@@ -92,15 +110,21 @@ class LineFiles:
             lines = self._lines(piece)
             while some := list(islice(lines, _PARSED)):
                 rejects: list[Reject] = []
-                good = list(self._fitting(some, rejects))
+                good = list(self._fitting(self._whole(some, rejects), rejects))
                 tables = [table for _, table in good] or [self._schema.empty_table()]
                 ids = [name for read, _ in good for name, _ in read]
                 yield Rows(pa.concat_tables(tables), ids, tuple(rejects))
+
+    def _whole(self, lines: Sequence[Line], rejects: list[Reject]) -> Sequence[Line]:
+        """The lines that are a record each; what is only taken for one is set aside."""
+        return lines
 
     def _fitting(
         self, lines: Sequence[Line], rejects: list[Reject]
     ) -> Iterator[tuple[Sequence[Line], pa.Table]]:
         """The lines that can be parsed, by halving what cannot."""
+        if not lines:
+            return
         try:
             yield lines, self._table(lines, self._schema)
         except pa.ArrowException as error:
@@ -143,23 +167,46 @@ class LineFiles:
         return at, data
 
     def _inferred(self) -> pa.Schema:
-        """The types of as many of the first lines as fit together."""
+        """The types of as many of the first lines as fit together, widened by looks elsewhere."""
         problem = "it is empty"
         for name in self._names:
-            end = min(_SAMPLE, self._files.size(name))
-            lines = list(self._lines(Piece(name, 0, end, self.unit))) if end else []
+            lines = self._sample(name, 0, _SAMPLE)
             for start in range(min(len(lines), _TRIED)):
                 count = len(lines) - start
                 while count:
                     try:
                         table = self._table(lines[start : start + count], None)
-                        return pa.schema([_plain(field) for field in table.schema])
                     except pa.ArrowException as error:
                         problem = _reason(error)
                         count //= 2
+                    else:
+                        return self._widened(table.schema)
             if lines:
                 raise JobError(name, f"its first lines are no records: {lines[0][0]}: {problem}")
         raise JobError(self._files.where, "holds no lines")
+
+    def _sample(self, name: str, start: int, size: int) -> Sequence[Line]:
+        end = min(start + size, self._files.size(name))
+        lines = list(self._lines(Piece(name, start, end, self.unit))) if start < end else []
+        return self._whole(lines, [])
+
+    def _widened(self, schema: pa.Schema) -> pa.Schema:
+        """The schema with fractions for whole numbers where a look at other places finds some."""
+        fields = list(schema)
+        if any(_may_widen(field.type) for field in fields):
+            for name, start in self._places():
+                with contextlib.suppress(pa.ArrowException):
+                    seen = self._table(self._sample(name, start, _LOOK), None).schema
+                    fields = [_wider(field, seen) for field in fields]
+        return pa.schema([_plain(field) for field in fields])
+
+    def _places(self) -> Iterator[tuple[str, int]]:
+        """Places all over the input, the same each time."""
+        files = self._names[:: -(-len(self._names) // _LOOKS)]
+        looks = max(_LOOKS // len(files), 1)
+        for name in files:
+            size = self._files.size(name)
+            yield from ((name, size * look // looks) for look in range(looks))
 
 
 class JsonLines(LineFiles):
@@ -191,7 +238,7 @@ class CsvLines(LineFiles):
     suffixes = (".csv", ".tsv")
 
     def _begin(self) -> None:
-        self._tab = self._names[0].lower().endswith(".tsv")
+        self._delimiter = "\t" if self._names[0].lower().endswith(".tsv") else ","
         self._header: list[str] = []
         for name in self._names:
             header = self._header_of(name)
@@ -211,12 +258,41 @@ class CsvLines(LineFiles):
             read_options=pa.csv.ReadOptions(
                 column_names=self._header, use_threads=False, block_size=len(data) + 1
             ),
-            parse_options=pa.csv.ParseOptions(delimiter="\t" if self._tab else ","),
+            parse_options=pa.csv.ParseOptions(delimiter=self._delimiter),
             convert_options=pa.csv.ConvertOptions(column_types=types),
         )
 
     def _first_line_is_a_record(self) -> bool:
         return False
+
+    def _whole(self, lines: Sequence[Line], rejects: list[Reject]) -> Sequence[Line]:
+        """Without values that hold a line break: their lines would be taken for records."""
+        found, at, closed = [], 0, _CLOSED[self._delimiter]
+        while at < len(lines):
+            name, line = lines[at]
+            at += 1
+            if b'"' not in line or closed.fullmatch(line.rstrip(b"\r")):
+                found.append((name, line))
+                continue
+            end = self._closed_at(lines, at)
+            rest = f" (lines that belong to it: {end - at + 1})" if end > at else ""
+            rejects.append(Reject(name, Stage.READ, f"cannot be read: {_OPEN}{rest}"))
+            at = end
+        return found
+
+    def _closed_at(self, lines: Sequence[Line], at: int) -> int:
+        """Where the line after those is that belong to the value that the line before left open.
+
+        That is ``at`` itself where no few lines close it and give a record of as many columns.
+        """
+        text, strict = lines[at - 1][1], _STRICT[self._delimiter]
+        for end in range(at, min(at + _MOST_LINES, len(lines))):
+            text += b"\n" + lines[end][1].rstrip(b"\r")
+            if b'"' in lines[end][1] and strict.fullmatch(text):
+                whole = io.StringIO(text.decode("utf-8", "replace"))
+                record = next(csv.reader(whole, delimiter=self._delimiter), [])
+                return end + 1 if len(record) == len(self._header) else at
+        return at
 
     def _header_of(self, name: str) -> list[str]:
         if not self._files.size(name):
@@ -224,7 +300,28 @@ class CsvLines(LineFiles):
         with self._files.open(name) as file:
             line = file.read(_CHUNK).removeprefix(_BOM).partition(b"\n")[0]
         text = io.StringIO(line.decode("utf-8", "replace").strip("\r"))
-        return next(csv.reader(text, delimiter="\t" if self._tab else ","), [])
+        return next(csv.reader(text, delimiter=self._delimiter), [])
+
+
+def _may_widen(kind: pa.DataType) -> bool:
+    """Whether other lines may show that this type is too narrow."""
+    if pa.types.is_list(kind):
+        return _may_widen(kind.value_type)
+    return bool(pa.types.is_integer(kind) or pa.types.is_null(kind))
+
+
+def _wider(field: pa.Field, seen: pa.Schema) -> pa.Field:
+    """A field, or what it must be for the values that were seen elsewhere, too."""
+    at = seen.get_field_index(field.name)
+    return field if at < 0 else pa.field(field.name, _widest(field.type, seen.field(at).type))
+
+
+def _widest(kind: pa.DataType, other: pa.DataType) -> pa.DataType:
+    if pa.types.is_list(kind) and pa.types.is_list(other):
+        return pa.list_(_widest(kind.value_type, other.value_type))
+    if pa.types.is_null(kind) or (pa.types.is_integer(kind) and pa.types.is_floating(other)):
+        return other
+    return kind
 
 
 def _plain(field: pa.Field) -> pa.Field:

@@ -1,5 +1,6 @@
 """Files of rows that know how many they have: Parquet and NumPy."""
 
+import math
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from orchestrator.runtime.io.source import (
     nothing_in,
     rows_at_once,
 )
+from orchestrator.sources import reason
 
 #: Files whose heads are read at once: behind a URL each takes a round trip.
 _HEADS = 16
@@ -89,7 +91,7 @@ class RowFiles:
         for piece in part.pieces:
             at, prefix = piece.start, piece.prefix
             with self._files.open(piece.file) as file:
-                for table in self.tables(piece, file, rows):
+                for table in _whole(piece, self.tables(piece, file, rows)):
                     stop = at + table.num_rows
                     yield Rows(table, [f"{prefix}{row}" for row in range(at, stop)])
                     at = stop
@@ -107,6 +109,22 @@ class RowFiles:
     def tables(self, piece: Piece, file: IO[bytes], rows: int) -> Iterator[pa.Table]:
         """The rows of a piece, for a batch of ``rows`` or more at a time."""
         raise NotImplementedError
+
+
+def _whole(piece: Piece, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The tables of a piece.
+
+    Raises:
+        JobError: they are damaged: how many records that costs is not known.
+    """
+    try:
+        yield from tables
+    except (OSError, JobError):
+        raise  # told by whoever has opened the file
+    except Exception as error:  # as many kinds as there are formats within formats
+        told = str(error).partition("\n")[0]
+        problem = f"is damaged: {type(error).__name__}: {told}"
+        raise JobError(str(piece), problem) from error
 
 
 def _other(head: Head, first: Head) -> str:
@@ -128,10 +146,12 @@ class ParquetRows(RowFiles):
         try:
             known = pq.ParquetFile(file)
         except (pa.ArrowException, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise JobError(name, f"is no whole Parquet file: {reason}") from error
+            raise JobError(name, f"is no whole Parquet file: {reason(error)}") from error
         groups = (known.metadata.row_group(at) for at in range(known.num_row_groups))
         columns = tuple((field.name, str(field.type)) for field in known.schema_arrow)
+        names = [column for column, _ in columns]
+        if len(set(names)) < len(names):
+            raise JobError(name, f"names a column twice: {', '.join(names)}")
         return Head(columns, tuple(group.num_rows for group in groups))
 
     def tables(self, piece: Piece, file: IO[bytes], rows: int) -> Iterator[pa.Table]:
@@ -169,14 +189,26 @@ class NumpyRows(RowFiles):
     def head(self, name: str, file: IO[bytes]) -> Head:
         """Names, types and row counts, from the headers of the arrays."""
         try:
-            arrays = {key: _header(member)[:2] for key, member in _members(name, file)}
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise JobError(name, f"is no whole NumPy file: {error}") from error
+            headers = {key: _header(member) for key, member in _members(name, file)}
+            arrays = {key: header[:2] for key, header in headers.items()}
+            if not name.lower().endswith(".npz"):
+                self._check_length(name, *headers["data"])
+        except JobError:
+            raise
+        except Exception as error:  # of headers that are damaged, NumPy and zipfile say anything
+            raise JobError(name, f"is no whole NumPy file: {error or type(error)}") from error
         rows = {key: shape[0] if shape else -1 for key, (shape, _) in arrays.items()}
         if len(set(rows.values())) != 1 or -1 in rows.values():
             raise JobError(name, f"its arrays have no common count of rows: {rows}")
         columns = ((key, f"{dtype}{list(shape[1:])}") for key, (shape, dtype) in arrays.items())
         return Head(tuple(columns), (next(iter(rows.values())),))
+
+    def _check_length(
+        self, name: str, shape: tuple[int, ...], dtype: "np.dtype[Any]", begin: int
+    ) -> None:
+        wanted, found = begin + math.prod(shape) * dtype.itemsize, self._files.size(name)
+        if found < wanted:
+            raise ValueError(f"it has {found} bytes, and its header says {wanted}")
 
     def tables(self, piece: Piece, file: IO[bytes], rows: int) -> Iterator[pa.Table]:
         """The rows of a piece."""
@@ -221,4 +253,10 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], "np.dtype[Any]", int]:
         raise ValueError(f"holds {dtype}, and not numbers or text")
     if fortran and len(shape) > 1:
         raise ValueError("is in Fortran order: save it in C order")
+    if 0 in shape[1:]:
+        raise ValueError(f"its rows hold no values: its shape is {shape}")
+    try:
+        pa.from_numpy_dtype(dtype.newbyteorder("="))
+    except pa.ArrowException as error:
+        raise ValueError(f"holds {dtype}, which no column can: save it as another type") from error
     return shape, dtype, file.tell()

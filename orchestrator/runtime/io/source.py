@@ -15,6 +15,8 @@ from orchestrator.runtime.io.columns import Columns, to_columns
 
 #: Bytes that a source of rows reads and decodes at once.
 _AT_ONCE = 1 << 20
+#: What values that are none raise: UnicodeDecodeError and OverflowError are among these.
+_UNREADABLE = (pa.ArrowException, ValueError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,32 @@ def rows_at_once(rows: int, nbytes: float) -> int:
 
 
 def _batch(pieces: list[Rows]) -> Batch:
-    ids = tuple(name for some in pieces for name in some.ids)
-    columns = to_columns(pa.concat_tables([some.table for some in pieces]))
+    table = pa.concat_tables([some.table for some in pieces])
+    ids = [name for some in pieces for name in some.ids]
+    rejects = [reject for some in pieces for reject in some.rejects]
+    try:
+        columns = to_columns(table)
+    except _UNREADABLE:  # text that is no UTF-8, which only shows when it becomes values
+        table, ids = _readable(table, ids, rejects)
+        columns = to_columns(table)
     columns.setdefault(RECORD_ID, np.array(ids, dtype=object))
-    return Batch(ids, columns, tuple(reject for some in pieces for reject in some.rejects))
+    return Batch(tuple(ids), columns, tuple(rejects))
+
+
+def _readable(
+    table: pa.Table, ids: Sequence[str], rejects: list[Reject]
+) -> tuple[pa.Table, list[str]]:
+    """The rows whose values can be read; the others are ``rejects``."""
+    good = []
+    for row, name in enumerate(ids):
+        try:
+            to_columns(table.slice(row, 1))
+        except _UNREADABLE as error:
+            reason = f"cannot be read: {str(error).splitlines()[0]}"
+            rejects.append(Reject(name, Stage.READ, reason))
+        else:
+            good.append(row)
+    return table.take(good), [ids[row] for row in good]
 
 
 def nothing_in(where: str | Path, what: str, ignored: int, endings: Sequence[str]) -> JobError:

@@ -125,12 +125,20 @@ class Images(WholeFiles):
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 with Image.open(file) as image:
-                    frames = getattr(image, "n_frames", 1)
-                    if frames > 1:
-                        raise JobError(name, f"holds {frames} pages; give each a file of its own")
+                    _refuse_pages(name, image)
                     return np.asarray(_on_white(ImageOps.exif_transpose(image)))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Warning) as error:
-            raise JobError(name, f"cannot be read: {error}") from error
+        except JobError:
+            raise
+        except Exception as error:  # Pillow raises whatever damaged bytes lead its decoders to
+            known = OSError | SyntaxError | ValueError | Warning | Image.DecompressionBombError
+            told = str(error) if isinstance(error, known) else f"{type(error).__name__}: {error}"
+            raise JobError(name, f"cannot be read: {told}") from error
+
+
+def _refuse_pages(name: str, image: "Image.Image") -> None:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise JobError(name, f"holds {frames} pages; give each a file of its own")
 
 
 def _on_white(image: "Image.Image") -> "Image.Image":
