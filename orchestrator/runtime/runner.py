@@ -6,10 +6,9 @@ records and their results are wherever the work is done.
 
 import asyncio
 import contextlib
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,6 +28,7 @@ from orchestrator.jobs import (
     Stage,
     Tolerance,
 )
+from orchestrator.runtime.interruptible import run_interruptibly
 from orchestrator.runtime.io.draft import Draft, Place
 from orchestrator.runtime.io.sink import Sink
 from orchestrator.runtime.work import Task, Told, Work
@@ -125,20 +125,20 @@ def run_job(
     started = time.perf_counter()
     problem: BaseException | None = None
     try:
-        asyncio.run(job.run())
-    except asyncio.CancelledError:
-        problem = KeyboardInterrupt("interrupted twice")
-    except Exception as error:  # told in the summary, then raised again
+        run_interruptibly(job.run(), job.stop)
+    except (Exception, KeyboardInterrupt) as error:  # told in the summary, then raised again
         problem = error
     seconds = time.perf_counter() - started
     if problem is None:
         summary = job.summary(seconds, None, _described(hooks))
         sink.write_summary(summary.to_json(), summary.outcome is Outcome.COMPLETE)
         return summary
+    at_once = isinstance(problem, KeyboardInterrupt)
     with contextlib.suppress(OrchestratorError):  # the problem may be that nothing can be written
-        job.save_leftovers()
+        if not at_once:
+            job.save_leftovers()
     with contextlib.suppress(OrchestratorError):
-        summary = job.summary(seconds, problem, _described(hooks))
+        summary = job.summary(seconds, problem, {} if at_once else _described(hooks))
         sink.write_summary(summary.to_json(), complete=False)
     raise problem
 
@@ -209,9 +209,8 @@ class _Run:
     async def run(self) -> None:
         """Have everything done that is left."""
         self._tell()
-        with self._interruptible():
-            if self._left:
-                await self.hands.work(self, self._left, self.stop)
+        if self._left:
+            await self.hands.work(self, self._left, self.stop)
         if self.stop.is_set():
             await asyncio.to_thread(self.save_leftovers)
         if self.ledger.ended:
@@ -299,24 +298,3 @@ class _Run:
 
     def _tell(self) -> None:
         self.hooks.on_progress(self.progress())
-
-    @contextlib.contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Turn the first Ctrl-C into ``stop``; the second cancels the run."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # signals are the main thread's affair
-            return
-        loop, job = asyncio.get_running_loop(), asyncio.current_task()
-
-        def interrupt() -> None:
-            if self.stop.is_set() and job is not None:
-                job.cancel()
-            self.stop.set()
-
-        previous = signal.getsignal(signal.SIGINT)
-        loop.add_signal_handler(signal.SIGINT, interrupt)
-        try:
-            yield
-        finally:
-            loop.remove_signal_handler(signal.SIGINT)
-            signal.signal(signal.SIGINT, previous)
