@@ -215,6 +215,7 @@ class RequestFailedError(OrchestratorError):
     ``cards`` are those that failed or died on it. ``blamed``: by all that is known the request is
     to blame: the library failed on it, or cards died while it was alone on them. Where it is not,
     what failed was on its way, such as every card being gone, and the same may be answered later.
+    ``deadly``: first and end of its rows that cards died of; empty where none did.
     """
 
     def __init__(
@@ -223,12 +224,14 @@ class RequestFailedError(OrchestratorError):
         story: tuple[str, ...],
         cards: tuple[str, ...] = (),
         blamed: bool = False,
+        deadly: tuple[int, ...] = (),
     ) -> None:
-        super().__init__(model, story, cards, blamed)
+        super().__init__(model, story, cards, blamed, deadly)
         self.model = model
         self.story = story
         self.cards = cards
         self.blamed = blamed
+        self.deadly = deadly
 
     def __str__(self) -> str:
         return f"model {self.model}: request failed: " + "; ".join(self.story)

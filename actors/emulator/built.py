@@ -132,7 +132,7 @@ class BuiltModel:
                 stack.enter_context(order.device.lock)
             seconds = order.settings.execute_seconds(current.index)
             stack.enter_context(clock.executing(seconds, handed_over))
-            strike()
+            strike(feeds)
             found = self._engine.run(dict(zip(names, feeds, strict=True)), outputs)
         _pause(order.settings.copy_out)
         return found

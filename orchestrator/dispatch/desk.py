@@ -66,7 +66,10 @@ class Desk:
         self._open[ticket.id] = ticket
         if self._board.abandoned(ticket.model):
             return [self._fail(ticket, self._board.why_unserved(ticket.model))]
-        self._waiting.put(ticket)
+        if ticket.suspect:
+            self._waiting.suspects.append(ticket)
+        else:
+            self._waiting.put(ticket)
         return []
 
     def close(self, request_id: int) -> tuple[str, int] | None:

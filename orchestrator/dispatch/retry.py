@@ -40,9 +40,10 @@ class RetryRules:
 class Ticket:
     """One request on its way through the driver. ``since`` is when its present wait began.
 
-    ``blamed``: it was given up because of what it did to cards, see RequestFailedError. ``open``:
-    it has neither an answer nor a failure; ``queued``: it waits in line; ``on``: the slot and the
-    life of the process that has it.
+    ``suspect``: it has a card to itself from the start, and so many deaths of such cards are
+    enough; 0: as the rules say. ``blamed``: it was given up because of what it did to cards, see
+    RequestFailedError. ``open``: it has neither an answer nor a failure; ``queued``: it waits in
+    line; ``on``: the slot and the life of the process that has it.
     """
 
     id: int
@@ -51,6 +52,7 @@ class Ticket:
     nbytes: int
     since: float
     priority: Priority = "online"
+    suspect: int = 0
     deaths: int = 0
     deaths_alone: int = 0
     errors: int = 0
@@ -88,15 +90,17 @@ def after_death(
     ticket.deaths_alone += alone
     ticket.died_on += (slot,)
     ticket.story += (f"{slot} died ({reason}; {_company(together, alone)})",)
-    if ticket.deaths_alone >= rules.deaths_alone:
+    if ticket.deaths_alone >= (ticket.suspect or rules.deaths_alone):
         told = f"{ticket.deaths_alone} cards died while it was the only request on them"
+        if ticket.deaths_alone == 1:
+            told = "a card died while it was the only request on it"
         ticket.story += (f"set aside: {told}",)
         ticket.blamed = True
         return Verdict.FAIL
     if ticket.deaths >= rules.max_deaths:
         ticket.story += (f"gave up after {ticket.deaths} deaths",)
         return Verdict.FAIL
-    suspect = together == 1 or ticket.deaths >= rules.deaths_before_alone
+    suspect = ticket.suspect or together == 1 or ticket.deaths >= rules.deaths_before_alone
     return Verdict.ALONE if suspect else Verdict.AGAIN
 
 

@@ -51,6 +51,7 @@ class Asked(NamedTuple):
     """One caller's checked request, in the pieces that a batch holds, with their rows and bytes.
 
     ``started`` is when the caller came, by ``time.monotonic``; ``timeout`` counts from there.
+    ``suspect``: see Ticket.
     """
 
     model: str
@@ -61,6 +62,7 @@ class Asked(NamedTuple):
     started: float
     timeout: float | None = None
     priority: Priority = "online"
+    suspect: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +73,12 @@ class Call:
     future: "Future[dict[str, Array]]"
     ids: list[int] = field(default_factory=list)
     outputs: dict[int, Arrays] = field(default_factory=dict)
+
+    def rows_of(self, request_id: int) -> tuple[int, int]:
+        """The first and the end of the rows that one of its pieces has."""
+        at = self.ids.index(request_id)
+        first = sum(self.asked.rows[:at])
+        return first, first + self.asked.rows[at]
 
     def fail(self, error: Exception) -> None:
         """Tell whoever still waits."""

@@ -26,6 +26,12 @@ def rejected(record: str, error: BaseException) -> Reject:
     return Reject(record, Stage.PIPELINE, reason, ", ".join(cards))
 
 
+def deadly_rows(error: BaseException) -> tuple[int, ...]:
+    """First and end of the rows of some request that cards died of; empty where none did."""
+    failed = (one for one in _told(error) if isinstance(one, RequestFailedError))
+    return next((one.deadly for one in failed if one.deadly), ())
+
+
 def _blames(error: OrchestratorError) -> bool:
     if isinstance(error, RequestFailedError):
         return error.blamed

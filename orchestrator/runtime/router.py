@@ -252,7 +252,7 @@ class Router:
             call.fail(RequestFailedError(call.asked.model, (story,)))
 
     def _put(self, call: Call) -> None:
-        model, _, pieces, counts, sizes, started, timeout, priority = call.asked
+        model, _, pieces, counts, sizes, started, timeout, priority, suspect = call.asked
         expires = math.inf if timeout is None else started + timeout
         for piece, rows, nbytes in zip(pieces, counts, sizes, strict=True):
             request = Request(next(self._ids), model, piece, priority, expires)
@@ -260,7 +260,7 @@ class Router:
             self._requests[request.id] = (call, request)
             if timeout is not None:
                 heapq.heappush(self._deadlines, (expires, request.id))
-            ticket = Ticket(request.id, model, rows, nbytes, self._clock(), priority)
+            ticket = Ticket(request.id, model, rows, nbytes, self._clock(), priority, suspect)
             self._fail(self._desk.submit(ticket))
             if call.future.done():  # cancelled before it was opened, or its model is not served
                 self._forget(call)
@@ -382,17 +382,18 @@ class Router:
             call, _ = self._requests[failure.id]
             self._forget(call)
             self.counts.setdefault(call.asked.model, ModelCounts()).failed += 1
+            error = failure.error
             if failure.set_aside:
-                told = str(failure.error)
                 self._journal.tell(
                     "set-aside",
-                    told,
+                    str(error),
                     models=(call.asked.model,),
                     batch=(failure.id,),
                     level=logging.WARNING,
                 )
                 self._on_culprit(Counter(failure.died_on))
-            call.fail(failure.error)
+                error = _naming(error, call.rows_of(failure.id))
+            call.fail(error)
 
     def _forget(self, call: Call) -> None:
         for request_id in call.ids:
@@ -448,6 +449,13 @@ def _ours(outcome: BaseException, bundle: Bundle) -> OrchestratorError:
     if isinstance(outcome, MemoryError):
         return NoRoomError(bundle.slot, repr(outcome))
     return CallFailedError(bundle.slot, bundle.model, repr(outcome))
+
+
+def _naming(error: OrchestratorError, rows: tuple[int, int]) -> OrchestratorError:
+    """The failure of a piece, with the rows that it has in its caller's request."""
+    if not isinstance(error, RequestFailedError):
+        return error
+    return RequestFailedError(error.model, error.story, error.cards, error.blamed, rows)
 
 
 def _merged(call: Call) -> dict[str, Array]:

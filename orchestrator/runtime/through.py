@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from actors.shapes import OPEN, Signature, TensorSpec
-from orchestrator.errors import JobError
+from orchestrator.errors import JobError, RequestFailedError
 from orchestrator.runtime.io.columns import Array, Columns
 
 
@@ -28,6 +28,7 @@ class ThroughModel:
 
     ``sources`` gives the column of each input that is not a column of the same name; ``ids`` are
     the columns that come out as they are; ``axis`` is the model's batch axis, None if it has none.
+    Rows that a RequestFailedError names are those of the batch.
     """
 
     def __init__(
@@ -104,8 +105,17 @@ class ThroughModel:
                 found[name] = value if self._axis is None else np.expand_dims(value, self._axis)
             return found
 
+        async def answer(row: int) -> Columns:
+            try:
+                return await model.predict_async(request(row))
+            except RequestFailedError as error:
+                if not error.deadly:
+                    raise
+                told = error.model, error.story, error.cards, error.blamed, (row, row + 1)
+                raise RequestFailedError(*told) from None
+
         rows = range(len(next(iter(inputs.values()))))
-        answers = await asyncio.gather(*(model.predict_async(request(row)) for row in rows))
+        answers = await asyncio.gather(*(answer(row) for row in rows))
         return {
             name: _column([self._row(answer[name]) for answer in answers]) for name in answers[0]
         }

@@ -24,6 +24,7 @@ from orchestrator.runtime.options import Options
 from orchestrator.runtime.outlook import Outlook, Sent
 from orchestrator.runtime.router import Router
 from orchestrator.runtime.samples import publish_driver
+from orchestrator.runtime.suspicion import suspicion
 
 #: A router that does not say so soon what waits is asked again at the next look.
 _VIEW_SECONDS = 0.5
@@ -173,7 +174,9 @@ class Traffic:
             started: float, timeout: float | None, here: bool = False
         ) -> "Future[dict[str, Array]]":
             try:
-                asked = Asked(model, rule, pieces, counts, sizes, started, timeout, priority)
+                asked = Asked(
+                    model, rule, pieces, counts, sizes, started, timeout, priority, suspicion()
+                )
                 future = self._router.submit(asked, here)
             except BaseException:  # Ctrl-C while it was carried
                 gate.leave(nbytes)

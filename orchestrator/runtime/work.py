@@ -20,10 +20,12 @@ import pyarrow as pa
 
 from orchestrator.errors import DeadlineError, JobError, OrchestratorError, RequestFailedError
 from orchestrator.jobs import Part, Reject, Settled
-from orchestrator.runtime.blame import not_the_records, rejected
+from orchestrator.runtime.blame import deadly_rows, not_the_records, rejected
 from orchestrator.runtime.io.columns import Array, Columns, to_table
 from orchestrator.runtime.io.draft import Draft, Place, write_draft
 from orchestrator.runtime.io.source import Batch, Load, Source
+from orchestrator.runtime.suspicion import suspected
+from orchestrator.runtime.through import ThroughModel
 
 #: ``async def f(batch, models)``: columns of records in, columns of rows out.
 Pipeline = Callable[[Columns, Any], Awaitable[Mapping[str, Array]]]
@@ -36,6 +38,8 @@ _log = logging.getLogger(__name__)
 _AHEAD = 8
 #: A request that failed sooner has not waited for a card: the next one would fail as soon.
 _WAITED_SECONDS = 0.25
+#: Requests of a batch are sent so often; each time they wait for a card as long as requests may.
+_TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -117,46 +121,75 @@ class Work:
             settled = Settled(made.records, batch.rejects + made.rejects)
             await self._told.settled(part, number, settled)
 
-    async def _through(self, part: Part, batch: Batch, load: Load) -> "_Made":
+    async def _through(
+        self, part: Part, batch: Batch, load: Load, hunt: "_Hunt | None" = None
+    ) -> "_Made":
         """A batch through the pipeline; one that fails is halved until the fault is alone.
 
         ``load`` gives the same records anew: a pipeline may have changed those that it got.
         """
         if not len(batch):
             return _Made()
-        outcome = await self._called(batch, load)
-        if isinstance(outcome, pa.Table):
-            return _Made(len(batch), (outcome,))
-        if len(batch) == 1:
-            reject = rejected(batch.ids[0], outcome)
-            await self._told.set_aside(part, reject)
-            return _Made(rejects=(reject,))
-        half = len(batch) // 2
-        made = _Made()
-        for rows in (slice(None, half), slice(half, None)):
-            some = partial(_rows, load, rows)
-            made += await self._through(part, await asyncio.to_thread(some), some)
-        return made
+        hunt = hunt or _Hunt()
+        if not hunt.known or len(batch) == 1:
+            outcome = await self._called(batch, load, hunt)
+            if isinstance(outcome, pa.Table):
+                return _Made(len(batch), (outcome,))
+            if len(batch) == 1:
+                reject = rejected(batch.ids[0], outcome)
+                await self._told.set_aside(part, reject)
+                return _Made(rejects=(reject,))
+            if (deadly := deadly_rows(outcome)) and not hunt.deadly:
+                return await self._around(part, len(batch), load, deadly)
+        return await self._halved(part, len(batch), load, hunt.deadly)
 
-    async def _called(self, batch: Batch, load: Load) -> pa.Table | Exception:
+    async def _halved(self, part: Part, records: int, load: Load, deadly: bool) -> "_Made":
+        """Some of these records are at fault: if not in the first half, then in the second."""
+        half = records // 2
+        first = await self._some(part, load, slice(None, half), _Hunt(deadly))
+        known = not first.rejects
+        return first + await self._some(part, load, slice(half, None), _Hunt(deadly, known))
+
+    async def _around(
+        self, part: Part, records: int, load: Load, deadly: tuple[int, ...]
+    ) -> "_Made":
+        """Look for what kills cards where it is; that is known if rows of requests are records."""
+        first, end = deadly if isinstance(self._task.pipeline, ThroughModel) else (0, records)
+        guilty = _Hunt(deadly=True, known=True)
+        return (
+            await self._some(part, load, slice(None, first), _Hunt())
+            + await self._some(part, load, slice(first, end), guilty)
+            + await self._some(part, load, slice(end, None), _Hunt())
+        )
+
+    async def _some(self, part: Part, load: Load, rows: slice, hunt: "_Hunt") -> "_Made":
+        some = partial(_rows, load, rows)
+        return await self._through(part, await asyncio.to_thread(some), some, hunt)
+
+    async def _called(self, batch: Batch, load: Load, hunt: "_Hunt") -> pa.Table | Exception:
         """What the pipeline makes of a batch, or why its records are to blame.
 
         Raises:
             OrchestratorError: they are not, and the next ones would fare no better.
         """
-        while True:
+        # Only in the end, where a record is set aside for it, one death might be a coincidence.
+        deaths = (2 if len(batch) == 1 else 1) if hunt.deadly else 0
+        for left in reversed(range(_TRIES)):
             began = time.monotonic()
             try:
-                return to_table(await self._task.pipeline(batch.columns, self._models))
+                with suspected(deaths):
+                    return to_table(await self._task.pipeline(batch.columns, self._models))
             except Exception as error:  # a user's function may raise anything
                 problem = not_the_records(error)
                 if problem is None:
                     return error
-                await self._stop_unless_served(batch.ids[0], problem, time.monotonic() - began)
+                seconds = time.monotonic() - began
+                await self._stop_unless_served(batch.ids[0], problem, seconds, left)
             batch = await asyncio.to_thread(load)
+        raise AssertionError("the last try returns or raises")
 
     async def _stop_unless_served(
-        self, record: str, problem: OrchestratorError, seconds: float
+        self, record: str, problem: OrchestratorError, seconds: float, left: int
     ) -> None:
         """Return where it makes sense to try again: a card may still come back for the request.
 
@@ -167,9 +200,20 @@ class Work:
             raise problem
         if why := await asyncio.to_thread(self._unserved, problem.model):
             raise JobError(record, f"no card is left for it: {why}") from problem
-        if seconds < _WAITED_SECONDS or self._stop.is_set():
+        if seconds < _WAITED_SECONDS or not left or self._stop.is_set():
             raise problem
         _log.warning("%s is tried again: %s", record, problem)
+
+
+@dataclass(frozen=True)
+class _Hunt:
+    """What is known of records that failed together with others.
+
+    ``deadly``: cards died of some of them. ``known``: some of these here are at fault.
+    """
+
+    deadly: bool = False
+    known: bool = False
 
 
 def _rows(load: Load, rows: slice) -> Batch:

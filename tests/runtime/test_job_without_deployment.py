@@ -67,7 +67,7 @@ def begun(running: Orchestrator, lines: Path, out: Path, workers: int, resume: b
 
 
 def until_half(job) -> None:
-    while job.progress.settled < BEFORE:
+    while job.progress.settled < BEFORE / 2:  # the batch with the first that waits has more
         time.sleep(0.05)
 
 
@@ -76,7 +76,7 @@ def check_stopped(out: Path) -> None:
     assert not (out / "_rejects.jsonl").exists()
     document = json.loads((out / "_summary.json").read_text())
     assert document["outcome"] == "failed"
-    assert BEFORE <= document["records"]["read"] < RECORDS
+    assert BEFORE / 2 <= document["records"]["read"] < RECORDS
 
 
 @pytest.mark.parametrize("workers", [0, 1])
