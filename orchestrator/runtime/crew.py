@@ -32,6 +32,7 @@ from orchestrator.runtime.worker import (
     PartEnded,
     Sends,
     SetAside,
+    Trying,
     Unreachable,
     WorkerProcess,
     WorkOrder,
@@ -43,8 +44,12 @@ _HELD = 2
 _PER_CARD = 2
 #: On one machine of at most so many CPUs more processes would only be in each other's way.
 _FEW_CPUS = 4
-#: A part that so many workers died of is not tried again; nor are more starts in a row.
-_MOST_DEATHS = 3
+#: A part that so many workers ended with is done record by record, by a worker of its own.
+_DEATHS_BEFORE_WARY = 2
+#: So many ended while it was read, or more: it is not tried again; nor are more starts in a row.
+_MOST_DEATHS = 4
+#: Records of one part that end workers; more are no bad records.
+_MOST_DEADLY = 20
 _START_SECONDS = 300.0
 _START_TICK = 0.5
 _STOP_TICK = 0.1
@@ -88,6 +93,8 @@ class Crew:
         self._order, self._lender, self._count = order, lender, count
         self._members: list[_Member] = []
         self._deaths: Counter[int] = Counter()
+        self._deadly: dict[int, Counter[int]] = {}
+        self._touched: dict[int, int] = {}
         self._failed_starts = 0
         self._left: deque[Part] = deque()
         self._unsaved: set[int] = set()
@@ -205,6 +212,11 @@ class Crew:
             await self._books.settled(news.part, news.batch, news.settled)
         elif isinstance(news, PartEnded):
             await self._books.ended(news.part, news.batches)
+        elif isinstance(news, Trying):
+            self._touched.pop(news.part.index, None)
+            if news.number is not None:
+                self._touched[news.part.index] = news.number
+            member.process.call("noted")
         elif isinstance(news, Sends):
             self._hears(member, news.sent)
         elif isinstance(news, Blamed) and self._lender is not None:
@@ -233,13 +245,29 @@ class Crew:
         if self._failed_starts >= _MOST_DEATHS:
             raise JobError("the job's workers", f"they end before they have begun: {why}")
         for part in member.parts.values():
-            self._deaths[part.index] += 1
             await self._books.again(part)
-            if self._deaths[part.index] >= _MOST_DEATHS:
-                told = f"{_MOST_DEATHS} workers ended while they had it: {why}"
-                raise JobError(f"{part.name}, which begins with {part.pieces[0]}", told)
+            self._held_against(part, why)
         self._left.extendleft(member.parts.values())
         self._deal()
+
+    def _held_against(self, part: Part, why: str) -> None:
+        """A worker ended with a part: was it a record of it?
+
+        Raises:
+            JobError: it ends all workers that have it, and none of its records can be told why.
+        """
+        touched = self._touched.pop(part.index, None)
+        deadly = self._deadly.get(part.index)
+        if deadly is not None and touched is not None:
+            deadly[touched] += 1
+        else:
+            self._deaths[part.index] += 1
+        if deadly is None and self._deaths[part.index] >= _DEATHS_BEFORE_WARY:
+            self._deadly[part.index] = Counter()
+        if self._deaths[part.index] >= _MOST_DEATHS or len(deadly or ()) > _MOST_DEADLY:
+            count = self._deaths[part.index] + sum((deadly or Counter()).values())
+            told = f"{count} workers ended while they had it: {why}"
+            raise JobError(f"{part.name}, which begins with {part.pieces[0]}", told)
 
     def _stop_if_over(self) -> None:
         if self._lender is not None and self._lender.over:
@@ -255,12 +283,20 @@ class Crew:
         if not self._unsaved:
             self._stop()
         while self._left and not self._stopping:
-            free = [one for one in self._members if one.ready and len(one.parts) < _HELD]
+            part = self._left[0]
+            free = [one for one in self._members if one.ready and self._may_have(one, part)]
             if not free:
                 return
-            member, part = min(free, key=lambda one: len(one.parts)), self._left.popleft()
+            member = min(free, key=lambda one: len(one.parts))
+            self._left.popleft()
             member.parts[part.index] = part
-            member.process.call("give", part)
+            member.process.call("give", part, self._deadly.get(part.index))
+
+    def _may_have(self, member: _Member, part: Part) -> bool:
+        """A part that workers ended with is done alone, so that no other is held against it."""
+        if part.index in self._deadly:
+            return not member.parts
+        return len(member.parts) < _HELD and not self._deadly.keys() & member.parts.keys()
 
     def _stop(self) -> None:
         self._stopping = True

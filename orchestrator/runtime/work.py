@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from orchestrator.errors import DeadlineError, JobError, OrchestratorError, RequestFailedError
-from orchestrator.jobs import Part, Reject, Settled
+from orchestrator.jobs import Part, Reject, Settled, Stage, Unit
 from orchestrator.runtime.blame import deadly_rows, not_the_records, rejected
 from orchestrator.runtime.io.columns import Array, Columns, to_table
 from orchestrator.runtime.io.draft import Draft, Place, write_draft
@@ -29,6 +29,8 @@ from orchestrator.runtime.through import ThroughModel
 
 #: ``async def f(batch, models)``: columns of records in, columns of rows out.
 Pipeline = Callable[[Columns, Any], Awaitable[Mapping[str, Array]]]
+#: Tells the job's driver, and comes back when it knows, which record of a part is touched now.
+Note = Callable[[int | None], Awaitable[None]]
 #: The next part to do; None when there is none any more.
 NextPart = Callable[[], Awaitable[Part | None]]
 
@@ -40,6 +42,7 @@ _AHEAD = 8
 _WAITED_SECONDS = 0.25
 #: Requests of a batch are sent so often; each time they wait for a card as long as requests may.
 _TRIES = 10
+_ENDED = "the process of a worker ended while it had this record, and no other"
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,13 @@ class Work:
         self._task, self._models, self._told, self._unserved = task, models, told, unserved
         self._tables: dict[int, dict[int, tuple[pa.Table, ...]]] = {}
         self._stop = threading.Event()
+        self._turn = asyncio.Lock()
+        self._wary: dict[int, _Wary] = {}
 
     async def run(self, next_part: NextPart, stop: threading.Event) -> None:
         """Do parts until there are none, or until ``stop``: what is in flight is then finished."""
         self._stop = stop
-        feed = _Feed(self._task, next_part)
+        feed = _Feed(self._task, next_part, self._wary)
         workers = [asyncio.ensure_future(self._work(feed)) for _ in range(self._task.in_flight)]
         try:
             await asyncio.gather(*workers)
@@ -104,22 +109,61 @@ class Work:
         """Forget a part: it is in the output."""
         self._tables.pop(part.index, None)
 
+    def beware(self, part: Part, deadly: Mapping[int, int], note: Note) -> None:
+        """Do a part that workers ended with record by record, with nothing else at the same time.
+
+        ``note`` is told the number of each record before it is touched, and None after it.
+        ``deadly``: how often a worker ended with which record; those are set aside.
+        """
+        self._wary[part.index] = _Wary(deadly, note)
+
     async def _work(self, feed: "_Feed") -> None:
         while not self._stop.is_set():
-            taken = await feed.take()
-            if taken is None:
-                return
-            part, number, load = taken
-            if load is None:
-                await self._told.ended(part, number)
-                continue
+            async with self._turn:
+                taken = await feed.take()
+                if taken is None:
+                    return
+                if taken[0].index in self._wary:
+                    await self._do(*taken)
+                    continue
+            await self._do(*taken)
+
+    async def _do(self, part: Part, number: int, load: Load | None) -> None:
+        if load is None:
+            await self._told.ended(part, number)
+            return
+        wary = self._wary.get(part.index)
+        if wary is None:
+            made = await self._loaded(part, load)
+        else:
+            made = await self._warily(part, number, load, wary)
+        self._tables.setdefault(part.index, {})[number] = made.tables
+        await self._told.settled(part, number, Settled(made.records, made.rejects))
+
+    async def _loaded(self, part: Part, load: Load) -> "_Made":
+        batch = await asyncio.to_thread(load)
+        for reject in batch.rejects:
+            await self._told.set_aside(part, reject)
+        return _Made(rejects=batch.rejects) + await self._through(part, batch, load)
+
+    async def _warily(self, part: Part, number: int, load: Load, wary: "_Wary") -> "_Made":
+        deaths = wary.deadly.get(number, 0)
+        if deaths > 1:  # reading it is enough
+            return await self._aside(part, (_name(part, number),))
+        await wary.note(number)
+        if deaths:
             batch = await asyncio.to_thread(load)
-            for reject in batch.rejects:
-                await self._told.set_aside(part, reject)
-            made = await self._through(part, batch, load)
-            self._tables.setdefault(part.index, {})[number] = made.tables
-            settled = Settled(made.records, batch.rejects + made.rejects)
-            await self._told.settled(part, number, settled)
+            made = await self._aside(part, batch.ids or (_name(part, number),))
+        else:
+            made = await self._loaded(part, load)
+        await wary.note(None)
+        return made
+
+    async def _aside(self, part: Part, records: tuple[str, ...]) -> "_Made":
+        rejects = tuple(Reject(name, Stage.PIPELINE, _ENDED) for name in records)
+        for reject in rejects:
+            await self._told.set_aside(part, reject)
+        return _Made(rejects=rejects)
 
     async def _through(
         self, part: Part, batch: Batch, load: Load, hunt: "_Hunt | None" = None
@@ -221,6 +265,21 @@ def _rows(load: Load, rows: slice) -> Batch:
 
 
 @dataclass(frozen=True)
+class _Wary:
+    """See ``Work.beware``."""
+
+    deadly: Mapping[int, int]
+    note: Note
+
+
+def _name(part: Part, number: int) -> str:
+    """A record that cannot be read."""
+    if part.pieces[0].unit is Unit.FILE:
+        return part.pieces[number].file
+    return f"{part.name}, which begins with {part.pieces[0]}: record {number + 1}"
+
+
+@dataclass(frozen=True)
 class _Made:
     """What came of some records of a batch, in their order."""
 
@@ -237,11 +296,13 @@ class _Made:
 
 
 class _Feed:
-    """Gives out the batches of all parts, in order, to whoever asks next."""
+    """Gives out the batches of all parts, in order, to whoever asks; one at a time may.
 
-    def __init__(self, task: Task, next_part: NextPart) -> None:
-        self._task, self._next_part = task, next_part
-        self._lock = asyncio.Lock()
+    ``single`` are the parts whose records come one by one.
+    """
+
+    def __init__(self, task: Task, next_part: NextPart, single: Container[int]) -> None:
+        self._task, self._next_part, self._single = task, next_part, single
         self._part: Part | None = None
         self._batches: Iterator[Load] = iter(())
         self._ahead: deque[Load] = deque()
@@ -249,21 +310,23 @@ class _Feed:
 
     async def take(self) -> tuple[Part, int, Load | None] | None:
         """A part, the number of a batch and the batch; without a batch, the number of them all."""
-        async with self._lock:
+        if self._part is None:
+            self._part = await self._next_part()
             if self._part is None:
-                self._part = await self._next_part()
-                if self._part is None:
-                    return None
-                self._batches = self._task.source.read(self._part, self._task.rows)
-                self._given = 0
-            if not self._ahead:
-                self._ahead.extend(await asyncio.to_thread(self._few))
-            part, number = self._part, self._given
-            self._given += 1
-            if self._ahead:
-                return part, number, self._ahead.popleft()
-            self._part = None
-            return part, number, None
+                return None
+            self._batches = self._task.source.read(self._part, self._rows(self._part))
+            self._given = 0
+        if not self._ahead:
+            self._ahead.extend(await asyncio.to_thread(self._few))
+        part, number = self._part, self._given
+        self._given += 1
+        if self._ahead:
+            return part, number, self._ahead.popleft()
+        self._part = None
+        return part, number, None
+
+    def _rows(self, part: Part) -> int:
+        return 1 if part.index in self._single else self._task.rows
 
     def _few(self) -> list[Load]:
         """The next batches: going to another thread costs as much as making a small one."""

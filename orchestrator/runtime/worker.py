@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -92,6 +93,14 @@ class Unreachable:
 
 
 @dataclass(frozen=True)
+class Trying:
+    """The worker touches the record of this number of a part, or none; it waits until we know."""
+
+    part: Part
+    number: int | None
+
+
+@dataclass(frozen=True)
 class Blamed:
     """A request was set aside for so many deaths of these slots' processes."""
 
@@ -113,7 +122,7 @@ class Sends:
     sent: Sent
 
 
-News = SetAside | BatchSettled | PartEnded | Unreachable | Blamed | Sends | Over
+News = SetAside | BatchSettled | PartEnded | Trying | Unreachable | Blamed | Sends | Over
 
 
 class _Outbox:
@@ -187,6 +196,7 @@ class JobWorker:
         self._stop = threading.Event()
         self._traffic: Borrowed | None = None
         self._next_tell = 0.0
+        self._noted = asyncio.Event()
         self._inbox: _Inbox
         self._work: Work
 
@@ -220,9 +230,15 @@ class JobWorker:
         if self._traffic is not None:
             self._traffic.looked(slot, life, there)
 
-    def give(self, part: Part) -> None:
-        """One more part to do."""
+    def give(self, part: Part, deadly: Mapping[int, int] | None) -> None:
+        """One more part to do; with ``deadly`` as ``Work.beware`` says."""
+        if deadly is not None:
+            self._work.beware(part, deadly, partial(self._note, part))
         self._inbox.put(part)
+
+    def noted(self) -> None:
+        """The driver knows which record is touched."""
+        self._inbox.loop.call_soon_threadsafe(self._noted.set)
 
     def news(self) -> list[News]:
         """What has happened since the last call; waits for something, if not for long."""
@@ -258,6 +274,11 @@ class JobWorker:
             error = JobError("a worker of the job", repr(mistake))
         answered = {} if self._traffic is None else self._traffic.answered()
         self._outbox.put(Over(error, answered))
+
+    async def _note(self, part: Part, number: int | None) -> None:
+        self._noted.clear()
+        self._outbox.put(Trying(part, number))
+        await self._noted.wait()
 
     def _lost(self, slot: str, life: int, reason: str) -> None:
         self._outbox.put(Unreachable(slot, life, reason))

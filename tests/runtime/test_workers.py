@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator import JobError, Orchestrator
+from orchestrator import Orchestrator
 from orchestrator.jobs import JobSummary, Outcome
 from orchestrator.runtime.io.draft import Place
 from orchestrator.runtime.io.inputs import open_source
@@ -47,12 +47,6 @@ async def both(batch: Mapping[str, Any], models: Any) -> dict[str, np.ndarray]:
     answer = await models.both.predict_async({"x": batch["x"].astype(np.float32)})
     pids = np.full(len(batch["key"]), os.getpid())
     return {"key": batch["key"], "y": answer["y"], "pid": pids}
-
-
-async def always_deadly(batch: Mapping[str, Any], models: Any) -> dict[str, np.ndarray]:
-    if 200 in batch["key"]:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return await both(batch, models)
 
 
 def start(running: Orchestrator, lines: Path, out: Path, pipeline: Any = both, **options: Any):
@@ -110,16 +104,6 @@ def test_what_dead_workers_and_cards_had_is_done_again_and_nothing_twice(
     summary = start(running, lines, tmp_path / "out", deadly).wait()
     assert all(mark.exists() for mark in marks.values())
     check(summary, tmp_path / "out", truth)
-
-
-def test_a_part_that_ends_every_worker_ends_the_job(
-    running: Orchestrator, lines: Path, truth, tmp_path
-) -> None:
-    out = tmp_path / "out"
-    with pytest.raises(JobError, match=r"b\.jsonl@\d+-\d+: 3 workers ended while they had it"):
-        start(running, lines, out, always_deadly, workers=1).wait()
-    resumed = start(running, lines, out, workers=0, resume=True, accept_changes=True)
-    check(resumed.wait(), out, truth)
 
 
 def test_a_cancelled_job_saves_what_is_in_flight_and_goes_on(
