@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.config import Deployment, load_deployment
-from orchestrator.errors import JobError
+from orchestrator.errors import ClusterError, JobError, NoSuchDeploymentError
 from orchestrator.facade import Orchestrator
 from orchestrator.jobs import IN_FLIGHT, RECORD_ID, Outcome
 from orchestrator.placement import DeploymentPlan
@@ -24,10 +24,17 @@ if TYPE_CHECKING:
 
 
 _Deployment = Annotated[
-    str,
+    str | None,
     typer.Argument(
         help="A deployment.yaml, or a plan that `plan --out` wrote: its cards are started for "
         "the job. Or the name of a deployment that is up."
+    ),
+]
+_Name = Annotated[
+    str | None,
+    typer.Option(
+        help="Use the deployment of this name if it is up; else start the one of the file, if one "
+        "is given."
     ),
 ]
 _Input = Annotated[
@@ -137,9 +144,10 @@ _Priority = Annotated[
 
 
 def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
-    deployment: _Deployment,
     input: _Input,
     output: _Output,
+    deployment: _Deployment = None,
+    name: _Name = None,
     model: _Model = None,
     pipeline: _Pipeline = None,
     column: _Column = None,
@@ -185,12 +193,40 @@ def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
         accept_changes=accept_changes,
         priority=cast("Priority", priority),  # checked with the rest
     )
-    if _is_file(deployment):
-        outcome = _run(spec, load_wanted(Path(deployment)), address)
-    else:
-        outcome = _run_on(deployment, spec, address)
+    outcome = _run_somewhere(spec, deployment, name, address)
     if outcome is Outcome.INTERRUPTED:
         raise typer.Exit(1)
+
+
+def _run_somewhere(
+    spec: "JobSpec", deployment: str | None, name: str | None, address: str | None
+) -> Outcome | None:
+    """On the deployment of that name, or the one of that file.
+
+    Raises:
+        JobError: none is named, or two are.
+    """
+    file = None if deployment is None or not _is_file(deployment) else Path(deployment)
+    if deployment is not None and file is None:
+        if name is not None:
+            raise JobError(f"--name {name}", f"the deployment is called {deployment} already")
+        name = deployment
+    if file is None:
+        if name is None:
+            told = "none is named: give its file, or --name of one that is up"
+            raise JobError("the deployment", told)
+        return _run_on(Orchestrator.connect(name, address=address), spec)
+    wanted = load_wanted(file)
+    joined = None if name is None else _if_up(name, address)
+    return _run(spec, wanted, address) if joined is None else _run_on(joined, spec)
+
+
+def _if_up(name: str, address: str | None) -> Orchestrator | None:
+    """The deployment of that name, if there is a cluster and it runs there."""
+    try:
+        return Orchestrator.connect(name, address=address)
+    except (NoSuchDeploymentError, ClusterError):
+        return None
 
 
 def _is_file(deployment: str) -> bool:
@@ -217,16 +253,13 @@ def _run(
             return run_shown(prepared, running, console).outcome
 
 
-def _run_on(name: str, spec: "JobSpec", address: str | None) -> Outcome | None:
+def _run_on(joined: Orchestrator, spec: "JobSpec") -> Outcome | None:
     """Use the cards of a deployment that is up, and leave them as they are."""
     from orchestrator.report.job import run_shown
     from orchestrator.runtime.batch import PreparedJob
 
     console = Console(stderr=True)
-    with (
-        Orchestrator.connect(name, address=address) as running,
-        contextlib.closing(PreparedJob(spec, running.plan)) as prepared,
-    ):
+    with joined as running, contextlib.closing(PreparedJob(spec, running.plan)) as prepared:
         if _nothing_left(prepared, console):
             return None
         return run_shown(prepared, running, console).outcome

@@ -118,6 +118,13 @@ def test_a_deployment_that_cannot_be_used(capsys, pages, tmp_path):
     assert "not a plan bundle" in refused(capsys, tmp_path / "plan.json", *options)
 
 
+def test_a_name_that_nothing_is_called(capsys, pages, deployment, tmp_path):
+    options = ("--pipeline", PIPELINE, "--input", pages, "--output", tmp_path / "out")
+    assert "none is named: give its file, or --name of one that is up" in refused(capsys, *options)
+    told = refused(capsys, "sums", "--name", "other", *options)
+    assert "--name other: the deployment is called sums already" in told
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -138,6 +145,24 @@ def test_options_that_cannot_be(capsys, pages, deployment, tmp_path, options, me
     out = tmp_path / "out"
     assert message in refused(capsys, deployment, "--input", pages, "--output", out, *options)
     assert not out.exists()
+
+
+def test_the_named_deployment_is_used_if_it_is_up_and_else_the_file(
+    cluster, capsys, pages, deployment, tmp_path
+):
+    def ran(out):
+        options = ["--pipeline", PIPELINE, "--input", str(pages), "--output", str(tmp_path / out)]
+        assert main(["run", str(deployment), "--name", "standing", *options]) == 0
+        return json.loads((tmp_path / out / "_summary.json").read_text())["deployment"]
+
+    assert ran("one") == "sums"
+    standing = tmp_path / "standing.yaml"
+    standing.write_text(deployment.read_text().replace("name: sums", "name: standing"))
+    assert main(["up", str(standing)]) == 0
+    try:
+        assert ran("two") == "standing"
+    finally:
+        assert main(["down", "standing"]) == 0
 
 
 def test_a_model_over_lines_without_a_pipeline(cluster, capsys, deployment, tmp_path):
