@@ -1,6 +1,5 @@
 """``examples/ray_job``: a job handed to a head that this test starts, with token authentication."""
 
-import json
 import os
 import shutil
 import signal
@@ -17,8 +16,10 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from examples.ray_job.prepare import main as prepare
 from examples.ray_job.submit import HERE, refused, token_here
-from tests.models import write_mlp
+from orchestrator.cli import main
+from orchestrator.runtime.io.inputs import open_source
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 #: What has Ray's dashboard, which would slow down all other tests; see the Makefile.
@@ -95,11 +96,10 @@ def head() -> Iterator[str]:
 
 @pytest.fixture
 def shipped(tmp_path: Path) -> Path:
-    """The example's folder with the model that its deployment names."""
+    """The example's folder as its documentation says to make it ready, with ``rows.jsonl``."""
     folder = tmp_path / "ray_job"
-    shutil.copytree(HERE, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "models").mkdir()
-    write_mlp(folder / "models", "embed", width=8, rows=4)
+    shutil.copytree(HERE, folder, ignore=shutil.ignore_patterns("__pycache__", "models"))
+    prepare([str(tmp_path / "rows.jsonl"), "--folder", str(folder)])
     return folder
 
 
@@ -123,17 +123,20 @@ def test_a_job_from_a_laptop(head: str, shipped: Path, tmp_path: Path) -> None:
 
     source, out = tmp_path / "rows.jsonl", tmp_path / "out"
     run = ["deployment.yaml", "--pipeline", "pipeline:embed", "--output", str(out), "--input"]
-    failed = submit(head, shipped, *run, str(source), token=TOKEN)
+    failed = submit(head, shipped, *run, str(tmp_path / "none.jsonl"), token=TOKEN)
     assert failed.returncode == 1
-    assert f"error: {source}: no such file or folder" in failed.stdout + failed.stderr
+    assert f"error: {tmp_path}/none.jsonl: no such file or folder" in failed.stdout + failed.stderr
 
-    rows = np.random.default_rng(0).random((100, 8))
-    source.write_text("".join(json.dumps({"x": row.tolist()}) + "\n" for row in rows))
-    done = submit(head, shipped, *run, str(source), "--part-size", "2kB", token=TOKEN)
+    done = submit(head, shipped, *run, str(source), "--part-size", "20kB", token=TOKEN)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"100 of 100 records read into {out}" in (done.stdout + done.stderr).replace("\n", " ")
+    assert f"1000 of 1000 records read into {out}" in (done.stdout + done.stderr).replace("\n", " ")
     lengths = np.linalg.norm(np.stack(pq.read_table(out)["y"].to_numpy()), axis=1)
     assert np.allclose(lengths, 1)
+
+
+def test_the_example_is_made_ready_and_fits_its_deployment(shipped: Path, tmp_path: Path) -> None:
+    assert main(["check", str(shipped / "deployment.yaml")]) == 0
+    assert open_source(tmp_path / "rows.jsonl").columns == ("x",)
 
 
 def test_where_a_token_is_looked_for(tmp_path: Path) -> None:
