@@ -147,7 +147,7 @@ def _described(hooks: JobHooks) -> Mapping[str, Any]:
     """What can still be said of the deployment: it may be the one that is gone."""
     try:
         return hooks.describe()
-    except OrchestratorError as error:
+    except Exception as error:  # whatever it is, how the job ended must be told
         return {"deployment": f"cannot be asked any more: {error}"}
 
 

@@ -1,14 +1,19 @@
 """``orchestrator run``: what a user sees when something is wrong, and a whole job on two cards."""
 
+import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pyarrow.parquet as pq
 import pytest
+import ray
 from PIL import Image
 
 from orchestrator import Orchestrator, load_deployment
@@ -163,6 +168,70 @@ def test_the_named_deployment_is_used_if_it_is_up_and_else_the_file(
         assert ran("two") == "standing"
     finally:
         assert main(["down", "standing"]) == 0
+
+
+async def interrupted(batch, models):
+    """Tells when it has page 12, and computes on the event loop, or waits, until it may go on."""
+    mark = Path(os.environ["MARK"])
+    if batch["path"][0] == "12.png" and not mark.exists():
+        mark.touch()
+        while not mark.with_name("go").exists():
+            if os.environ["COMPUTING"]:
+                time.sleep(0.01)
+            else:
+                await asyncio.sleep(0.01)
+    return await sums(batch, models)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_of_a_job_in_its_terminal(cluster, capsys, pages, deployment, tmp_path, times):
+    out, mark = tmp_path / "out", tmp_path / "mark"
+    options = ["--pipeline", "tests.cli.test_run:interrupted", "--input", str(pages)]
+    options += ["--output", str(out), "--in-flight", "1", "--workers", "0", "--part-size", "4"]
+    settings = {
+        "MARK": str(mark),
+        "COMPUTING": "" if times == 1 else "yes",
+        "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "run", str(deployment), *options],
+        env={**os.environ, **settings},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not mark.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    if times == 1:
+        mark.with_name("go").touch()
+    else:
+        time.sleep(0.2)  # signals of one kind that come together are one
+        process.send_signal(signal.SIGINT)
+    told = process.communicate()[1]
+    assert process.returncode == (1 if times == 1 else 130), told
+    document = json.loads((out / "_summary.json").read_text())
+    assert document["outcome"] == "interrupted"
+    read = set(pq.read_table(out)["page"].to_pylist())
+    assert read == {f"{page:02d}.png" for page in range(13 if times == 1 else 12)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARK", str(mark))
+        assert main(["run", str(deployment), *options, "--resume"]) == 0
+    assert len(set(pq.read_table(out)["page"].to_pylist())) == PAGES
+
+
+def test_columns_that_the_deployment_names(cluster, capsys, deployment, tmp_path):
+    rows = np.random.default_rng(2).random((20, 8), np.float32)
+    lines = [json.dumps({"key": key, "v": row.tolist()}) for key, row in enumerate(rows)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    text = deployment.read_text()
+    deployment.write_text(text.replace("replicas: 2,", "replicas: 2, columns: {x: v},"))
+    words = ["run", str(deployment), "--input", str(tmp_path / "rows.jsonl")]
+    assert main([*words, "--output", str(tmp_path / "out"), "--model", "mlp", "--id", "key"]) == 0
+    table = pq.read_table(tmp_path / "out")
+    (expected,) = onnxruntime.InferenceSession(tmp_path / "mlp.onnx").run(None, {"x": rows})
+    assert table["key"].to_pylist() == list(range(20))
+    np.testing.assert_allclose(np.stack(table["y"].to_numpy()), expected, rtol=1e-5)
 
 
 def test_a_model_over_lines_without_a_pipeline(cluster, capsys, deployment, tmp_path):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import JobError
+from orchestrator.errors import JobError, NotServingError
 from orchestrator.jobs import Job, Outcome, PartEntry, Reject, Stage, manifest_text, read_manifest
 from orchestrator.runtime.io.inputs import open_source
 from orchestrator.runtime.io.output import OutputFolder
@@ -163,6 +164,50 @@ def test_one_run_at_a_time(pages, tmp_path):  # noqa: F811
     assert told.startswith(f"a run that has not ended writes to it: process {os.getpid()} on ")
     sink.close()
     prepare(pages, tmp_path / "out", resume=True).close()
+
+
+_RESUMING = """
+import sys, time
+from pathlib import Path
+from tests.jobs.test_runner import run, shades
+
+pages, out, go = map(Path, sys.argv[1:])
+
+async def waiting(batch, models):
+    (go.parent / "begun").touch()
+    while not go.exists():
+        time.sleep(0.01)
+    return await shades(batch, models)
+
+print(run(pages, out, waiting, part_size=5, prepared={"resume": True}).outcome.value)
+"""
+
+
+def test_of_two_processes_that_resume_at_once_one_is_refused(pages, tmp_path):  # noqa: F811
+    async def half(batch, models):
+        if batch["path"][0] >= "10.png":
+            raise NotServingError("of this deployment", "closed")
+        return await shades(batch, models)
+
+    out, go = tmp_path / "out", tmp_path / "go"
+    with pytest.raises(NotServingError):
+        run(pages, out, half, part_size=5, in_flight=1)
+    words = [sys.executable, "-c", _RESUMING, pages, out, go]
+    processes = [
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    while all(process.poll() is None for process in processes):
+        time.sleep(0.05)
+    refused, other = sorted(processes, key=lambda process: process.poll() is None)
+    told = refused.communicate()[1]
+    assert refused.returncode == 1
+    assert f"a run that has not ended writes to it: process {other.pid} on " in told
+    go.touch()
+    assert (other.communicate()[0], other.returncode) == ("complete\n", 0)
+    undisturbed = tmp_path / "undisturbed"
+    run(pages, undisturbed, part_size=5)
+    assert pq.read_table(out).equals(pq.read_table(undisturbed))
 
 
 def test_folders_that_hold_no_job_or_one_that_cannot_be_relied_on(pages, tmp_path):  # noqa: F811

@@ -20,9 +20,9 @@ RECORDS, POISON = 64, 666.0
 GUILTY = 37
 
 
-@pytest.fixture(scope="module")
-def two_cards(cluster: Connection, tmp_path_factory: pytest.TempPathFactory):
-    path = write_mlp(tmp_path_factory.mktemp("deadly"), "mlp", width=WIDTH, gears=[1, 16])
+@pytest.fixture
+def two_cards(cluster: Connection, tmp_path: Path):
+    path = write_mlp(tmp_path, "mlp", width=WIDTH, gears=[1, 16])
     gears = {"gears": [{"x": [1, WIDTH]}, {"x": [16, WIDTH]}]}
     with Orchestrator(planned(model("mlp", path, shapes=gears, replicas=2), name="deadly")) as on:
         yield on, Truth(path)
