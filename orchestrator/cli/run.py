@@ -222,10 +222,11 @@ def _run_somewhere(
 
 
 def _if_up(name: str, address: str | None) -> Orchestrator | None:
-    """The deployment of that name, if there is a cluster and it runs there."""
+    """The deployment of that name, if there is a cluster and it runs there; says why not."""
     try:
         return Orchestrator.connect(name, address=address)
-    except (NoSuchDeploymentError, ClusterError):
+    except (NoSuchDeploymentError, ClusterError) as error:
+        typer.echo(f"this job starts the deployment of its file: {error}", err=True)
         return None
 
 

@@ -161,6 +161,8 @@ def test_the_named_deployment_is_used_if_it_is_up_and_else_the_file(
         return json.loads((tmp_path / out / "_summary.json").read_text())["deployment"]
 
     assert ran("one") == "sums"
+    told = "this job starts the deployment of its file: no deployment 'standing' runs in this"
+    assert told in capsys.readouterr().err
     standing = tmp_path / "standing.yaml"
     standing.write_text(deployment.read_text().replace("name: sums", "name: standing"))
     assert main(["up", str(standing)]) == 0
