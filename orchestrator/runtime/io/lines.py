@@ -34,15 +34,24 @@ _BOM = b"\xef\xbb\xbf"
 _NUMBER = re.compile(r"Row #\d+: | in row \d+")
 
 
-def _pattern(quoted: str, bare: str, delimiter: str) -> re.Pattern[bytes]:
-    field = f"(?:{quoted}|{bare}|)"
-    return re.compile(f"{field}(?:D{field})*".replace("D", delimiter).encode(), re.DOTALL)
+_QUOTED = '"[^"]*(?:""[^"]*)*"'
+
+
+def _patterns(pattern: str) -> dict[str, re.Pattern[bytes]]:
+    """By delimiter, which is D in the pattern."""
+    return {d: re.compile(pattern.replace("D", d).encode(), re.DOTALL) for d in (",", "\t")}
+
+
+def _fields(field: str) -> str:
+    return f"(?:{field}|)(?:D(?:{field}|))*"
 
 
 #: Fields whose quotes are closed: Arrow minds quotes only where a field begins with one.
-_CLOSED = {d: _pattern('"(?:[^"]|"")*"(?:[^"D][^D]*)?', '[^"D][^D]*', d) for d in (",", "\t")}
-#: The same without quotes inside of bare fields.
-_STRICT = {d: _pattern('"(?:[^"]|"")*"', '[^"D\n]+', d) for d in (",", "\t")}
+_CLOSED = _patterns(_fields(f'{_QUOTED}(?:[^"D][^D]*)?|[^"D][^D]*'))
+#: The same without quotes inside of bare fields, or anything behind a closed one.
+_STRICT = _patterns(_fields(f'{_QUOTED}|[^"D\n]+'))
+#: The beginning of what no further lines can make such fields.
+_BROKEN = _patterns(f'(?:(?:{_QUOTED}|[^"D\n]+|)D)*{_QUOTED}[^"D]')
 _OPEN = "a quote is not closed in its line, and a value holds no line break"
 #: Lines of one value that are known as such.
 _MOST_LINES = 100
@@ -288,10 +297,11 @@ class CsvLines(LineFiles):
         text, strict = lines[at - 1][1], _STRICT[self._delimiter]
         for end in range(at, min(at + _MOST_LINES, len(lines))):
             text += b"\n" + lines[end][1].rstrip(b"\r")
+            if _BROKEN[self._delimiter].match(text):
+                return at
             if b'"' in lines[end][1] and strict.fullmatch(text):
-                whole = io.StringIO(text.decode("utf-8", "replace"))
-                record = next(csv.reader(whole, delimiter=self._delimiter), [])
-                return end + 1 if len(record) == len(self._header) else at
+                columns = len(self._fields(text.decode("utf-8", "replace")))
+                return end + 1 if columns == len(self._header) else at
         return at
 
     def _header_of(self, name: str) -> list[str]:
@@ -299,8 +309,16 @@ class CsvLines(LineFiles):
             return []
         with self._files.open(name) as file:
             line = file.read(_CHUNK).removeprefix(_BOM).partition(b"\n")[0]
-        text = io.StringIO(line.decode("utf-8", "replace").strip("\r"))
-        return next(csv.reader(text, delimiter=self._delimiter), [])
+        fields = self._fields(line.decode("utf-8", "replace").strip("\r"))
+        if line and not fields:
+            raise JobError(name, "its first line names no columns")
+        return fields
+
+    def _fields(self, text: str) -> list[str]:
+        """The values of a record; none where it is no CSV at all."""
+        with contextlib.suppress(csv.Error):  # such as a value of more than 128 KiB
+            return next(csv.reader(io.StringIO(text), delimiter=self._delimiter), [])
+        return []
 
 
 def _may_widen(kind: pa.DataType) -> bool:
