@@ -74,6 +74,20 @@ class HeldCard(OneCard):
         self.held.clear()
 
 
+class SlowCard(OneCard):
+    """A card that is inside a call until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__(self.wait)
+        self.inside = threading.Event()
+        self.go_on = threading.Event()
+
+    def wait(self, requests: Sequence[Request]) -> Answers:
+        self.inside.set()
+        self.go_on.wait()
+        return answers(requests)
+
+
 @pytest.fixture
 def start() -> Iterator[Callable[..., Router]]:
     """A router whose cards are these, as slots n/0, n/1, ... of a model det."""
@@ -205,39 +219,27 @@ def test_ctrl_c_under_a_carried_request_leaves_nothing_behind(start) -> None:
 
 
 def test_a_router_that_closes_waits_for_a_carried_request(start) -> None:
-    inside, go_on = threading.Event(), threading.Event()
-
-    def slow(requests: Sequence[Request]) -> Answers:
-        inside.set()
-        go_on.wait()
-        return answers(requests)
-
-    router = start(OneCard(slow))
+    card = SlowCard()
+    router = start(card)
     with ThreadPoolExecutor(2) as pool:
         carried = pool.submit(router.submit, asked(), True)
-        inside.wait()
+        card.inside.wait()
         closed = pool.submit(router.close, 60.0)
         while router._accepting:
             pass
-        go_on.set()
+        card.go_on.set()
         assert closed.result()
         assert carried.result().result()["y"].shape == (1, 2)
 
 
 def test_a_router_that_closes_fails_a_carried_request_that_takes_too_long(start) -> None:
-    inside, go_on = threading.Event(), threading.Event()
-
-    def slow(requests: Sequence[Request]) -> Answers:
-        inside.set()
-        go_on.wait()
-        return answers(requests)
-
-    router = start(OneCard(slow))
+    card = SlowCard()
+    router = start(card)
     with ThreadPoolExecutor(1) as pool:
         carried = pool.submit(router.submit, asked(), True)
-        inside.wait()
+        card.inside.wait()
         assert not router.close(0.0, "it was told to stop")
-        go_on.set()
+        card.go_on.set()
         with pytest.raises(RequestFailedError, match="it was told to stop"):
             carried.result().result()
 
