@@ -45,6 +45,11 @@ class Job:
         return Job(parts, inputs, known)
 
     @property
+    def facts_digest(self) -> str:
+        """What tells these facts from any others."""
+        return _digest(*(f"{name}\0{value}" for name, value in sorted(self.facts.items())))
+
+    @property
     def total(self) -> int | None:
         """Records over all parts; None while nobody has counted those of every part."""
         counts = [part.records for part in self.parts]

@@ -19,7 +19,7 @@ from orchestrator.runtime.crew import Crew, workers_for
 from orchestrator.runtime.following import Following, Lender
 from orchestrator.runtime.io.inputs import open_source, part_size_of
 from orchestrator.runtime.io.output import OutputFolder
-from orchestrator.runtime.io.record import checksum, owner_of
+from orchestrator.runtime.io.store import checksum
 from orchestrator.runtime.jobspec import JobSpec, input_name, keep_apart, refuse_resume
 from orchestrator.runtime.runner import Here, JobHooks, run_job
 from orchestrator.runtime.status import Status
@@ -148,7 +148,7 @@ class PreparedJob:
         place = self.sink.place
         models_of = serving.models_of(self.spec.priority)
         seen, options = serving.lender.seen(), serving.lender.options
-        return WorkOrder(task, place, owner_of(place.folder), models_of, seen, options)
+        return WorkOrder(task, place, place.store.owner(), models_of, seen, options)
 
     def _pipeline(self, deployment: Deployment) -> Pipeline:
         spec = self.spec
@@ -297,6 +297,7 @@ def _code_of(pipeline: Pipeline) -> tuple[str, str]:
     code = pipeline if inspect.isroutine(pipeline) else type(pipeline)
     name = f"{code.__module__}:{code.__qualname__}"
     try:
-        return name, checksum(Path(inspect.getsourcefile(code) or ""))
+        with Path(inspect.getsourcefile(code) or "").open("rb") as file:
+            return name, checksum(file)[1]
     except (OSError, TypeError):
         return name, ""

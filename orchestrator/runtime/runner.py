@@ -203,9 +203,15 @@ class _Run:
             self._stop_if_intolerable(settled, settled)
 
     def save_leftovers(self) -> None:
-        """Write what is read of parts that are not written, finished or not."""
+        """Write the finished parts that are not written; others count for nothing."""
+        forgotten = False
         for finished in self.ledger.leftovers():
-            self._save(finished)
+            if finished.whole:
+                self._save(finished)
+            else:
+                forgotten |= self.ledger.again(finished.part)
+        if forgotten:
+            self.sink.write_rejects([*self._rejects_before, *self.ledger.rejects])
 
     async def set_aside(self, part: Part, reject: Reject) -> None:
         """See Told."""

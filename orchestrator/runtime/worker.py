@@ -24,7 +24,6 @@ from orchestrator.errors import JobError, OrchestratorError
 from orchestrator.jobs import Part, Reject, Settled
 from orchestrator.runtime.following import Borrowed, Following, Seen
 from orchestrator.runtime.io.draft import Draft, Place
-from orchestrator.runtime.io.record import owner_of
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.outlook import Sent
 from orchestrator.runtime.work import Task, Work
@@ -183,7 +182,7 @@ class JobWorker:
 
     def open(self, order: WorkOrder) -> bool:
         """Begin, unless input or output are not seen from this node."""
-        seen_here = owner_of(order.place.folder) == order.owner
+        seen_here = order.place.store.owner() == order.owner
         if not (seen_here and order.task.source.seen_from_here()):
             return False
         models: object = None

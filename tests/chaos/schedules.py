@@ -25,7 +25,7 @@ import ray
 
 from orchestrator import Orchestrator
 from orchestrator.placement import DeploymentPlan
-from orchestrator.runtime.io.record import MANIFEST, SUCCESS
+from orchestrator.runtime.io.store import MANIFEST, SUCCESS
 from orchestrator.runtime.named import status_of
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, Truth, model, planned, rows

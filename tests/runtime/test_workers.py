@@ -18,6 +18,7 @@ from orchestrator import JobError, Orchestrator
 from orchestrator.jobs import JobSummary, Outcome
 from orchestrator.runtime.io.draft import Place
 from orchestrator.runtime.io.inputs import open_source
+from orchestrator.runtime.io.local import LocalStore
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.work import Task
 from orchestrator.runtime.worker import JobWorker, WorkOrder
@@ -85,7 +86,7 @@ def test_the_work_is_done_by_others(running: Orchestrator, lines: Path, truth, t
 def test_a_worker_that_does_not_see_the_output_does_not_begin(lines: Path, tmp_path) -> None:
     source = open_source(lines)
     task = Task(source, both, 10, 2)
-    place = Place(tmp_path / "nowhere", "parquet")
+    place = Place(LocalStore.at(tmp_path / "nowhere"), "parquet")
     order = WorkOrder(task, place, "process 1 on head", str, None, Options())
     assert not JobWorker().open(order)
     shutil.copytree(lines, tmp_path / "moved")

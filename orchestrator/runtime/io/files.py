@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from orchestrator.errors import JobError
-from orchestrator.runtime.io.record import OURS
+from orchestrator.runtime.io.store import OURS
 from orchestrator.sources import SourceError, file_system, reason
 
 
