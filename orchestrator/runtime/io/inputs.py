@@ -50,6 +50,11 @@ def open_source(where: Input, kind: str | None = None, id_column: str | None = N
     return KINDS[kind or _inferred(files)](files)
 
 
+def kind_of(source: Source) -> str:
+    """The name of a source's format; that of a dataset is its own."""
+    return next((kind for kind, one in KINDS.items() if type(source) is one), "dataset")
+
+
 def _inferred(files: InputFiles) -> str:
     counts = {
         kind: sum(name.lower().endswith(source.suffixes) for name in files.names)
