@@ -28,6 +28,7 @@ class LocalStore:
 
     where: str
     folder: Path
+    manifest = MANIFEST
 
     @staticmethod
     def at(where: Path | str) -> "LocalStore":

@@ -18,26 +18,33 @@ from orchestrator.runtime.io.draft import Draft, Place, write_draft
 from orchestrator.runtime.io.formats import Format, format_of
 from orchestrator.runtime.io.local import LocalStore
 from orchestrator.runtime.io.record import JobRecord
+from orchestrator.runtime.io.remote import RemoteStore
 from orchestrator.runtime.io.schemas import says_less, unified
-from orchestrator.runtime.io.store import REJECTS, SUCCESS, SUMMARY, explained, is_draft
+from orchestrator.runtime.io.store import REJECTS, SUCCESS, SUMMARY, Store, explained, is_draft
+from orchestrator.sources import file_system, is_url
 
 #: Part files whose columns are read at once.
 _READS = 8
+
+
+def store_at(where: Path | str) -> Store:
+    """The folder of a path or of a ``file://`` URL; the object store of any other."""
+    if not is_url(str(where)):
+        return LocalStore.at(where)
+    if str(where).startswith("file://"):
+        return LocalStore(str(where), Path(file_system(str(where))[1]))
+    return RemoteStore(str(where))
 
 
 class OutputFolder:
     """The output of a job, as Parquet unless told otherwise. Nothing is touched before ``prepare``.
 
     Raises:
-        JobError: it is a URL, or there is no such format.
+        JobError: there is no such format.
     """
 
     def __init__(self, folder: Path | str, format: str = "parquet") -> None:
-        if "://" in str(folder):
-            raise JobError(
-                str(folder), "is a URL; the output is a folder of this machine, or mounted there"
-            )
-        self.store = LocalStore.at(folder)
+        self.store = store_at(folder)
         self.where = self.store.where
         self.format: Format = format_of(format)
         self.place = Place(self.store, format)
@@ -46,6 +53,8 @@ class OutputFolder:
         self.schema: pa.Schema | None = None
         self._record = JobRecord(self.store)
         self._listing = threading.Lock()
+        self._rejects: list[Reject] = []  # where no file can be added to
+        self._told_all = True
 
     def prepare(self, job: Job, *, resume: bool = False, accept_changes: bool = False) -> None:
         """Make the folder if need be, try a write, and begin the job or go on with it.
@@ -195,19 +204,22 @@ class OutputFolder:
         """
         with explained(self.where, f"cannot be written to ({REJECTS})"):
             self._record.check()
+            self._rejects, self._told_all = list(rejects), True
             if rejects:
                 self.store.put(REJECTS, "".join(one.line() for one in rejects).encode())
             else:
                 self.store.delete(REJECTS)
 
     def write_reject(self, reject: Reject) -> None:
-        """Add a line to the rejects file.
+        """Add a line to the rejects file; with the summary, where none can be added to.
 
         Raises:
             JobError: the write failed.
         """
         with explained(self.where, f"cannot be written to ({REJECTS})"):
-            self.store.append(REJECTS, reject.line().encode())
+            if not self.store.append(REJECTS, reject.line().encode()):
+                self._rejects.append(reject)
+                self._told_all = False
 
     def write_summary(self, text: str, complete: bool) -> None:
         """Write the run summary, and when the job is complete the mark that says so.
@@ -215,6 +227,8 @@ class OutputFolder:
         Raises:
             JobError: the write failed, or the folder is another run's by now.
         """
+        if not self._told_all:
+            self.write_rejects(self._rejects)
         with explained(self.where, f"cannot be written to ({SUMMARY})"):
             self._record.check()
             self.store.put(SUMMARY, text.encode())

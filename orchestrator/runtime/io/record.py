@@ -19,7 +19,6 @@ from orchestrator.jobs import (
 )
 from orchestrator.runtime.io.store import (
     LOCK,
-    MANIFEST,
     SUCCESS,
     SUMMARY,
     Journal,
@@ -51,14 +50,14 @@ class JobRecord:
                 it holds a job, and ``resume`` is not said.
         """
         self._store.make()
-        if _is_foreign(self._store.names()):  # nothing is left in a folder that is none of ours
+        if self._is_foreign():  # nothing is left in a folder that is none of ours
             raise self._refusal(resume)
         self._lease = self._store.own()
         self._held.callback(self._lease.close)
         self._journal = self._store.journal(self._lease)
         self._held.callback(self._journal.close)
         fresh = self._is_untouched()  # only now: whoever had it may have ended just before
-        if not fresh and (not resume or _is_foreign(self._store.names())):
+        if not fresh and (not resume or self._is_foreign()):
             raise self._refusal(resume)
         return fresh
 
@@ -130,7 +129,7 @@ class JobRecord:
         try:
             return read_manifest(self._journal.read() or "")
         except _DAMAGED as error:
-            told = f"{MANIFEST} cannot be relied on: {error}; name a new folder"
+            told = f"{self._store.manifest} cannot be relied on: {error}; name a new folder"
             raise JobError(self._store.where, told) from error
 
     def _is_whole(self, entry: PartEntry) -> bool:
@@ -143,18 +142,24 @@ class JobRecord:
     def _is_untouched(self) -> bool:
         """Whether a new job may begin: no files, or those of a job that finished no part."""
         beside = _beside_drafts(self._store.names())
-        if beside == {MANIFEST}:
+        if beside == {self._store.manifest}:
             with contextlib.suppress(*_DAMAGED):
-                return not read_manifest(self._journal.read() or "").entries
+                text = self._journal.read()
+                return text is None or not read_manifest(text).entries
         return not beside
 
+    def _is_foreign(self) -> bool:
+        """Whether somebody wrote there who is no job."""
+        beside = _beside_drafts(self._store.names())
+        return bool(beside) and self._store.manifest not in beside
+
     def _refusal(self, resume: bool) -> JobError:
-        names, where = self._store.names(), self._store.where
-        if _is_foreign(names) and resume:
-            return JobError(where, f"has no {MANIFEST}, so there is no job in it to resume")
+        names, where, manifest = self._store.names(), self._store.where, self._store.manifest
+        if self._is_foreign() and resume:
+            return JobError(where, f"has no {manifest}, so there is no job in it to resume")
         if SUCCESS in names:
             return JobError(where, "holds a job that is complete: name a new folder")
-        if MANIFEST in names:
+        if manifest in names:
             told = "holds a job that is not complete: --resume goes on with it"
             return JobError(where, told)
         told = "is not empty, and finished work is never written over: name a new folder"
@@ -163,9 +168,3 @@ class JobRecord:
 
 def _beside_drafts(names: set[str]) -> set[str]:
     return {name for name in names if not is_draft(name)} - {LOCK}
-
-
-def _is_foreign(names: set[str]) -> bool:
-    """Whether somebody wrote there who is no job."""
-    beside = _beside_drafts(names)
-    return bool(beside) and MANIFEST not in beside

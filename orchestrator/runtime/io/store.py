@@ -14,6 +14,8 @@ from typing import IO, Protocol
 from orchestrator.errors import JobError
 
 MANIFEST, SUCCESS, LOCK = "_manifest.jsonl", "_SUCCESS", "_lock"
+#: The folder of a manifest whose lines are objects.
+MANIFESTS = "_manifest"
 SUMMARY, REJECTS = "_summary.json", "_rejects.jsonl"
 #: What a job keeps beside its parts, and no other job takes for input.
 OURS = frozenset({MANIFEST, SUCCESS, LOCK, SUMMARY, REJECTS})
@@ -69,6 +71,10 @@ class Store(Protocol):
     @property
     def where(self) -> str:
         """The path or URL."""
+
+    @property
+    def manifest(self) -> str:
+        """The name of its manifest."""
 
     def make(self) -> None:
         """Make it if need be, and see whether it can be written to; it stays empty if it was.
