@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from actors.queue import Priority
@@ -15,6 +16,7 @@ from orchestrator.runtime.accounts import card_documents
 from orchestrator.runtime.crew import Crew, workers_for
 from orchestrator.runtime.facts import job_facts
 from orchestrator.runtime.following import Following, Lender
+from orchestrator.runtime.io.dataset import DatasetRows
 from orchestrator.runtime.io.inputs import open_source, part_size_of
 from orchestrator.runtime.io.output import OutputFolder
 from orchestrator.runtime.jobspec import JobSpec, input_name, keep_apart, refuse_resume
@@ -76,14 +78,23 @@ class PreparedJob:
         self.sink = OutputFolder(spec.output, spec.output_format)
         keep_apart(spec)
         part_size = part_size_of(self.source, spec.part_size)
-        self.job = Job.of(
+        facts = job_facts(spec, self.source, wanted)
+        by_id = self.source if isinstance(self.source, DatasetRows) and spec.id_column else None
+        job = Job.of(
             self.source.pieces(part_size),
             self.source.stamp,
             part_size,
-            job_facts(spec, self.source, wanted),
+            facts,
+            None if by_id is None else by_id.input_of,
         )
         try:
-            self.sink.prepare(self.job, resume=spec.resume, accept_changes=spec.accept_changes)
+            self.sink.prepare(
+                job,
+                resume=spec.resume,
+                accept_changes=spec.accept_changes,
+                rejoined=None if by_id is None else partial(by_id.rejoined, size=part_size),
+            )
+            self.job = self.sink.job
         except BaseException:
             self.sink.close()
             raise

@@ -41,7 +41,7 @@ def open_source(where: Input, kind: str | None = None, id_column: str | None = N
     if not isinstance(where, str | Path):
         from orchestrator.runtime.io.dataset import DatasetRows
 
-        return DatasetRows(where, id_column)
+        return DatasetRows.of(where, id_column)
     if id_column is not None:
         raise JobError(str(where), "records of files have ids: id_column goes with a dataset")
     if kind is not None and kind not in KINDS:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from orchestrator.jobs import Finished, Job, Part, PartEntry, Reject, WrittenPar
 from orchestrator.runtime.io.draft import Draft, Place, write_draft
 from orchestrator.runtime.io.formats import Format, format_of
 from orchestrator.runtime.io.local import LocalStore
-from orchestrator.runtime.io.record import JobRecord
+from orchestrator.runtime.io.record import JobRecord, Rejoined
 from orchestrator.runtime.io.remote import RemoteStore
 from orchestrator.runtime.io.schemas import says_less, unified
 from orchestrator.runtime.io.store import REJECTS, SUCCESS, SUMMARY, Store, explained, is_draft
@@ -56,10 +57,19 @@ class OutputFolder:
         self._rejects: list[Reject] = []  # where no file can be added to
         self._told_all = True
 
-    def prepare(self, job: Job, *, resume: bool = False, accept_changes: bool = False) -> None:
+    def prepare(
+        self,
+        job: Job,
+        *,
+        resume: bool = False,
+        accept_changes: bool = False,
+        rejoined: Rejoined | None = None,
+    ) -> None:
         """Make the folder if need be, try a write, and begin the job or go on with it.
 
         With ``resume`` an empty folder begins the job, so that one command line does for all runs.
+        ``rejoined`` makes another job of this one and the parts that are there, for an input that
+        does not come in the same stretches each time.
 
         Raises:
             JobError: it is a file, is not empty, or cannot be written to; or, with ``resume``, it
@@ -72,13 +82,19 @@ class OutputFolder:
                 if fresh:
                     self._record.begin(job)
                 else:
-                    self.done = self._record.resume(job, accept_changes)
+                    resumed = self._record.resume(job, accept_changes, rejoined)
+                    self.job, self.done = resumed
                 self._remove_orphans()
                 if not fresh:
                     self._take_up()
         except BaseException:
             self.close()
             raise
+
+    @cached_property
+    def _inputs(self) -> dict[int, str]:
+        pairs = zip(self.job.parts, self.job.inputs, strict=True)
+        return {part.index: digest for part, digest in pairs}
 
     @property
     def complete(self) -> bool:
@@ -108,10 +124,9 @@ class OutputFolder:
         Raises:
             JobError: the folder cannot be written to, or is another run's by now.
         """
-        index = finished.part.index
         entry = PartEntry(
-            index=index,
-            input=self.job.inputs[index],
+            index=finished.part.index,
+            input=self._inputs[finished.part.index],
             file=None,
             records=finished.records,
             rows=0,

@@ -5,6 +5,7 @@ what a run left behind that did not get so far, and the next run removes it.
 """
 
 import contextlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator.errors import JobError
@@ -30,6 +31,8 @@ from orchestrator.runtime.io.store import (
 
 #: Part files that are read at once to see whether they are whole.
 _READS = 8
+#: What a job becomes whose input knows these parts again.
+Rejoined = Callable[[Job, Sequence[PartEntry]], Job]
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError)
 
 
@@ -65,10 +68,13 @@ class JobRecord:
         """Start the record of a new job."""
         self._journal.begin(header_line(job.facts, self._lease.nonce))
 
-    def resume(self, job: Job, accept_changes: bool) -> dict[int, PartEntry]:
-        """The parts of an earlier run that stay as they are.
+    def resume(
+        self, job: Job, accept_changes: bool, rejoined: Rejoined | None = None
+    ) -> tuple[Job, dict[int, PartEntry]]:
+        """The parts of an earlier run that stay as they are, and the job with them in it.
 
-        Those stay whose records are the same and whose file is as the manifest says.
+        Those stay whose records are the same and whose file is as the manifest says. ``rejoined``:
+        see OutputFolder.
 
         Raises:
             JobError: the output holds a damaged manifest, or another job and the changes are not
@@ -82,17 +88,20 @@ class JobRecord:
                 f"its job began with another state of {', '.join(differ)}: --accept-changes goes "
                 "on all the same, redoing the parts whose records differ; or name a new folder",
             )
-        inputs = {part.index: digest for part, digest in zip(job.parts, job.inputs, strict=True)}
-        same = [entry for entry in known.entries.values() if inputs.get(entry.index) == entry.input]
         with ThreadPoolExecutor(_READS) as pool:
-            whole = list(pool.map(self._is_whole, same))
-        kept = {one.index: one for one, is_whole in zip(same, whole, strict=True) if is_whole}
+            entries = list(known.entries.values())
+            found = pool.map(self._is_whole, entries)
+            whole = [one for one, is_whole in zip(entries, found, strict=True) if is_whole]
+        if rejoined is not None:
+            job = rejoined(job, whole)
+        inputs = {part.index: digest for part, digest in zip(job.parts, job.inputs, strict=True)}
+        kept = {one.index: one for one in whole if inputs.get(one.index) == one.input}
         if differ or len(kept) < len(job.parts):  # what they say of the job is no longer so
             self._store.delete(SUCCESS)
             self._store.delete(SUMMARY)
-        entries = [entry for _, entry in sorted(kept.items())]
-        self._journal.begin(manifest_text(job.facts, entries, self._lease.nonce))
-        return kept
+        lines = [entry for _, entry in sorted(kept.items())]
+        self._journal.begin(manifest_text(job.facts, lines, self._lease.nonce))
+        return job, kept
 
     def check(self) -> None:
         """See that the output is still this run's.
