@@ -105,9 +105,9 @@ def run_job(
 ) -> JobSummary:
     """Run what of the sink's job is not done yet, and write the summary of all of it.
 
-    ``stop``, or the first Ctrl-C, stops reading; what is in flight is finished and saved, and the
-    summary says ``interrupted``. The second Ctrl-C stops at once; part files that are written stay
-    whole.
+    ``stop``, or the first Ctrl-C, stops reading; what is in flight is finished, the parts that are
+    whole with it are saved, and the summary says ``interrupted``. The second Ctrl-C stops at once;
+    part files that are written stay whole.
 
     Raises:
         JobError: the input or output cannot be used any further, more records were bad than may

@@ -215,3 +215,14 @@ def test_an_output_inside_its_input(source, output, inside):
             keep_apart(spec)
     else:
         keep_apart(spec)
+
+
+def test_whatever_a_stores_library_raises_is_told(monkeypatch):
+    class Refused(Exception):
+        pass
+
+    def refuse(self, path, *arguments, **options):
+        raise Refused("no credentials")
+
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "_open", refuse)
+    assert refused("memory://refused/out") == "cannot be written to: no credentials"

@@ -56,7 +56,9 @@ async def always_deadly(batch: Mapping[str, Any], models: Any) -> dict[str, np.n
     return await both(batch, models)
 
 
-def start(running: Orchestrator, lines: Path, out: Path, pipeline: Any = both, **options: Any):
+def start(
+    running: Orchestrator, lines: Path, out: Path | str, pipeline: Any = both, **options: Any
+):
     options = {"workers": 2, "batch_size": 10, "part_size": "4kB", **options}
     return running.run(lines, out, pipeline=pipeline, **options)
 
@@ -74,8 +76,12 @@ def check(summary: JobSummary, out: Path, truth: Truth) -> Any:
     return table
 
 
-def test_the_work_is_done_by_others(running: Orchestrator, lines: Path, truth, tmp_path) -> None:
-    summary = start(running, lines, tmp_path / "out").wait()
+@pytest.mark.parametrize("scheme", ["", "local://"])
+def test_the_work_is_done_by_others(
+    running: Orchestrator, lines: Path, truth, tmp_path, scheme: str
+) -> None:
+    """In a folder, and in an object store."""
+    summary = start(running, lines, f"{scheme}{tmp_path / 'out'}").wait()
     table = check(summary, tmp_path / "out", truth)
     pids = set(table["pid"].to_pylist())
     assert os.getpid() not in pids  # which of the two began first did the most, or all

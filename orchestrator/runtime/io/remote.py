@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import IO
 
-import pyarrow as pa
 from pyarrow import fs
 
 from orchestrator.errors import JobError
@@ -78,7 +77,9 @@ class RemoteStore:
     def open(self, name: str) -> Iterator[IO[bytes]]:
         """See Store."""
         system, root = self._system
-        with _as_os_error(), system.open_input_file(f"{root}/{name}") as file:
+        with _as_os_error():
+            file = system.open_input_file(f"{root}/{name}")
+        with file:
             yield file
 
     def put(self, name: str, data: bytes) -> None:
@@ -185,9 +186,11 @@ class ObjectJournal:
 
 @contextlib.contextmanager
 def _as_os_error() -> Iterator[None]:
+    """What a store's library raises comes out as OSError, whatever that is."""
     try:
         yield
-    except pa.ArrowException as error:
-        if isinstance(error, OSError):
-            raise
-        raise OSError(reason(error)) from error
+    except OSError:
+        raise
+    except Exception as error:
+        told = reason(error) if str(error).strip() else type(error).__name__
+        raise OSError(told) from error
