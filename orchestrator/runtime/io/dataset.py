@@ -59,6 +59,8 @@ class DatasetRows:
         ids = np.concatenate([block.ids for _, block in blocks])
         if id_column is not None and len(np.unique(ids)) < len(ids):
             raise JobError(_WHERE, f"column {id_column!r} names rows that are not there once only")
+        nothing = np.zeros(0, np.uint64)
+        self._blocks = {name: replace(one, ids=nothing) for name, one in self._blocks.items()}
         #: Of each block, the rows that are to be done; all of one that is not in it.
         self._left: dict[str, Array] = {}
         #: The same whatever order the rows come in.

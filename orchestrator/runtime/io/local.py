@@ -159,7 +159,8 @@ class LocalLease:
                 raise JobError(where, f"a run that has not ended writes to it: {owner}") from error
             told = (
                 f"{LOCK} cannot be locked ({error.strerror}), so nothing would keep two runs "
-                "apart: mount it with locks, or name a folder elsewhere"
+                f"apart: mount it with locks, or write to local://{self._store.folder}, where a "
+                "lease stands in for them"
             )
             raise JobError(where, told) from error
 
