@@ -68,15 +68,18 @@ def another(out):
             process.kill()
 
 
-def test_of_two_processes_the_second_is_refused_until_the_first_is_killed(tmp_path):
-    with another(tmp_path) as process:
+@pytest.mark.parametrize("scheme", ["", "local://"])
+def test_of_two_processes_the_second_is_refused_until_the_first_is_killed(tmp_path, scheme):
+    """In a folder, by a lock; in an object store, by a lease whose process is dead."""
+    out = f"{scheme}{tmp_path}"
+    with another(out) as process:
         for options in ({}, RESUME):
-            told = refused(tmp_path, **options)
+            told = refused(out, **options)
             assert told.startswith(f"a run that has not ended writes to it: process {process.pid}")
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert refused(tmp_path) == "holds a job that is not complete: --resume goes on with it"
-    with contextlib.closing(begun(tmp_path, **RESUME)) as sink:
+    assert refused(out) == "holds a job that is not complete: --resume goes on with it"
+    with contextlib.closing(begun(out, **RESUME)) as sink:
         assert list(sink.done) == [0]
 
 

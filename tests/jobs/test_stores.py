@@ -17,7 +17,7 @@ from orchestrator.runtime.io.output import OutputFolder, store_at
 from orchestrator.runtime.io.remote import RemoteStore
 from orchestrator.runtime.io.store import LOCK, MANIFESTS, REJECTS, SUCCESS, SUMMARY
 from orchestrator.runtime.jobspec import JobSpec, keep_apart
-from tests.jobs.test_owner import RESUME, TAKEN, another, begun, done, refused
+from tests.jobs.test_owner import RESUME, TAKEN, begun, done, refused
 from tests.jobs.test_resume import _KILLED
 from tests.jobs.test_runner import PAGES, pages, run, shades  # noqa: F401 - a fixture
 
@@ -78,18 +78,6 @@ def test_a_job_stops_and_goes_on_in_a_store_without_folders(pages):  # noqa: F81
     assert (summary.outcome, summary.resumed) == (Outcome.COMPLETE, 5)
     with store_at(url).open(summary.parts[0].file) as file:
         assert set(pq.read_table(file)["page"].to_pylist()) == {f"{n:02d}.png" for n in range(5)}
-
-
-def test_of_two_processes_the_second_is_refused_until_the_first_is_killed(tmp_path, url):
-    with another(url) as process:
-        for options in ({}, RESUME):
-            told = refused(url, **options)
-            assert told.startswith(f"a run that has not ended writes to it: process {process.pid}")
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    with contextlib.closing(begun(url, **RESUME)) as sink:
-        assert list(sink.done) == [0]
-    assert not (tmp_path / "out" / LOCK).exists()
 
 
 def test_a_run_whose_store_was_taken_ends_and_what_it_adds_counts_for_nothing(tmp_path, url):

@@ -144,10 +144,8 @@ class LocalLease:
 
     def close(self) -> None:
         """See Lease."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):
-                os.close(self._file)
-            self._file = None
+        _close(self._file)
+        self._file = None
 
     def _lock(self, file: int) -> None:
         where = self._store.where
@@ -214,10 +212,14 @@ class LocalJournal:
 
     def close(self) -> None:
         """See Journal."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):
-                os.close(self._file)
-            self._file = None
+        _close(self._file)
+        self._file = None
+
+
+def _close(file: int | None) -> None:
+    if file is not None:
+        with contextlib.suppress(OSError):
+            os.close(file)
 
 
 @contextlib.contextmanager

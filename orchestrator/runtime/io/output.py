@@ -22,26 +22,33 @@ from orchestrator.runtime.io.record import JobRecord, Rejoined
 from orchestrator.runtime.io.remote import RemoteStore
 from orchestrator.runtime.io.schemas import says_less, unified
 from orchestrator.runtime.io.store import REJECTS, SUCCESS, SUMMARY, Store, explained, is_draft
-from orchestrator.sources import file_system, is_url
+from orchestrator.sources import SourceError, file_system, is_url
 
 #: Part files whose columns are read at once.
 _READS = 8
 
 
 def store_at(where: Path | str) -> Store:
-    """The folder of a path or of a ``file://`` URL; the object store of any other."""
+    """The folder of a path or of a ``file://`` URL; the object store of any other.
+
+    Raises:
+        JobError: the URL is none.
+    """
     if not is_url(str(where)):
         return LocalStore.at(where)
-    if str(where).startswith("file://"):
+    if not str(where).startswith("file://"):
+        return RemoteStore(str(where))
+    try:
         return LocalStore(str(where), Path(file_system(str(where))[1]))
-    return RemoteStore(str(where))
+    except SourceError as error:
+        raise JobError(str(where), str(error)) from error
 
 
 class OutputFolder:
     """The output of a job, as Parquet unless told otherwise. Nothing is touched before ``prepare``.
 
     Raises:
-        JobError: there is no such format.
+        JobError: there is no such format, or it is a URL that says nothing.
     """
 
     def __init__(self, folder: Path | str, format: str = "parquet") -> None:
