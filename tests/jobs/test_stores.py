@@ -89,6 +89,9 @@ def test_a_run_whose_store_was_taken_ends_and_what_it_adds_counts_for_nothing(tm
             with pytest.raises(JobError, match=TAKEN):
                 write()
         first._record._journal.add("it did not look\n")
+        (tmp_path / "out" / LOCK).unlink()
+        with pytest.raises(JobError, match=TAKEN):
+            first.write_summary("{}", complete=True)
         first.close()
         done(second, 2)
     with contextlib.closing(begun(url, **RESUME)) as third:

@@ -19,7 +19,7 @@ from pyarrow import fs
 
 from orchestrator.errors import JobError
 from orchestrator.runtime.io.lease import ObjectLease, Pace, read_lease
-from orchestrator.runtime.io.store import MANIFESTS, Lease, Written, checksum
+from orchestrator.runtime.io.store import MANIFESTS, Lease, Written, checksum, taken
 from orchestrator.sources import SourceError, file_system, reason
 
 #: File systems of pyarrow that have no folders to be made.
@@ -50,10 +50,8 @@ class RemoteStore:
         Raises:
             JobError: it is a file, or its file system is not known here.
         """
-        system, root = self._system
-        with _as_os_error():
-            if system.get_file_info(root).type is fs.FileType.File:
-                raise JobError(self.where, "is a file; the output is a folder")
+        if self.has(""):
+            raise JobError(self.where, "is a file; the output is a folder")
         self.make_folder("")
 
     def make_folder(self, name: str) -> None:
@@ -72,6 +70,13 @@ class RemoteStore:
         selector = fs.FileSelector(f"{root}/{folder}".rstrip("/"), allow_not_found=True)
         with _as_os_error():
             return {info.base_name for info in system.get_file_info(selector)}
+
+    def has(self, name: str) -> bool:
+        """Whether a file is there."""
+        system, root = self._system
+        with _as_os_error():
+            known = system.get_file_info(f"{root}/{name}".rstrip("/"))
+        return bool(known.type is fs.FileType.File)
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
@@ -174,7 +179,9 @@ class ObjectJournal:
         self._lines += 1
 
     def check(self) -> None:
-        """See Journal: what another run begins hides what this one adds."""
+        """See Journal: another run removes what this one began with."""
+        if not self._store.has(f"{MANIFESTS}/{self._run}.jsonl"):
+            raise taken(self._store.where)
 
     def close(self) -> None:
         """See Journal."""
