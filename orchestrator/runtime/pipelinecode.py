@@ -100,7 +100,7 @@ class _Description:
         closed = [_content(cell) for cell in function.__closure__ or ()]
         bound = self.of([function.__defaults__, function.__kwdefaults__, closed])
         name = f"{function.__module__}:{function.__qualname__} {bound}"
-        if self.modules.follow(function.__module__):
+        if self.modules.follow(function.__module__, alone=True):
             return name
         around = function.__globals__
         names = sorted(set(_names(function.__code__)) & around.keys())

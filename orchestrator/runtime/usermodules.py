@@ -18,35 +18,34 @@ class UserModules:
     """Files by module, with their ``digests``, as far as somebody followed imports.
 
     A user's own are the modules beside a function's package and below ``here``, the working
-    directory; of a package that is installed, those of that package.
+    directory, but for what is installed there.
     """
 
     def __init__(self, here: Path) -> None:
         self.digests: dict[str, str] = {}
         self._here = here
 
-    def follow(self, name: str) -> bool:
+    def follow(self, name: str, alone: bool = False) -> bool:
         """Take in a module and what it imports; whether it is a user's file that may be followed.
 
-        The script that runs is none: it changes with the options of the job that it starts.
+        The script that runs is none: it changes with the options of the job that it starts. One
+        that is installed counts if ``alone`` is said, and without what it imports.
         """
         file = getattr(sys.modules.get(name), "__file__", None)
         if file is None or name == "__main__" or is_ours(name) or not file.endswith(".py"):
             return False
         path = Path(file).resolve()
         root = path.parents[name.count(".") + (path.name == "__init__.py")]
-        if _is_installed(path):
-            self._take([name], (root,), _top(name))
-        else:
-            self._take([name], (root, self._here), None)
-        return True
+        if not _is_installed(path):
+            self._take([name], (root, self._here))
+        elif alone:
+            self.digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return alone or not _is_installed(path)
 
-    def _take(self, waiting: list[str], roots: tuple[Path, ...], package: str | None) -> None:
+    def _take(self, waiting: list[str], roots: tuple[Path, ...]) -> None:
         while waiting:
             name = waiting.pop()
-            if name in self.digests or package not in {None, _top(name)} or is_ours(name):
-                continue
-            path = _file_of(name, roots, installed=package is not None)
+            path = None if name in self.digests or is_ours(name) else _file_of(name, roots)
             if path is None:
                 continue
             data = path.read_bytes()
@@ -68,11 +67,11 @@ def _is_installed(path: Path) -> bool:
     return "site-packages" in path.parts or path.is_relative_to(sysconfig.get_path("stdlib"))
 
 
-def _file_of(module: str, roots: tuple[Path, ...], installed: bool) -> Path | None:
+def _file_of(module: str, roots: tuple[Path, ...]) -> Path | None:
     for root in roots:
         path = root.joinpath(*module.split("."))
         for found in (path / "__init__.py", path.with_name(f"{path.name}.py")):
-            if found.is_file() and (installed or not _is_installed(found.resolve())):
+            if found.is_file() and not _is_installed(found.resolve()):
                 return found
     return None
 
