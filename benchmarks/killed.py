@@ -16,7 +16,7 @@ from benchmarks.comparison import Row
 from benchmarks.double import write_double
 from orchestrator import Deployment, Orchestrator
 from orchestrator.runtime.connect import connect
-from orchestrator.runtime.io.record import MANIFEST, SUCCESS
+from orchestrator.runtime.io.store import MANIFEST, SUCCESS
 from orchestrator.runtime.named import take_down
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.up import up

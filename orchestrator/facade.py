@@ -234,7 +234,7 @@ class Orchestrator:
 
         Args:
             input: a file, a folder or the URL of one; or a dataset of Ray Data.
-            output: a new or empty folder, or with ``resume`` that of the job to go on with.
+            output: a new or empty folder or its URL; with ``resume`` that of the job to go on with.
             model: the model to run on every record; or
             pipeline: ``async def f(batch, models)``, columns of records in and of rows out.
             columns: the column for each input of the model that is named otherwise.

@@ -44,7 +44,9 @@ _Input = Annotated[
         "JSON lines, CSV or NumPy files."
     ),
 ]
-_Output = Annotated[str, typer.Option(help="A new or empty folder; becomes one data set.")]
+_Output = Annotated[
+    str, typer.Option(help="A new or empty folder, or its URL; becomes one data set.")
+]
 _Model = Annotated[
     str | None,
     typer.Option(help="The model to run on every record; its inputs are columns by name."),

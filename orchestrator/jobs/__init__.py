@@ -3,6 +3,7 @@
 from orchestrator.jobs.job import IN_FLIGHT, Job
 from orchestrator.jobs.ledger import Finished, Ledger, Settled
 from orchestrator.jobs.manifest import (
+    Manifest,
     PartEntry,
     changes,
     header_line,
@@ -20,6 +21,7 @@ __all__ = [
     "Job",
     "JobSummary",
     "Ledger",
+    "Manifest",
     "OnError",
     "Outcome",
     "Part",

@@ -24,8 +24,11 @@ class Job:
         stamp: Callable[[str], str],
         part_size: int,
         facts: Mapping[str, str] | None = None,
+        input_of: Callable[[Part], str] | None = None,
     ) -> "Job":
         """The job over this input; ``stamp`` says of each file what changes when its bytes do.
+
+        ``input_of``, where given, says of each part what tells its records from others.
 
         Raises:
             ValueError: see ``cut``.
@@ -33,16 +36,22 @@ class Job:
         parts = cut(pieces, part_size)
         stamps = {piece.file: "" for piece in pieces}
         stamps = {file: stamp(file) for file in stamps}
-        inputs = tuple(
-            _digest("\n".join(f"{piece}\0{stamps[piece.file]}" for piece in part.pieces))
-            for part in parts
-        )
+
+        def stamped(part: Part) -> str:
+            return _digest("\n".join(f"{piece}\0{stamps[piece.file]}" for piece in part.pieces))
+
+        inputs = tuple(map(input_of or stamped, parts))
         known = {
             "the input": f"{len(stamps)} files, {_digest(*inputs)}",
             "the part size": str(part_size),
             **(facts or {}),
         }
         return Job(parts, inputs, known)
+
+    @property
+    def facts_digest(self) -> str:
+        """What tells these facts from any others."""
+        return _digest(*(f"{name}\0{value}" for name, value in sorted(self.facts.items())))
 
     @property
     def total(self) -> int | None:

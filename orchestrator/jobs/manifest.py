@@ -20,8 +20,8 @@ _FORMAT = 1
 class PartEntry:
     """A finished part: its file with size and checksum, and the records that it sets aside.
 
-    ``input`` is the digest of its records, see Job. ``file`` is None when there was no record in
-    it, or all were set aside.
+    ``input`` is the digest of its records, see Job; ``facts`` that of the facts under which it was
+    made. ``file`` is None when there was no record in it, or all were set aside.
     """
 
     index: int
@@ -32,18 +32,30 @@ class PartEntry:
     bytes: int
     sha256: str
     rejects: tuple[Reject, ...] = ()
+    facts: str = ""
 
     def line(self) -> str:
         """The line of the manifest."""
         return _line(asdict(self))
 
 
-def header_line(facts: Mapping[str, str]) -> str:
-    """The first line: what must not change between the runs of one job, by name."""
-    return _line({"format": _FORMAT, "facts": dict(facts)})
+@dataclass(frozen=True)
+class Manifest:
+    """What a manifest says: the job's facts, and the finished parts by number."""
+
+    facts: Mapping[str, str]
+    entries: Mapping[int, PartEntry]
 
 
-def read_manifest(text: str) -> tuple[dict[str, str], dict[int, PartEntry]]:
+def header_line(facts: Mapping[str, str], owner: str = "") -> str:
+    """The first line: what must not change between the runs of one job, by name; and whose it is.
+
+    ``owner`` is what no other run has.
+    """
+    return _line({"format": _FORMAT, "facts": dict(facts), "owner": owner})
+
+
+def read_manifest(text: str) -> Manifest:
     """The facts and the finished parts; of two lines about one part the later counts.
 
     Raises:
@@ -61,7 +73,7 @@ def read_manifest(text: str) -> tuple[dict[str, str], dict[int, PartEntry]]:
     if not documents or documents[0].get("format") != _FORMAT:
         raise ValueError("its first line names no format that is known here")
     facts = {str(name): str(value) for name, value in documents[0]["facts"].items()}
-    return facts, {entry.index: entry for entry in map(_entry, documents[1:])}
+    return Manifest(facts, {entry.index: entry for entry in map(_entry, documents[1:])})
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -70,9 +82,9 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return [name for name in names if before.get(name) != now.get(name)]
 
 
-def manifest_text(facts: Mapping[str, str], entries: Iterable[PartEntry]) -> str:
-    """A whole manifest."""
-    return header_line(facts) + "".join(entry.line() for entry in entries)
+def manifest_text(facts: Mapping[str, str], entries: Iterable[PartEntry], owner: str = "") -> str:
+    """A whole manifest; see ``header_line``."""
+    return header_line(facts, owner) + "".join(entry.line() for entry in entries)
 
 
 def _line(document: Mapping[str, Any]) -> str:

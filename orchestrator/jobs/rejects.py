@@ -7,6 +7,8 @@ from fractions import Fraction
 
 #: Records after which a share says something although nobody knows the total.
 ENOUGH = 1000
+#: Most characters of a reason.
+_REASON = 1000
 
 
 class Stage(str, Enum):
@@ -22,13 +24,18 @@ class Stage(str, Enum):
 class Reject:
     """One record that was set aside, and why.
 
-    ``card`` names the cards that failed on it, with commas; empty when it never reached one.
+    ``card`` names the cards that failed on it, with commas; empty when it never reached one. Of a
+    very long reason the beginning is kept: a job may set many records aside, and holds them all.
     """
 
     record: str
     stage: Stage
     reason: str
     card: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.reason) > _REASON:
+            object.__setattr__(self, "reason", f"{self.reason[: _REASON - 1]}…")
 
     def line(self) -> str:
         """One line of the rejects file: JSON with these four fields."""

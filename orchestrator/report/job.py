@@ -1,7 +1,5 @@
 """A batch job as it is shown: progress, and how it ended."""
 
-from pathlib import Path
-
 from rich.console import Console
 
 from orchestrator.config import Deployment
@@ -11,7 +9,7 @@ from orchestrator.placement import DeploymentPlan
 from orchestrator.profiles import ProfileCache
 from orchestrator.report.progress import job_progress
 from orchestrator.runtime.batch import PreparedJob
-from orchestrator.runtime.io.record import REJECTS
+from orchestrator.runtime.io.store import REJECTS
 from orchestrator.runtime.measure import measure_missing
 
 #: Rejects named on the screen; the rejects file has all of them.
@@ -36,23 +34,23 @@ def run_shown(prepared: PreparedJob, running: Orchestrator | None, console: Cons
     """
     with job_progress(console) as on_progress:
         summary = prepared.run(running, on_progress)
-    for line in outcome_lines(summary, prepared.sink.folder):
+    for line in outcome_lines(summary, prepared.sink.where):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return summary
 
 
-def outcome_lines(summary: JobSummary, folder: Path) -> list[str]:
+def outcome_lines(summary: JobSummary, where: str) -> list[str]:
     """What a run ends with, for people."""
     rate = f"{summary.seconds:.1f} s, {summary.records_per_second:.2f} records/s"
     if summary.resumed:
         rate += f", {summary.resumed} of them by runs before"
     of = "" if summary.total is None else f" of {summary.total}"
-    lines = [f"{summary.read}{of} records read into {folder} in {rate}"]
+    lines = [f"{summary.read}{of} records read into {where} in {rate}"]
     if summary.outcome is Outcome.INTERRUPTED:
         lines[0] = f"interrupted: {lines[0]}"
         lines.append("the same command with --resume goes on from here")
     if summary.rejects:
-        lines.append(f"{len(summary.rejects)} set aside, see {folder / REJECTS}:")
+        lines.append(f"{len(summary.rejects)} set aside, see {where}/{REJECTS}:")
         lines += [f"  {reject.record}: {reject.reason}" for reject in summary.rejects[:_NAMED]]
     if summary.ignored_files:
         files = "1 file" if summary.ignored_files == 1 else f"{summary.ignored_files} files"

@@ -1,25 +1,24 @@
 """A batch job from its input to its output: what the command line and ``orc.run`` share."""
 
-import inspect
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any, Protocol
 
 from actors.queue import Priority
 from orchestrator.config import Deployment
-from orchestrator.errors import DeploymentError, JobError, NotServingError
+from orchestrator.errors import JobError, NotServingError
 from orchestrator.jobs import RECORD_ID, Job, JobSummary, Progress
 from orchestrator.placement import DeploymentPlan
-from orchestrator.profiles import profile_key
 from orchestrator.runtime.accounts import card_documents
 from orchestrator.runtime.crew import Crew, workers_for
+from orchestrator.runtime.facts import job_facts
 from orchestrator.runtime.following import Following, Lender
+from orchestrator.runtime.io.dataset import DatasetRows
 from orchestrator.runtime.io.inputs import open_source, part_size_of
 from orchestrator.runtime.io.output import OutputFolder
-from orchestrator.runtime.io.record import checksum, owner_of
 from orchestrator.runtime.jobspec import JobSpec, input_name, keep_apart, refuse_resume
 from orchestrator.runtime.runner import Here, JobHooks, run_job
 from orchestrator.runtime.status import Status
@@ -79,11 +78,23 @@ class PreparedJob:
         self.sink = OutputFolder(spec.output, spec.output_format)
         keep_apart(spec)
         part_size = part_size_of(self.source, spec.part_size)
-        self.job = Job.of(
-            self.source.pieces(part_size), self.source.stamp, part_size, self._facts(deployment)
+        facts = job_facts(spec, self.source, wanted)
+        by_id = self.source if isinstance(self.source, DatasetRows) and spec.id_column else None
+        job = Job.of(
+            self.source.pieces(part_size),
+            self.source.stamp,
+            part_size,
+            facts,
+            None if by_id is None else by_id.input_of,
         )
         try:
-            self.sink.prepare(self.job, resume=spec.resume, accept_changes=spec.accept_changes)
+            self.sink.prepare(
+                job,
+                resume=spec.resume,
+                accept_changes=spec.accept_changes,
+                rejoined=None if by_id is None else partial(by_id.rejoined, size=part_size),
+            )
+            self.job = self.sink.job
         except BaseException:
             self.sink.close()
             raise
@@ -150,7 +161,7 @@ class PreparedJob:
         place = self.sink.place
         models_of = serving.models_of(self.spec.priority)
         seen, options = serving.lender.seen(), serving.lender.options
-        return WorkOrder(task, place, owner_of(place.folder), models_of, seen, options)
+        return WorkOrder(task, place, place.store.owner(), models_of, seen, options)
 
     def _pipeline(self, deployment: Deployment) -> Pipeline:
         spec = self.spec
@@ -173,27 +184,6 @@ class PreparedJob:
                     input_name(spec), f"has no column {column!r}, there are: {', '.join(known)}"
                 )
         return ThroughModel(spec.model, columns, spec.ids, None if axis == "none" else axis)
-
-    def _facts(self, deployment: Deployment) -> dict[str, str]:
-        """What the output depends on beside the input: models' files and options, the code."""
-        spec, facts = self.spec, {"the output format": self.spec.output_format}
-        if (digest := getattr(self.source, "digest", None)) is not None:
-            facts["the input"] = digest
-        if spec.pipeline is not None:
-            name, digest = _code_of(spec.pipeline)
-            facts[f"the pipeline {name}"] = digest
-        else:
-            columns = {**deployment.model(str(spec.model)).columns, **spec.columns}
-            named = [f"{name}={column}" for name, column in sorted(columns.items())]
-            facts["the model that is run"] = str(spec.model)
-            facts["the columns"] = ", ".join([*named, *spec.ids])
-        for order in deployment.orders():
-            try:
-                key = profile_key(order, deployment.cards.kind, None)
-            except DeploymentError:  # with a plan the files need to be on the cards' nodes only
-                key = {"model": order.path, "options": "", "kind": deployment.cards.kind}
-            facts[f"model {order.name}"] = f"{key['model']} {key['options']} {key['kind']}"
-        return facts
 
 
 class BatchJob:
@@ -287,13 +277,3 @@ def describe(serving: Serving, by_workers: Mapping[str, int]) -> dict[str, Any]:
         },
         "set_aside_requests": list(status.set_aside),
     }
-
-
-def _code_of(pipeline: Pipeline) -> tuple[str, str]:
-    """Name of a pipeline function, and checksum of its file; of one that was typed in, nothing."""
-    code = pipeline if inspect.isroutine(pipeline) else type(pipeline)
-    name = f"{code.__module__}:{code.__qualname__}"
-    try:
-        return name, checksum(Path(inspect.getsourcefile(code) or ""))
-    except (OSError, TypeError):
-        return name, ""

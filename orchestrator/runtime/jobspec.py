@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
+from urllib.parse import unquote
 
 from actors.queue import PRIORITIES, Priority
 from orchestrator.errors import JobError
@@ -74,10 +75,20 @@ def refuse_resume(spec: JobSpec) -> None:
 
 def keep_apart(spec: JobSpec) -> None:
     """An output below its input would become input of the next run."""
-    if not isinstance(spec.input, str | Path) or "://" in str(spec.input):
+    if not isinstance(spec.input, str | Path):
         return
-    above, below = Path(spec.input).resolve(), Path(spec.output).resolve()
-    if above in below.parents:
+    (place, above), (other, below) = _located(spec.input), _located(spec.output)
+    if place == other and (above == below or above in below.parents):
         raise JobError(
             str(spec.output), f"lies inside the input {spec.input}: name a folder elsewhere"
         )
+
+
+def _located(where: str | Path) -> tuple[str, PurePath]:
+    """The scheme of a URL, empty for this machine's files, and the path there."""
+    scheme, mark, path = str(where).partition("://")
+    if not mark:
+        return "", Path(where).resolve()
+    if scheme in {"file", "local"}:
+        return "", Path(unquote(path)).resolve()
+    return scheme, PurePosixPath(path.partition("?")[0].strip("/"))

@@ -112,9 +112,9 @@ def run_job(
 ) -> JobSummary:
     """Run what of the sink's job is not done yet, and write the summary of all of it.
 
-    ``stop``, or the first Ctrl-C, stops reading; what is in flight is finished and saved, and the
-    summary says ``interrupted``. The second Ctrl-C stops at once; part files that are written stay
-    whole.
+    ``stop``, or the first Ctrl-C, stops reading; what is in flight is finished, the parts that are
+    whole with it are saved, and the summary says ``interrupted``. The second Ctrl-C stops at once;
+    part files that are written stay whole.
 
     Raises:
         JobError: the input or output cannot be used any further, more records were bad than may
@@ -218,17 +218,23 @@ class _Run:
             self._stop_if_intolerable(settled, settled)
 
     def save_leftovers(self) -> None:
-        """Write what is read of parts that are not written, finished or not.
+        """Write the finished parts that are not written; others count for nothing.
 
         Raises:
             OrchestratorError: the first problem, when all that can be written is.
         """
-        problems = []
+        problems: list[OrchestratorError] = []
+        forgotten = False
         for finished in self.ledger.leftovers():
+            if not finished.whole:
+                forgotten |= self.ledger.again(finished.part)
+                continue
             try:
                 self._save(finished)
             except OrchestratorError as error:  # such as one worker of several being gone
                 problems.append(error)
+        if forgotten:
+            self.sink.write_rejects([*self._rejects_before, *self.ledger.rejects])
         if problems:
             raise problems[0]
 

@@ -25,7 +25,6 @@ from orchestrator.errors import JobError, OrchestratorError
 from orchestrator.jobs import Part, Reject, Settled
 from orchestrator.runtime.following import Borrowed, Following, Seen
 from orchestrator.runtime.io.draft import Draft, Place
-from orchestrator.runtime.io.record import owner_of
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.outlook import Sent
 from orchestrator.runtime.package import package_version, require_equal
@@ -208,7 +207,7 @@ class JobWorker:
         """
         node_id = ray.get_runtime_context().get_node_id()
         require_equal("a worker of the job", node_id, package_version(), order.package)
-        seen_here = owner_of(order.place.folder) == order.owner
+        seen_here = order.place.store.owner() == order.owner
         if not (seen_here and order.task.source.seen_from_here()):
             return False
         models: object = None

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import ray
 
 from orchestrator import Deployment, Orchestrator
-from orchestrator.runtime.io.record import MANIFEST, SUCCESS
+from orchestrator.runtime.io.store import MANIFEST, SUCCESS
 from orchestrator.runtime.status import CardStatus, Status
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, Truth, deployment, model, rows

@@ -251,3 +251,9 @@ def test_a_reject_is_one_line_of_json():
         "reason": "says é",
         "card": "local/0",
     }
+
+
+def test_of_a_very_long_reason_the_beginning_is_kept():
+    reject = Reject("a", Stage.PIPELINE, "x" * 5000)
+    assert (len(reject.reason), reject.reason[-2:]) == (1000, "x…")
+    assert Reject("a", Stage.PIPELINE, reject.reason) == reject

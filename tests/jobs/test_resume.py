@@ -39,9 +39,9 @@ FACTS = {"the input": "3 records", "model det": "äöü\n"}
 
 @given(st.lists(entries, max_size=4))
 def test_a_manifest_says_what_was_written(written):
-    facts, found = read_manifest(manifest_text(FACTS, written))
-    assert facts == FACTS
-    assert found == {entry.index: entry for entry in written}
+    found = read_manifest(manifest_text(FACTS, written, "a run"))
+    assert found.facts == FACTS
+    assert found.entries == {entry.index: entry for entry in written}
 
 
 @given(st.lists(entries, min_size=1, max_size=3), st.data())
@@ -49,8 +49,8 @@ def test_a_last_line_that_was_cut_counts_for_nothing_and_other_damage_is_seen(wr
     whole = manifest_text(FACTS, written)
     start = whole.rindex("\n", 0, -1) + 1
     cut = data.draw(st.integers(start, len(whole) - 2))
-    _, found = read_manifest(whole[:cut])
-    assert found == {entry.index: entry for entry in written[:-1]}
+    found = read_manifest(whole[:cut])
+    assert found.entries == {entry.index: entry for entry in written[:-1]}
     at = data.draw(st.integers(0, start - 2))
     damaged = whole[:at] + ("x" if whole[at] != "x" else "y") + whole[at + 1 :]
     with pytest.raises(ValueError, match="damaged"):

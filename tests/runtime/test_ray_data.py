@@ -42,7 +42,7 @@ def dataset(data: Any) -> Any:
 
 
 def test_a_dataset_through_a_model(
-    running: Orchestrator, dataset: Any, truth: Truth, tmp_path: Path
+    running: Orchestrator, data: Any, dataset: Any, truth: Truth, tmp_path: Path
 ) -> None:
     options = {"model": "both", "columns": {"x": "pixels"}, "ids": ["key", "record_id"]}
     options |= {"part_size": 50, "batch_size": 16}
@@ -54,12 +54,40 @@ def test_a_dataset_through_a_model(
     assert table["record_id"].tolist() == [str(key) for key in table["key"]]
     assert np.allclose(table["y"], truth(rows(RECORDS)[table["key"]]), atol=1e-5)
 
+    written = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
     next(out.glob("part-00001*")).unlink()
-    (out / "_SUCCESS").unlink()
-    again = running.run(dataset, out, id_column="key", resume=True, **options).wait()
+    again = running.run(
+        shuffled(data, dataset), out, id_column="key", resume=True, **options
+    ).wait()
     assert (again.outcome, again.read) == (Outcome.COMPLETE, RECORDS)
-    assert 0 < again.resumed < RECORDS
+    assert again.resumed == RECORDS - 50, "only the rows of the part that was lost"
     assert sorted(to_columns(pq.read_table(out))["key"].tolist()) == list(range(RECORDS))
+    now = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    assert [name for name in written if now[name] != written[name]] == ["part-00001.parquet"]
+
+
+def shuffled(data: Any, dataset: Any) -> Any:
+    """The same rows in other blocks and another order."""
+    return data.from_items(dataset.take_all()[::-1]).repartition(7)
+
+
+def test_a_row_that_changed_is_done_anew_with_its_part(
+    running: Orchestrator, data: Any, dataset: Any, tmp_path: Path
+) -> None:
+    options = {"model": "both", "columns": {"x": "pixels"}, "ids": ["key"], "part_size": 50}
+    out = tmp_path / "out"
+    running.run(dataset, out, id_column="key", **options).wait()
+    records = shuffled(data, dataset).take_all()
+    records[3]["pixels"] = records[3]["pixels"] + 1
+    changed = data.from_items([*records[1:], {"key": 1000, "pixels": records[0]["pixels"]}])
+    with pytest.raises(JobError, match="began with another state of the input: "):
+        running.run(changed, out, id_column="key", resume=True, **options)
+    again = running.run(
+        changed, out, id_column="key", resume=True, accept_changes=True, **options
+    ).wait()
+    assert (again.read, again.resumed) == (RECORDS, RECORDS - 50)
+    found = to_columns(pq.read_table(out))["key"].tolist()
+    assert sorted(found) == [*range(RECORDS - 1), 1000]
 
 
 def test_what_cannot_be_resumed_says_why(running: Orchestrator, tmp_path: Path) -> None:
@@ -73,9 +101,9 @@ def test_what_cannot_be_resumed_says_why(running: Orchestrator, tmp_path: Path) 
 def test_ids_that_are_none(data: Any) -> None:
     twice = data.from_items([{"key": key % 5, "x": key} for key in range(10)])
     with pytest.raises(JobError, match="column 'key' names rows that are not there once only"):
-        DatasetRows(twice, "key")
+        DatasetRows.of(twice, "key")
     with pytest.raises(JobError, match="has no column 'kye', there are: key, x"):
-        DatasetRows(twice, "kye")
+        DatasetRows.of(twice, "kye")
 
 
 def test_a_dataset_streams_through_a_handle(

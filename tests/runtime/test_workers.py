@@ -18,6 +18,7 @@ from orchestrator import Orchestrator
 from orchestrator.jobs import JobSummary, Outcome
 from orchestrator.runtime.io.draft import Place
 from orchestrator.runtime.io.inputs import open_source
+from orchestrator.runtime.io.local import LocalStore
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.work import Task
 from orchestrator.runtime.worker import JobWorker, WorkOrder
@@ -49,7 +50,9 @@ async def both(batch: Mapping[str, Any], models: Any) -> dict[str, np.ndarray]:
     return {"key": batch["key"], "y": answer["y"], "pid": pids}
 
 
-def start(running: Orchestrator, lines: Path, out: Path, pipeline: Any = both, **options: Any):
+def start(
+    running: Orchestrator, lines: Path, out: Path | str, pipeline: Any = both, **options: Any
+):
     options = {"workers": 2, "batch_size": 10, "part_size": "4kB", **options}
     return running.run(lines, out, pipeline=pipeline, **options)
 
@@ -67,8 +70,12 @@ def check(summary: JobSummary, out: Path, truth: Truth) -> Any:
     return table
 
 
-def test_the_work_is_done_by_others(running: Orchestrator, lines: Path, truth, tmp_path) -> None:
-    summary = start(running, lines, tmp_path / "out").wait()
+@pytest.mark.parametrize("scheme", ["", "local://"])
+def test_the_work_is_done_by_others(
+    running: Orchestrator, lines: Path, truth, tmp_path, scheme: str
+) -> None:
+    """In a folder, and in an object store."""
+    summary = start(running, lines, f"{scheme}{tmp_path / 'out'}").wait()
     table = check(summary, tmp_path / "out", truth)
     pids = set(table["pid"].to_pylist())
     assert os.getpid() not in pids  # which of the two began first did the most, or all
@@ -79,7 +86,7 @@ def test_the_work_is_done_by_others(running: Orchestrator, lines: Path, truth, t
 def test_a_worker_that_does_not_see_the_output_does_not_begin(lines: Path, tmp_path) -> None:
     source = open_source(lines)
     task = Task(source, both, 10, 2)
-    place = Place(tmp_path / "nowhere", "parquet")
+    place = Place(LocalStore.at(tmp_path / "nowhere"), "parquet")
     order = WorkOrder(task, place, "process 1 on head", str, None, Options())
     assert not JobWorker().open(order)
     shutil.copytree(lines, tmp_path / "moved")

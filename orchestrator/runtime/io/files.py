@@ -8,22 +8,28 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 from pyarrow import fs
 
 from orchestrator.errors import JobError
-from orchestrator.runtime.io.record import OURS
+from orchestrator.runtime.io.store import MANIFESTS, OURS
 from orchestrator.sources import SourceError, file_system, reason
+
+#: What stores say of an object that differs when it was written anew, as fsspec passes it on.
+_CHANGES = (
+    *("ETag", "etag", "md5Hash", "md5", "content_md5", "checksum", "generation", "version_id"),
+    *("mtime", "LastModified", "last_modified", "updated", "created"),
+)
 
 
 @dataclass(frozen=True)
 class _Known:
-    """A file when it was listed."""
+    """A file when it was listed; ``changed`` is what differs when it was written anew."""
 
     size: int
-    mtime_ns: int
+    changed: str
 
 
 class InputFiles:
@@ -42,6 +48,8 @@ class InputFiles:
             self._system, self._root = file_system(self.where)
         except SourceError as error:
             raise JobError(self.where, str(error)) from error
+        handler = getattr(self._system, "handler", None)
+        self._store: Any = getattr(handler, "fs", None)
         with self._told(self.where, "cannot be listed"):
             known = self._system.get_file_info(self._root)
         if known.type is fs.FileType.NotFound:
@@ -49,7 +57,7 @@ class InputFiles:
         self.is_file = known.type is fs.FileType.File
         if self.is_file:
             self._root = self._root.rpartition("/")[0]
-            found = {known.base_name: _Known(known.size, known.mtime_ns)}
+            found = {known.base_name: self._known_as(known)}
         else:
             found = self._below()
         self._known = {name: found[name] for name in sorted(found)}
@@ -60,9 +68,9 @@ class InputFiles:
         return self._known[name].size
 
     def stamp(self, name: str) -> str:
-        """Size and time of change: what differs when the file was written anew."""
+        """Size and time of change, or what an object store says instead."""
         known = self._known[name]
-        return f"{known.size} {known.mtime_ns}"
+        return f"{known.size} {known.changed}"
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
@@ -106,9 +114,16 @@ class InputFiles:
         for info in infos:
             name = info.path[len(self._root) :].lstrip("/")
             hidden = any(step.startswith(".") for step in name.split("/"))
-            if info.type is not fs.FileType.Directory and not hidden and name not in OURS:
-                found[name] = _Known(info.size, info.mtime_ns)
+            ours = name in OURS or name.startswith(f"{MANIFESTS}/")
+            if info.type is not fs.FileType.Directory and not hidden and not ours:
+                found[name] = self._known_as(info)
         return found
+
+    def _known_as(self, info: fs.FileInfo) -> _Known:
+        if info.mtime_ns is not None:
+            return _Known(info.size, str(info.mtime_ns))
+        told = {} if self._store is None else self._store.info(info.path)
+        return _Known(info.size, " ".join(f"{told[one]}" for one in _CHANGES if one in told))
 
     @contextlib.contextmanager
     def _told(self, where: str, problem: str) -> Iterator[None]:

@@ -6,7 +6,6 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
@@ -30,8 +29,11 @@ class Format(Protocol):
     def write(self, table: pa.Table, file: IO[bytes]) -> None:
         """Write a table; raises ValueError when the format cannot hold it."""
 
-    def schema(self, path: Path) -> pa.Schema | None:
-        """The columns of a file that was written before; None where it does not keep them."""
+    def read(self, file: IO[bytes]) -> pa.Table | None:
+        """What was written before; None where a file does not keep the types of its columns."""
+
+    def schema(self, file: IO[bytes]) -> pa.Schema | None:
+        """The columns of what was written before; None as for ``read``."""
 
 
 class Parquet:
@@ -43,9 +45,13 @@ class Parquet:
         """One row group or more."""
         pq.write_table(table, file)
 
-    def schema(self, path: Path) -> pa.Schema | None:
+    def read(self, file: IO[bytes]) -> pa.Table:
+        """All of it."""
+        return pq.read_table(file)
+
+    def schema(self, file: IO[bytes]) -> pa.Schema:
         """From the footer."""
-        return pq.read_schema(path)
+        return pq.read_schema(file)
 
 
 class JsonText:
@@ -58,9 +64,11 @@ class JsonText:
         for batch in table.to_batches(max_chunksize=_ROWS):
             file.write("".join(_line(row) for row in batch.to_pylist()).encode())
 
-    def schema(self, path: Path) -> pa.Schema | None:
+    def read(self, file: IO[bytes]) -> None:
         """JSON does not keep types."""
-        return None
+
+    def schema(self, file: IO[bytes]) -> None:
+        """JSON does not keep types."""
 
 
 class NumpyArchive:
@@ -78,9 +86,11 @@ class NumpyArchive:
                 with archive.open(member, "w", force_zip64=True) as to:
                     np.lib.format.write_array(to, array, allow_pickle=False)
 
-    def schema(self, path: Path) -> pa.Schema | None:
+    def read(self, file: IO[bytes]) -> None:
         """Text is as wide as each file's longest, so that types tell nothing."""
-        return None
+
+    def schema(self, file: IO[bytes]) -> None:
+        """See ``read``."""
 
 
 FORMATS: Mapping[str, Format] = {

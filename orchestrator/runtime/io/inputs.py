@@ -41,13 +41,18 @@ def open_source(where: Input, kind: str | None = None, id_column: str | None = N
     if not isinstance(where, str | Path):
         from orchestrator.runtime.io.dataset import DatasetRows
 
-        return DatasetRows(where, id_column)
+        return DatasetRows.of(where, id_column)
     if id_column is not None:
         raise JobError(str(where), "records of files have ids: id_column goes with a dataset")
     if kind is not None and kind not in KINDS:
         raise JobError(kind, f"no such input format, there are: {', '.join(KINDS)}")
     files = InputFiles(where)
     return KINDS[kind or _inferred(files)](files)
+
+
+def kind_of(source: Source) -> str:
+    """The name of a source's format; that of a dataset is its own."""
+    return next((kind for kind, one in KINDS.items() if type(source) is one), "dataset")
 
 
 def _inferred(files: InputFiles) -> str:

@@ -1,85 +1,107 @@
-"""A folder that becomes one data set, part by part.
+"""An output that becomes one data set, part by part.
 
-Part files lie in the folder itself and everything else has a name that starts with an underscore,
-so that any reader of such files takes the folder as it is. A file appears whole or not at all.
+Part files lie directly in it and everything else has a name that starts with an underscore, so that
+any reader of such files takes the folder as it is. A file appears whole or not at all.
 """
 
-import os
-import tempfile
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
 
 from orchestrator.errors import JobError
-from orchestrator.jobs import Finished, Job, PartEntry, Reject, WrittenPart
-from orchestrator.runtime.io.draft import Draft, Place, explained, hidden_file
+from orchestrator.jobs import Finished, Job, Part, PartEntry, Reject, WrittenPart
+from orchestrator.runtime.io.draft import Draft, Place, write_draft
 from orchestrator.runtime.io.formats import Format, format_of
-from orchestrator.runtime.io.record import (
-    REJECTS,
-    SUMMARY,
-    JobRecord,
-    finished_job,
-    has_job,
-    is_untouched,
-    part_files,
-)
+from orchestrator.runtime.io.local import LocalStore
+from orchestrator.runtime.io.record import JobRecord, Rejoined
+from orchestrator.runtime.io.remote import RemoteStore
+from orchestrator.runtime.io.schemas import says_less, unified
+from orchestrator.runtime.io.store import REJECTS, SUCCESS, SUMMARY, Store, explained, is_draft
+from orchestrator.sources import SourceError, file_system, is_url
+
+#: Part files whose columns are read at once.
+_READS = 8
+
+
+def store_at(where: Path | str) -> Store:
+    """The folder of a path or of a ``file://`` URL; the object store of any other.
+
+    Raises:
+        JobError: the URL is none.
+    """
+    if not is_url(str(where)):
+        return LocalStore.at(where)
+    if not str(where).startswith("file://"):
+        return RemoteStore(str(where))
+    try:
+        return LocalStore(str(where), Path(file_system(str(where))[1]))
+    except SourceError as error:
+        raise JobError(str(where), str(error)) from error
 
 
 class OutputFolder:
     """The output of a job, as Parquet unless told otherwise. Nothing is touched before ``prepare``.
 
     Raises:
-        JobError: it is a URL, or there is no such format.
+        JobError: there is no such format, or it is a URL that says nothing.
     """
 
     def __init__(self, folder: Path | str, format: str = "parquet") -> None:
-        if "://" in str(folder):
-            raise JobError(
-                str(folder), "is a URL; the output is a folder of this machine, or mounted there"
-            )
-        self.folder = Path(folder)
+        self.store = store_at(folder)
+        self.where = self.store.where
         self.format: Format = format_of(format)
-        self.place = Place(self.folder.absolute(), format)
+        self.place = Place(self.store, format)
         self.job: Job
         self.done: dict[int, PartEntry] = {}
-        self._record = JobRecord(self.folder)
-        self._leftovers: dict[int, WrittenPart] = {}
         self.schema: pa.Schema | None = None
+        self._record = JobRecord(self.store)
+        self._listing = threading.Lock()
+        self._rejects: list[Reject] = []  # where no file can be added to
+        self._told_all = True
 
-    def prepare(self, job: Job, *, resume: bool = False, accept_changes: bool = False) -> None:
+    def prepare(
+        self,
+        job: Job,
+        *,
+        resume: bool = False,
+        accept_changes: bool = False,
+        rejoined: Rejoined | None = None,
+    ) -> None:
         """Make the folder if need be, try a write, and begin the job or go on with it.
 
         With ``resume`` an empty folder begins the job, so that one command line does for all runs.
+        ``rejoined`` makes another job of this one and the parts that are there, for an input that
+        does not come in the same stretches each time.
 
         Raises:
             JobError: it is a file, is not empty, or cannot be written to; or, with ``resume``, it
                 holds no job or another one, or a run that has not ended writes to it.
         """
-        if self.folder.exists() and not self.folder.is_dir():
-            raise JobError(str(self.folder), "is a file; the output is a folder")
         self.job = job
-        with explained(self.folder, "cannot be written to"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            fresh = is_untouched(self.folder)
-            if not fresh and not resume:
-                raise JobError(str(self.folder), self._why_not_empty())
-            with tempfile.TemporaryFile(dir=self.folder) as probe:
-                probe.write(bytes(4096))
-                probe.flush()
-                os.fsync(probe.fileno())
-            try:
-                self._open(fresh, accept_changes)
-            except BaseException:
-                self.close()
-                raise
+        try:
+            with explained(self.where, "cannot be written to"):
+                fresh = self._record.own(resume)
+                if fresh:
+                    self._record.begin(job)
+                else:
+                    resumed = self._record.resume(job, accept_changes, rejoined)
+                    self.job, self.done = resumed
+                self._remove_orphans()
+                if not fresh:
+                    self._take_up()
+        except BaseException:
+            self.close()
+            raise
 
-    def _open(self, fresh: bool, accept_changes: bool) -> None:
-        if fresh:
-            self._record.begin(self.job)
-        else:
-            self.done = self._record.resume(self.job, accept_changes)
-            self._remove_orphans()
+    @cached_property
+    def _inputs(self) -> dict[int, str]:
+        pairs = zip(self.job.parts, self.job.inputs, strict=True)
+        return {part.index: digest for part, digest in pairs}
 
     @property
     def complete(self) -> bool:
@@ -89,77 +111,112 @@ class OutputFolder:
     @property
     def closed(self) -> bool:
         """Whether the mark is there that a job sets at its very end."""
-        return finished_job(self.folder)
+        return SUCCESS in self.store.names()
 
     def close(self) -> None:
         """Let another run have the folder."""
         self._record.close()
 
     def parts(self) -> tuple[WrittenPart, ...]:
-        """The part files that are there, in order, those of unfinished parts included."""
-        whole = {
-            index: WrittenPart(entry.file, entry.records, entry.rows, entry.bytes)
-            for index, entry in self.done.items()
+        """The part files that are there, in order."""
+        return tuple(
+            WrittenPart(entry.file, entry.records, entry.rows, entry.bytes)
+            for _, entry in sorted(self.done.items())
             if entry.file is not None
-        }
-        return tuple(part for _, part in sorted({**whole, **self._leftovers}.items()))
+        )
 
     def accept(self, finished: Finished, draft: Draft | None) -> None:
         """Make a part's file appear and list it; without a draft it has no records. Thread-safe.
 
         Raises:
-            JobError: the folder cannot be written to.
+            JobError: the folder cannot be written to, or is another run's by now.
         """
-        index, written = finished.part.index, None
-        if draft is not None:
-            self.schema = self.schema or draft.schema
-            name = finished.part.name + self.format.suffix
-            with explained(self.folder, f"cannot be written to ({name})"):
-                (self.folder / draft.hidden).replace(self.folder / name)
-            written = WrittenPart(name, finished.records, draft.rows, draft.bytes)
-        if not finished.whole:  # not listed: the next run does it anew
-            if written is not None:
-                self._leftovers[index] = written
-            return
         entry = PartEntry(
-            index,
-            self.job.inputs[index],
-            None if written is None else written.file,
-            finished.records,
-            0 if written is None else written.rows,
-            0 if written is None else written.bytes,
-            "" if draft is None else draft.sha256,
-            finished.rejects,
+            index=finished.part.index,
+            input=self._inputs[finished.part.index],
+            file=None,
+            records=finished.records,
+            rows=0,
+            bytes=0,
+            sha256="",
+            rejects=finished.rejects,
+            facts=self.job.facts_digest,
         )
-        with explained(self.folder, "cannot be written to (the manifest)"):
-            self._record.add(entry)
-        self.done[index] = entry
+        with self._listing:
+            if draft is None:
+                self._list(entry)
+            else:
+                self._appear(replace(entry, rows=draft.rows), self._typed(entry, draft))
 
-    def _why_not_empty(self) -> str:
-        if finished_job(self.folder):
-            return "holds a job that is complete: name a new folder"
-        if has_job(self.folder):
-            return "holds a job that is not complete: --resume goes on with it"
-        return "is not empty, and finished work is never written over: name a new folder"
+    def _appear(self, entry: PartEntry, draft: Draft) -> None:
+        name = self._name(entry)
+        with explained(self.where, f"cannot be written to ({name})"):
+            self._record.check()
+            name = self.store.publish(draft.hidden, name)
+        self._list(replace(entry, file=name, bytes=draft.bytes, sha256=draft.sha256))
+
+    def _list(self, entry: PartEntry) -> None:
+        with explained(self.where, "cannot be written to (the manifest)"):
+            self._record.add(entry)
+        self.done[entry.index] = entry
+
+    def _name(self, entry: PartEntry) -> str:
+        return Part(entry.index, ()).name + self.format.suffix
+
+    def _typed(self, entry: PartEntry, draft: Draft) -> Draft:
+        """A draft with the types that all parts have, which it may be the first to say."""
+        if self.schema is None:
+            self.schema = draft.schema
+            return draft
+        try:
+            common = unified([self.schema, draft.schema])
+        except ValueError as error:
+            told = f"{self._name(entry)} has other columns than before: {error}"
+            raise JobError(self.where, told) from error
+        if common != self.schema:
+            self.schema = common
+            self._retype()
+        again = self._again(entry, draft.hidden) if says_less(draft.schema, common) else None
+        return again or draft
+
+    def _retype(self) -> None:
+        """Give parts that are there the types which they did not know."""
+        for entry in list(self.done.values()):
+            schema = None if entry.file is None else self._schema(entry.file)
+            if entry.file is None or schema is None or not says_less(schema, self.schema):
+                continue
+            if draft := self._again(entry, entry.file):
+                self._appear(entry, draft)
+
+    def _again(self, entry: PartEntry, file: str) -> Draft | None:
+        """A file written anew with all types; None where its format keeps none."""
+        with explained(self.where, f"cannot be read ({file})"), self.store.open(file) as there:
+            table = self.format.read(there)
+        if table is None:
+            return None
+        return write_draft(self.place, Part(entry.index, ()).name, [table], self.schema)
 
     def _remove_orphans(self) -> None:
-        """What a run left that is no finished part; and the rejects file as the parts tell it."""
-        known = part_files(self.done)
-        for path in self.folder.iterdir():
-            if path.name.startswith("part-") and path.name not in known:
-                path.unlink()
-        self._remove_drafts()
-        self.write_rejects(
-            [reject for _, entry in sorted(self.done.items()) for reject in entry.rejects]
-        )
-        if known:
-            self.schema = self.format.schema(self.folder / min(known))
+        """What a run left that is no finished part."""
+        known = {entry.file for entry in self.done.values()}
+        for name in self.store.names():
+            if is_draft(name) or (name.startswith("part-") and name not in known):
+                self.store.delete(name)
 
-    def _remove_drafts(self) -> None:
-        """Hidden files of writers that died."""
-        for path in self.folder.iterdir():
-            if path.name.startswith((".part-", f".{SUMMARY}")):
-                path.unlink(missing_ok=True)
+    def _take_up(self) -> None:
+        """The rejects file as the parts tell it, and the columns that they have."""
+        entries = [entry for _, entry in sorted(self.done.items())]
+        self.write_rejects([reject for entry in entries for reject in entry.rejects])
+        with ThreadPoolExecutor(_READS) as pool:
+            found = pool.map(self._schema, (entry.file for entry in entries if entry.file))
+            schemas = [schema for schema in found if schema is not None]
+        if schemas:
+            self.schema = unified(schemas)
+            self._retype()
+
+    def _schema(self, file: str) -> pa.Schema | None:
+        with self.store.open(file) as there:
+            return self.format.schema(there)
 
     def write_rejects(self, rejects: Sequence[Reject]) -> None:
         """Write the rejects file anew.
@@ -167,35 +224,37 @@ class OutputFolder:
         Raises:
             JobError: the write failed.
         """
-        path = self.folder / REJECTS
-        with explained(self.folder, f"cannot be written to ({REJECTS})"):
-            path.unlink(missing_ok=True)
+        with explained(self.where, f"cannot be written to ({REJECTS})"):
+            self._record.check()
+            self._rejects, self._told_all = list(rejects), True
             if rejects:
-                path.write_text("".join(one.line() for one in rejects), encoding="utf-8")
+                self.store.put(REJECTS, "".join(one.line() for one in rejects).encode())
+            else:
+                self.store.delete(REJECTS)
 
     def write_reject(self, reject: Reject) -> None:
-        """Add a line to the rejects file.
+        """Add a line to the rejects file; with the summary, where none can be added to.
 
         Raises:
             JobError: the write failed.
         """
-        with (
-            explained(self.folder, f"cannot be written to ({REJECTS})"),
-            (self.folder / REJECTS).open("a", encoding="utf-8") as file,
-        ):
-            file.write(reject.line())
+        with explained(self.where, f"cannot be written to ({REJECTS})"):
+            if not self.store.append(REJECTS, reject.line().encode()):
+                self._rejects.append(reject)
+                self._told_all = False
 
     def write_summary(self, text: str, complete: bool) -> None:
         """Write the run summary, and when the job is complete the mark that says so.
 
         Raises:
-            JobError: the write failed.
+            JobError: the write failed, or the folder is another run's by now.
         """
-        with explained(self.folder, f"cannot be written to ({SUMMARY})"):
-            with hidden_file(self.folder, SUMMARY) as (file, hidden):
-                file.write(text.encode())
-            hidden.replace(self.folder / SUMMARY)
+        if not self._told_all:
+            self.write_rejects(self._rejects)
+        with explained(self.where, f"cannot be written to ({SUMMARY})"):
+            self._record.check()
+            self.store.put(SUMMARY, text.encode())
         if complete:
-            with explained(self.folder, "cannot be written to (the end mark)"):
-                self._remove_drafts()
+            with explained(self.where, "cannot be written to (the end mark)"):
+                self._remove_orphans()
                 self._record.finish()

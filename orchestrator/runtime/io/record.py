@@ -1,181 +1,179 @@
-"""What an output folder knows of its job: the manifest, the lock of its owner, the end mark.
+"""What an output knows of its job: the manifest, whose it is, the end mark.
 
-A part exists when the manifest lists it. Everything else in the folder that looks like a part is
+A part exists when the manifest lists it. Everything else in the output that looks like a part is
 what a run left behind that did not get so far, and the next run removes it.
 """
 
 import contextlib
-import fcntl
-import hashlib
-import os
-import socket
-import threading
-from collections.abc import Mapping
-from pathlib import Path
-from typing import IO
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator.errors import JobError
-from orchestrator.jobs import Job, PartEntry, changes, header_line, manifest_text, read_manifest
+from orchestrator.jobs import (
+    Job,
+    Manifest,
+    PartEntry,
+    changes,
+    header_line,
+    manifest_text,
+    read_manifest,
+)
+from orchestrator.runtime.io.store import (
+    LOCK,
+    SUCCESS,
+    SUMMARY,
+    Journal,
+    Lease,
+    Store,
+    checksum,
+    is_draft,
+)
 
-MANIFEST, SUCCESS, LOCK = "_manifest.jsonl", "_SUCCESS", "_lock"
-SUMMARY, REJECTS = "_summary.json", "_rejects.jsonl"
-#: What a job keeps beside its parts, and no other job takes for input.
-OURS = frozenset({MANIFEST, SUCCESS, LOCK, SUMMARY, REJECTS})
-_CHUNK = 1 << 20
+#: Part files that are read at once to see whether they are whole.
+_READS = 8
+#: What a job becomes whose input knows these parts again.
+Rejoined = Callable[[Job, Sequence[PartEntry]], Job]
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError)
 
 
 class JobRecord:
-    """Opened by ``begin`` or ``resume``, of one owner at a time, and held until ``close``."""
+    """Of one owner at a time: taken by ``own``, then opened by ``begin`` or ``resume``."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._lock: IO[str] | None = None
-        self._manifest: IO[str] | None = None
-        self._writing = threading.Lock()
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lease: Lease
+        self._journal: Journal
+        self._held = contextlib.ExitStack()
+
+    def own(self, resume: bool) -> bool:
+        """Make the output if need be, take it, and tell whether a new job begins in it.
+
+        Raises:
+            JobError: it is none; a run that has not ended has it; it holds what no job wrote; or
+                it holds a job, and ``resume`` is not said.
+        """
+        self._store.make()
+        if self._is_foreign():  # nothing is left in a folder that is none of ours
+            raise self._refusal(resume)
+        self._lease = self._store.own()
+        self._held.callback(self._lease.close)
+        self._journal = self._store.journal(self._lease)
+        self._held.callback(self._journal.close)
+        fresh = self._is_untouched()  # only now: whoever had it may have ended just before
+        if not fresh and (not resume or self._is_foreign()):
+            raise self._refusal(resume)
+        return fresh
 
     def begin(self, job: Job) -> None:
-        """Start the record of a new job in a folder that has none.
+        """Start the record of a new job."""
+        self._journal.begin(header_line(job.facts, self._lease.nonce))
+
+    def resume(
+        self, job: Job, accept_changes: bool, rejoined: Rejoined | None = None
+    ) -> tuple[Job, dict[int, PartEntry]]:
+        """The parts of an earlier run that stay as they are, and the job with them in it.
+
+        Those stay whose records are the same and whose file is as the manifest says. ``rejoined``:
+        see OutputFolder.
 
         Raises:
-            JobError: somebody else has just done the same.
+            JobError: the output holds a damaged manifest, or another job and the changes are not
+                accepted.
         """
-        self._own()
-        self._replace(header_line(job.facts))
-
-    def resume(self, job: Job, accept_changes: bool) -> dict[int, PartEntry]:
-        """The parts of an earlier run that stay as they are.
-
-        Those stay whose records are the same and whose file is as the manifest says.
-
-        Raises:
-            JobError: the folder holds no job, a damaged manifest, or another job and the changes
-                are not accepted; or a run that has not ended writes to it.
-        """
-        self._own()
-        facts, entries = self._read()
-        differ = changes(facts, job.facts)
+        known = self._read()
+        differ = changes(known.facts, job.facts)
         if differ and not accept_changes:
             raise JobError(
-                str(self.folder),
+                self._store.where,
                 f"its job began with another state of {', '.join(differ)}: --accept-changes goes "
                 "on all the same, redoing the parts whose records differ; or name a new folder",
             )
+        with ThreadPoolExecutor(_READS) as pool:
+            entries = list(known.entries.values())
+            found = pool.map(self._is_whole, entries)
+            whole = [one for one, is_whole in zip(entries, found, strict=True) if is_whole]
+        if rejoined is not None:
+            job = rejoined(job, whole)
         inputs = {part.index: digest for part, digest in zip(job.parts, job.inputs, strict=True)}
-        kept = {
-            index: entry
-            for index, entry in sorted(entries.items())
-            if inputs.get(index) == entry.input and self._is_whole(entry)
-        }
-        if len(kept) < len(job.parts):
-            (self.folder / SUCCESS).unlink(missing_ok=True)
-        self._replace(manifest_text(job.facts, kept.values()))
-        return kept
+        kept = {one.index: one for one in whole if inputs.get(one.index) == one.input}
+        if differ or len(kept) < len(job.parts):  # what they say of the job is no longer so
+            self._store.delete(SUCCESS)
+            self._store.delete(SUMMARY)
+        lines = [entry for _, entry in sorted(kept.items())]
+        self._journal.begin(manifest_text(job.facts, lines, self._lease.nonce))
+        return job, kept
+
+    def check(self) -> None:
+        """See that the output is still this run's.
+
+        Raises:
+            JobError: another run has taken it.
+        """
+        self._lease.check()
+        self._journal.check()
 
     def add(self, entry: PartEntry) -> None:
-        """List a part whose file is there. Thread-safe."""
-        assert self._manifest is not None, "begin or resume comes first"
-        with self._writing:
-            self._manifest.write(entry.line())
-            self._manifest.flush()
-            os.fsync(self._manifest.fileno())
+        """List a part whose file is there.
+
+        Raises:
+            JobError: another run has taken the output.
+        """
+        self.check()
+        self._journal.add(entry.line())
 
     def finish(self) -> None:
-        """Say that every part is there."""
-        (self.folder / SUCCESS).touch()
+        """Say that every part is there.
+
+        Raises:
+            JobError: another run has taken the output.
+        """
+        self.check()
+        self._store.put(SUCCESS, b"")
 
     def close(self) -> None:
-        """Let others have the folder."""
-        for file in (self._manifest, self._lock):
-            if file is not None:
-                file.close()
-        self._lock = self._manifest = None
+        """Let others have the output."""
+        self._held.close()
 
-    def _own(self) -> None:
-        """Take the folder's lock, which the kernel gives back when this process ends.
-
-        The file stays: who removed it could remove one that somebody else has locked just now.
-        """
-        self._lock = (self.folder / LOCK).open("a+", encoding="utf-8")
+    def _read(self) -> Manifest:
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = owner_of(self.folder) or "another process"
-            self._lock.close()
-            self._lock = None
-            raise JobError(
-                str(self.folder), f"a run that has not ended writes to it: {owner}"
-            ) from error
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self._lock.flush()
-
-    def _read(self) -> tuple[dict[str, str], dict[int, PartEntry]]:
-        try:
-            return read_manifest((self.folder / MANIFEST).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise JobError(
-                str(self.folder), f"has no {MANIFEST}, so there is no job in it to resume"
-            ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise JobError(
-                str(self.folder), f"{MANIFEST} cannot be relied on: {error}; name a new folder"
-            ) from error
+            return read_manifest(self._journal.read() or "")
+        except _DAMAGED as error:
+            told = f"{self._store.manifest} cannot be relied on: {error}; name a new folder"
+            raise JobError(self._store.where, told) from error
 
     def _is_whole(self, entry: PartEntry) -> bool:
         if entry.file is None:
             return True
-        path = self.folder / entry.file
-        with contextlib.suppress(OSError):
-            return path.stat().st_size == entry.bytes and checksum(path) == entry.sha256
+        with contextlib.suppress(OSError), self._store.open(entry.file) as file:
+            return checksum(file) == (entry.bytes, entry.sha256)
         return False
 
-    def _replace(self, text: str) -> None:
-        path = self.folder / MANIFEST
-        fresh = self.folder / f".{MANIFEST}.new"
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        self._manifest = path.open("a", encoding="utf-8")
+    def _is_untouched(self) -> bool:
+        """Whether a new job may begin: no files, or those of a job that finished no part."""
+        beside = _beside_drafts(self._store.names())
+        if beside == {self._store.manifest}:
+            with contextlib.suppress(*_DAMAGED):
+                text = self._journal.read()
+                return text is None or not read_manifest(text).entries
+        return not beside
+
+    def _is_foreign(self) -> bool:
+        """Whether somebody wrote there who is no job."""
+        beside = _beside_drafts(self._store.names())
+        return bool(beside) and self._store.manifest not in beside
+
+    def _refusal(self, resume: bool) -> JobError:
+        names, where, manifest = self._store.names(), self._store.where, self._store.manifest
+        if self._is_foreign() and resume:
+            return JobError(where, f"has no {manifest}, so there is no job in it to resume")
+        if SUCCESS in names:
+            return JobError(where, "holds a job that is complete: name a new folder")
+        if manifest in names:
+            told = "holds a job that is not complete: --resume goes on with it"
+            return JobError(where, told)
+        told = "is not empty, and finished work is never written over: name a new folder"
+        return JobError(where, told)
 
 
-def checksum(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def owner_of(folder: Path) -> str:
-    """Who writes to the folder, as told there; empty where it is not seen from here."""
-    try:
-        return (folder / LOCK).read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
-
-
-def finished_job(folder: Path) -> bool:
-    """Whether the folder holds a job that came to its end."""
-    return (folder / SUCCESS).exists()
-
-
-def is_untouched(folder: Path) -> bool:
-    """Whether a new job may begin here: no files, or those of a job that finished no part."""
-    names = {path.name for path in folder.iterdir()}
-    if names == {MANIFEST, LOCK}:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return not read_manifest((folder / MANIFEST).read_text(encoding="utf-8"))[1]
-    return names <= {LOCK}
-
-
-def has_job(folder: Path) -> bool:
-    """Whether the folder holds a job, finished or not."""
-    return (folder / MANIFEST).exists()
-
-
-def part_files(entries: Mapping[int, PartEntry]) -> set[str]:
-    """Names of the parts' files."""
-    return {entry.file for entry in entries.values() if entry.file is not None}
+def _beside_drafts(names: set[str]) -> set[str]:
+    return {name for name in names if not is_draft(name)} - {LOCK}

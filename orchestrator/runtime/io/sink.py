@@ -21,7 +21,7 @@ class Sink(Protocol):
         """The parts that are there, from runs before this one and from this one."""
 
     def parts(self) -> tuple[WrittenPart, ...]:
-        """The part files that are there, in order, those of unfinished parts included."""
+        """The part files that are there, in order."""
 
     @property
     def place(self) -> Place:
