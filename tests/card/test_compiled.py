@@ -122,7 +122,7 @@ def test_where_pyacl_does_not_answer_the_compiled_file_tells_and_it_is_said(
     monkeypatch.syspath_prepend(tmp_path)
     found = compiled_sizes(str(compiled(tmp_path, OM)))
     assert (found.weights, found.workspace, found.streams) == (64, 256, 4)
-    assert found.source == f"as it says ({told})"
+    assert found.source.startswith(f"as it says ({told}")
 
 
 def test_without_pyacl_and_with_an_om_of_an_unknown_layout_it_is_said_that_nobody_tells(

@@ -277,7 +277,7 @@ DOWN = RequestFailedError("det", ("the deployment was taken down",))
     [
         NoSuchDeploymentError("ocr"),
         NotServingError("of this deployment", "closed"),
-        OverloadedError("det", 8, 2),
+        OverloadedError("det", 8, 64, 2, 8, 1 << 20),
         ClusterError("auto", "it is gone", "look"),
         CardLostError("local/0", "its node is gone"),
         DeadlineError("det", 0.1, ("it was on local/0",)),

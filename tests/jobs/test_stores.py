@@ -60,8 +60,11 @@ def test_killed_again_and_again_a_store_holds_what_a_folder_would(pages, tmp_pat
     }
     assert (out / REJECTS).read_text() == (tmp_path / "undisturbed" / REJECTS).read_text()
     sink = OutputFolder(url)
-    with pytest.raises(JobError, match="holds a job that is complete: name a new folder"):
-        sink.prepare(begun("memory://none").job)
+    with (
+        contextlib.closing(begun("memory://none")) as other,
+        pytest.raises(JobError, match="holds a job that is complete: name a new folder"),
+    ):
+        sink.prepare(other.job)
 
 
 def test_a_job_stops_and_goes_on_in_a_store_without_folders(pages):  # noqa: F811
