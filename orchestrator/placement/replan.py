@@ -57,7 +57,7 @@ def _kept(run: Run, most: int | None) -> Iterator[Layout]:
     if run.few:
         yield from _emptied(run, layout)
         return
-    target = (1 + NO_GAP / 2) / max(run.bound.value, 1e-12)
+    target = (1 + NO_GAP / 2) / max(run.limit, 1e-12)
     start = away(layout)
     for limit in _LIMITS:
         if not run.sheet.work.any() or layout.peak() <= target or run.steps.left <= 0:
@@ -85,7 +85,7 @@ def _completed(run: Run) -> Layout | None:
             for index, card in enumerate(cards):
                 layout.add(group, card, share + (rest if index == 0 else 0))
     part = run.steps.part(min(run.enough(), run.steps.left // 4))
-    target = 1.0 if run.few else 1 / max(run.bound.value, 1e-12)
+    target = 1.0 if run.few else 1 / max(run.limit, 1e-12)
     found = balance(layout, target, part, run.seed, most_moves=away(layout))
     run.steps.give_back(part)
     if run.few and found.peak() > 1.0:

@@ -72,6 +72,11 @@ class Run:
         """Whether the fewest cards are wanted, and not the largest alpha."""
         return self.scene.problem.objective == "min_cards"
 
+    @property
+    def limit(self) -> float:
+        """The bound in the sheet's own scale: what no peak of a layout can be the inverse of."""
+        return self.bound.value / self.sheet.scale
+
     def best(self) -> Candidate | None:
         """The best placement found, whatever was there before."""
         return self.fewest_cards() if self.few else self.largest_alpha()
@@ -110,6 +115,10 @@ class Run:
         found = aggregated_cards(items) if self.few else aggregated_alpha(items, self.bound.value)
         self._take(found)
 
+    def _rescaled(self, found: Bound | None) -> Bound | None:
+        """A program's bound in the problem's scale."""
+        return found and Bound(found.name, found.value * self.sheet.scale)
+
     def _take(self, found: Bound | None) -> None:
         """Keep a bound if it is better than the one there is."""
         sign = 1 if self.few else -1
@@ -122,8 +131,8 @@ class Run:
             return best
         if not self.steps.spend(_EXACT_STEPS):
             return best
-        found = solve_exactly(self.sheet, few=self.few, limit=self.bound.value)
-        self._take(found.bound)
+        found = solve_exactly(self.sheet, few=self.few, limit=self.limit)
+        self._take(self._rescaled(found.bound))
         return self._better_of(found.layout, best)
 
     def _asked(self, best: Layout) -> Layout:
@@ -131,11 +140,11 @@ class Run:
         if self.few:
             proven = best.used() <= self.bound.value
         else:
-            proven = best.peak() * self.bound.value <= 1 + NO_GAP
+            proven = best.peak() * self.limit <= 1 + NO_GAP
         if self.improver is None or proven or not self.steps.spend(_EXACT_STEPS):
             return best
-        found = improve(self.sheet, best, self.bound.value, few=self.few, seed=self.seed)
-        self._take(found.bound)
+        found = improve(self.sheet, best, self.limit, few=self.few, seed=self.seed)
+        self._take(self._rescaled(found.bound))
         return self._better_of(found.layout, best) or best
 
     def _better_of(self, found: Layout | None, best: Layout | None) -> Layout | None:
@@ -210,21 +219,21 @@ class Run:
         for found in self._starts():
             if all(found.on != start.on for start in starts):
                 starts.append(found)
-            if found.peak() * self.bound.value <= 1 + NO_GAP:
+            if found.peak() * self.limit <= 1 + NO_GAP:
                 return self._candidate(found)
         starts.sort(key=lambda layout: layout.peak())
         self._bounded()
         best = self._exactly(starts[0] if starts else None)
         if best is None:
             return self._first()
-        if best.peak() * self.bound.value <= 1 + NO_GAP:
+        if best.peak() * self.limit <= 1 + NO_GAP:
             return self._candidate(best)
         best = self._improved([best, *(one for one in starts if one is not best)])
         return self._candidate(self._asked(best))
 
     def _starts(self) -> Iterator[Layout]:
         """Placements that serve some share of the bound, and some by memory, whatever the load."""
-        limit = np.minimum(self.sheet.speed / max(self.bound.value, 1e-9), _ENDLESS)
+        limit = np.minimum(self.sheet.speed / max(self.limit, 1e-9), _ENDLESS)
         large = self.sheet.groups * self.sheet.cards > _MANY
         hot = self._soft([HOT], _HOT_SHARES, limit)
         if large:
@@ -273,7 +282,7 @@ class Run:
 
         What a start lacks shows only when its loads are even: a copy or a workspace too few.
         """
-        target = (1 + NO_GAP / 2) / max(self.bound.value, 1e-12)
+        target = (1 + NO_GAP / 2) / max(self.limit, 1e-12)
         left, steps = list(starts), max(20, self.enough() // 80)
         while len(left) > 1:
             for index, start in enumerate(left):
@@ -318,7 +327,7 @@ def candidate(scene: World, tallies: tuple[Tally, ...]) -> Candidate:
     """A placement with its loads split, and what it is worth."""
     split = split_loads(scene, tallies, balance=False)
     replicas = sum(len(tally.models) for tally in tallies)
-    alpha = round(split.alpha, 9) if split.alpha is not None else 0.0
+    alpha = float(f"{split.alpha:.9g}") if split.alpha is not None else 0.0
     if scene.problem.objective == "min_cards":
         return Candidate(tallies, split, (-used(tallies), alpha, -replicas))
     return Candidate(tallies, split, (alpha, -replicas))

@@ -1,5 +1,6 @@
 """The search behind every plan: what was found, how good it can be, and what it costs to change."""
 
+import math
 from collections.abc import Callable
 
 from orchestrator.placement.balance import Budget
@@ -34,7 +35,9 @@ def search(
         return None
     scene, steps = world(problem), Budget(budget, interrupted)
     bound = bound_of(scene)
-    run = Run(scene, sheet(scene), bound, steps, seed, improver)
+    scaled = problem.objective == "max_alpha" and 0 < bound.value < math.inf
+    page = sheet(scene, bound.value if scaled else 1.0)
+    run = Run(scene, page, bound, steps, seed, improver)
     if not scene.previous:
         best = run.best()
         return _plan(scene, best, run.bound, steps) if best else None
