@@ -20,7 +20,6 @@ from orchestrator.placement.moves import Change
 from orchestrator.placement.plan import Plan
 from orchestrator.placement.problem import Model, Problem, load_json
 from orchestrator.placement.refusal import solve
-from orchestrator.placement.solve import DEFAULT_BUDGET
 from orchestrator.placement.verify import tally_in, verify
 from orchestrator.profiles import ModelProfile
 
@@ -179,7 +178,7 @@ def plan_deployment(
     inventory: Inventory,
     *,
     batch: bool = False,
-    budget: int = DEFAULT_BUDGET,
+    budget: int | None = None,
     change: Change | None = None,
 ) -> DeploymentPlan:
     """Place a deployment's models on the cards. ``batch``: for a job, which may fill the cards.

@@ -193,7 +193,7 @@ class _Program:
                 left, total = left - load, max(total - part, 1e-12)
             if not layout.spread_kept(group) or left > 0:
                 return None
-        trim(layout, np.floor(sheet.speed * layout.peak()).astype(np.int64))
+        trim(layout)
         return layout
 
     def bound(self, dual: float | None) -> Bound | None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.placement.balance import away, balance, trim
+from orchestrator.placement.candidate import NO_GAP, Candidate, candidate, serves
 from orchestrator.placement.fill import place, stack
 from orchestrator.placement.layout import Layout
 from orchestrator.placement.moves import Cost, cost_of, inherited, missing, relabelled
-from orchestrator.placement.run import NO_GAP, Candidate, Run, candidate, serves
+from orchestrator.placement.run import Run
 
 #: Values that differ by less than this share are as good as equal: the cheaper change wins.
 _CLOSE = 1e-3
@@ -116,7 +117,7 @@ def _without(run: Run, layout: Layout, card: int) -> Layout | None:
         load = made.remove(group, card)
         if not place(made, group, "tightest", limit, load):
             return None
-    trim(made, limit)
+    trim(made)
     return made
 
 
