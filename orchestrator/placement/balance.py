@@ -1,5 +1,6 @@
 """Takes load off the busiest cards, by dividing pairs of them anew, until none is too busy."""
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterable
@@ -14,7 +15,7 @@ from orchestrator.placement.sheet import Numbers
 #: How much worse two cards may become: at first, falling to nothing by the end of the budget.
 HEAT = 0.3
 #: How often the busiest card is one of the two, and the other one that has a copy of its groups.
-_BUSIEST, _RELATED = 0.5, 0.25
+_BUSIEST, _RELATED = 0.7, 0.25
 #: How often the best division is taken, and among how many one is drawn else.
 _BEST, _CHOICES = 0.3, 7
 
@@ -161,11 +162,24 @@ def trim(layout: Layout) -> None:
     """Drop replicas whose load the group's other replicas can take, and no card become busier."""
     sheet = layout.sheet
     limit = np.floor(sheet.speed * layout.peak()).astype(np.int64)
+    if not sheet.special:
+        _uncross(layout)
     for group in range(sheet.groups):
         for card in sorted(layout.at[group], key=lambda card: (layout.on[card][group], card)):
             if len(layout.at[group]) <= sheet.low[group]:
                 break
             _hand_over(layout, group, card, limit)
+
+
+def _uncross(layout: Layout) -> None:
+    """Where two groups are both split over two cards, each keeps to one as far as that goes."""
+    split = [group for group, cards in enumerate(layout.at) if len(cards) > 1]
+    for group, other in itertools.combinations(split, 2):
+        for one, two in itertools.pairwise(sorted(layout.at[group] & layout.at[other])):
+            here, there = layout.on[one], layout.on[two]
+            part = min(there[group], here[other])
+            here[group], there[group] = here[group] + part, there[group] - part
+            here[other], there[other] = here[other] - part, there[other] + part
 
 
 def _hand_over(layout: Layout, group: int, card: int, limit: Numbers) -> None:

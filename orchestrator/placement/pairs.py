@@ -45,12 +45,31 @@ def _square(values: Numbers) -> Numbers:
 
 
 @lru_cache(maxsize=32)
-def _divisions(count: int) -> tuple[Numbers, Numbers]:
-    """By division: which items are on the first card, and the first of them (``count``: none)."""
-    index = np.arange(1 << count)
-    inside = (index[:, None] >> np.arange(count)) & 1
-    first = np.where(index > 0, np.argmax(inside, axis=1), count) if count else index
-    return inside.astype(float), first
+def _divisions(count: int) -> Numbers:
+    """By division, a number whose bits say who is on the first card: 1 for each item that is."""
+    found: Numbers = (np.arange(1 << count)[:, None] >> np.arange(count)) & 1
+    return found
+
+
+@lru_cache(maxsize=32)
+def _first(count: int) -> Numbers:
+    """By division, the first item on the first card; ``count`` where none is."""
+    found = np.full(1 << count, count)
+    for item in reversed(range(count)):
+        found[1 << item :: 2 << item] = item
+    return found
+
+
+def _sums(values: Numbers) -> Numbers:
+    """Of every division: what the items on the first card have together.
+
+    Put together from halves: a product of the whole would be left to threads of its own.
+    """
+    half = len(values) // 2
+    low = _divisions(half) @ values[:half]
+    high = _divisions(len(values) - half) @ values[half:]
+    found: Numbers = (high[:, None] + low).ravel()
+    return found
 
 
 class Pair:
@@ -84,60 +103,50 @@ class Pair:
         ]
         self.free = sorted(free, key=lambda group: (-int(layout.sheet.level[group]), group))
         self.loads = [free[group] for group in self.free]
-        self.inside, self.first = _divisions(len(self.free))
+        self.items = np.array(self.free, np.int64)
         self.busy = self._busy()
-        energy: Numbers = np.zeros(len(self.first))
+        self.energy: Numbers = np.zeros(len(self.busy[0]))
         for turn in (0, 1):
-            self._judge(turn, energy)
+            self._judge(turn)
         if most_moves is not None:
-            energy[self._moves() > most_moves] = np.inf
-        self.energy = energy
-
-    def _sums(self, turn: int, of: Sequence[float] | Numbers) -> Numbers:
-        """Of every division: what the groups that one card gets have together.
-
-        Sums of whole numbers below 2**53: exact in floating point, in whatever order.
-        """
-        found: Numbers = self.inside @ np.array(of, float)
-        return found[::-1] if turn else found
+            self.energy[self._moves() > most_moves] = np.inf
 
     def _busy(self) -> tuple[Numbers, Numbers]:
         """Both cards' load, the fluid load poured where it evens them out."""
         speed = self.layout.sheet.speed
         fluid, stays = sum(self.both.values()), [sum(held.values()) for held in self.stay]
-        load = self._sums(0, self.loads) + stays[0]
+        load = _sums(np.array(self.loads, np.int64)) + stays[0]
         total = sum(self.loads) + sum(stays) + fluid
         own, its = (int(speed[card]) for card in self.cards)
-        even = float(total * own // (own + its))
+        even = total * own // (own + its)
         busy = np.minimum(np.maximum(load, even), load + fluid)
         return busy, total - busy
 
-    def _judge(self, turn: int, energy: Numbers) -> None:
+    def _judge(self, turn: int) -> None:
         """Add one card's energy; inf where its groups do not fit."""
         sheet, card = self.layout.sheet, self.cards[turn]
         room, stay = int(sheet.room[card]), [*self.stay[turn], *self.both]
-        stays = sum(int(sheet.always[group]) for group in stay)
-        always = stays + self._sums(turn, sheet.always[self.free])
-        level = np.append(sheet.level[self.free], 0)[self.first]
-        level = np.maximum(
-            level[::-1] if turn else level,
-            max((int(sheet.level[group]) for group in stay), default=0),
-        )
+        way = -1 if turn else 1
+        always = _sums(sheet.always[self.items])[::way]
+        always = always + sum(int(sheet.always[group]) for group in stay)
+        level = np.append(sheet.level[self.items], 0)[_first(len(self.items))][::way]
+        level = np.maximum(level, max((int(sheet.level[group]) for group in stay), default=0))
         used, busy = always + level, self.busy[turn]
         if sheet.special:
             own = sum(int(sheet.own[group]) for group in stay)
-            alone = always + own + self._sums(turn, sheet.own[self.free])
+            alone = always + own + _sums(sheet.own[self.items])[::way]
             used = np.where(used <= room, used, alone)
-        energy += self.aim.of(float(sheet.speed[card]), busy, room, used)
-        energy[used > room] = np.inf
+        self.energy += self.aim.of(float(sheet.speed[card]), busy, room, used)
+        self.energy[used > room] = np.inf
 
     def _moves(self) -> Numbers:
         """Replicas of every division that are where the previous plan did not have them."""
-        homes, total = self.layout.sheet.homes, np.zeros(len(self.first))
+        homes, total = self.layout.sheet.homes, np.zeros(len(self.energy), np.int64)
         for turn, card in enumerate(self.cards):
             stay = (*self.stay[turn], *self.both)
             total += sum(card not in homes[group] for group in stay)
-            total += self._sums(turn, [card not in homes[group] for group in self.free])
+            new = np.array([card not in homes[group] for group in self.free], np.int64)
+            total += _sums(new)[:: -1 if turn else 1]
         return total
 
     def best(self, most: int) -> list[int]:

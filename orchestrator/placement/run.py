@@ -50,7 +50,7 @@ _TO_PACK: tuple[tuple[Variant | Taste, float], ...] = (
 _HOPELESS = 1.25
 #: Starts from which the loads are evened out; shares of the steps, and of the starts the best.
 _MOST_STARTS = 4
-_ROUNDS = ((0.3, _MOST_STARTS), (0.3, 2), (0.4, 1))
+_ROUNDS = ((0.1, _MOST_STARTS), (0.2, 2), (0.7, 1))
 
 
 @dataclass

@@ -17,7 +17,7 @@ from orchestrator.placement.sheet import sheet
 
 #: Steps of a search if nobody says how many: some, more for each model and card, and never more
 #: than about a minute's. A constructor's run, or dividing two cards anew, counts as one.
-_STEPS, _STEPS_EACH, _MOST_STEPS = 12_000, 80, 60_000
+_STEPS, _STEPS_EACH, _MOST_STEPS = 24_000, 30, 50_000
 
 
 def search(
