@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from orchestrator.placement.aggregate import aggregated_alpha, aggregated_cards
-from orchestrator.placement.balance import Budget, balance, trim
+from orchestrator.placement.balance import HEAT, Budget, balance, trim
 from orchestrator.placement.bounds import Bound, Items
 from orchestrator.placement.candidate import NO_GAP, Candidate, candidate, serves
 from orchestrator.placement.cpsat import improve
@@ -48,9 +48,10 @@ _TO_PACK: tuple[tuple[Variant | Taste, float], ...] = (
 )
 #: How busy a card may still be for more steps to be worth their time.
 _HOPELESS = 1.25
-#: Starts from which the loads are evened out; shares of the steps, and of the starts the best.
+#: Starts from which the loads are evened out; and by round the share of the steps, how many of the
+#: best go on, and the heat: the last small gains are made nearly cold.
 _MOST_STARTS = 4
-_ROUNDS = ((0.1, _MOST_STARTS), (0.2, 2), (0.7, 1))
+_ROUNDS = ((0.1, _MOST_STARTS, HEAT), (0.2, 2, HEAT), (0.55, 1, HEAT), (0.15, 1, HEAT / 30))
 
 
 @dataclass
@@ -314,11 +315,11 @@ class Run:
         """
         target = (1 + NO_GAP / 2) / max(self.limit, 1e-12)
         left, steps = list(starts), self.steps.left
-        for share, most in _ROUNDS:
+        for share, most, heat in _ROUNDS:
             left = sorted(left, key=lambda layout: layout.peak())[:most]
             for index, start in enumerate(left):
                 part = self.steps.part(int(steps * share) // len(left))
-                left[index] = balance(start, target, part, self.seed + index)
+                left[index] = balance(start, target, part, self.seed + index, heat=heat)
                 self.steps.give_back(part)
                 if left[index].peak() <= target:
                     return left[index]
