@@ -14,8 +14,9 @@ from orchestrator.placement.sheet import Numbers
 
 #: How much worse two cards may become: at first, falling to nothing by the end of the budget.
 HEAT = 0.3
-#: How often the busiest card is one of the two, and the other one that has a copy of its groups.
-_BUSIEST, _RELATED = 0.7, 0.25
+#: How often one of the busiest cards is one of the two, how surely the very busiest, and how often
+#: the other has a copy of its groups.
+_BUSIEST, _STEEP, _RELATED = 0.7, 0.5, 0.25
 #: How often the best division is taken, and among how many one is drawn else.
 _BEST, _CHOICES = 0.3, 7
 
@@ -110,7 +111,8 @@ class _Search:
         one = int(cards[rng.randrange(len(cards))])
         if rng.random() < _BUSIEST:
             full = layout.busy[cards] / layout.sheet.speed[cards]
-            one = int(cards[np.argmax(full)])
+            rank = min(int(rng.expovariate(_STEEP)), len(cards) - 1)
+            one = int(cards[np.argsort(-full, kind="stable")[rank]])
         if rng.random() < _RELATED:
             copied = (layout.at[group] for group in layout.on[one] if len(layout.at[group]) > 1)
             related = set[int]().union(*copied).intersection(self.open) - {one}
