@@ -24,7 +24,6 @@ from orchestrator.placement import (
     solve,
 )
 from orchestrator.placement.problem import Improver, PreviousCard, load_json
-from orchestrator.placement.solve import DEFAULT_BUDGET
 from orchestrator.profiles import ProfileCache, ProfileFile, collect
 from orchestrator.report.console import results_console
 from orchestrator.report.plan import change_tables, plan_tables
@@ -163,7 +162,7 @@ def _planned(
         raise DeploymentError(f"--moves {change.moves}", (text,))
     found = solve(
         problem,
-        budget=change.budget or DEFAULT_BUDGET,
+        budget=change.budget,
         seed=change.seed,
         moves=change.moves,
         interrupted=change.interrupted,

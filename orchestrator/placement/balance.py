@@ -1,19 +1,24 @@
-"""Takes load off the busiest card, by exchanging groups between cards, until none is too busy."""
+"""Takes load off the busiest cards, by dividing pairs of them anew, until none is too busy."""
 
+import itertools
+import math
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.placement.exchange import MOST_SWAPS, Market, Swap, apply, spare
 from orchestrator.placement.layout import Layout
+from orchestrator.placement.pairs import Aim, Pair, drawn
 from orchestrator.placement.sheet import Numbers
 
-#: Steps without a better placement before the search goes back to the best one.
-_PATIENCE = 80
-#: The largest rise of a swap that is accepted, in eighth powers of the busiest card, at the start.
-_RISE = 0.6
+#: How much worse two cards may become: at first, falling to nothing by the end of the budget.
+HEAT = 0.3
+#: How often one of the busiest cards is one of the two, how surely the very busiest, and how often
+#: the other has a copy of its groups.
+_BUSIEST, _STEEP, _RELATED = 0.7, 0.5, 0.25
+#: How often the best division is taken, and among how many one is drawn else.
+_BEST, _CHOICES = 0.3, 7
 
 
 @dataclass
@@ -53,14 +58,14 @@ def balance(
     seed: int = 0,
     closed: Iterable[int] = (),
     most_moves: int | None = None,
+    heat: float = HEAT,
 ) -> Layout:
     """The best placement found from this one, which is changed; stops at a peak of ``target``.
 
     ``closed`` cards are left as they are; at most ``most_moves`` replicas end up where the previous
     plan did not have them.
     """
-    search = _Search(layout, budget, random.Random(seed))
-    search.open[list(closed)] = False
+    search = _Search(layout, budget, random.Random(seed), set(closed), heat)
     if most_moves is not None:
         search.moves_left = most_moves - away(layout)
     return search.run(target)
@@ -73,168 +78,117 @@ def away(layout: Layout) -> int:
 
 
 class _Search:
-    """Tabu search: the busiest card makes its best swap, even a bad one, and may not undo it.
+    """Simulated annealing over divisions of two cards.
 
     ``best`` is None while the layout itself is the best, and is copied before that ends.
     """
 
-    def __init__(self, layout: Layout, budget: Budget, rng: random.Random) -> None:
-        self.layout = layout
-        self.budget = budget
-        self.rng = rng
-        self.market = Market(layout)
-        self.until = np.zeros(layout.sheet.groups, np.int64)
-        self.open = np.ones(layout.sheet.cards, bool)
+    def __init__(
+        self, layout: Layout, budget: Budget, rng: random.Random, closed: set[int], heat: float
+    ) -> None:
+        sheet = layout.sheet
+        self.layout, self.budget, self.rng, self.heat = layout, budget, rng, heat
+        self.cards = np.array([card for card in range(sheet.cards) if card not in closed], np.int64)
+        self.open = set(self.cards.tolist())
+        speed = float(sheet.speed[self.cards].sum())
+        self.aim = Aim(max(float(sheet.work.sum()) / max(speed, 1.0), 1e-9))
         self.moves_left: int | None = None
-        self.step = 0
         self.steps = max(budget.left, 1)
         self.best: Layout | None = None
         self.peak = layout.peak()
-        self.last = 0
 
     def run(self, target: float) -> Layout:
         """Search until the target, or the budget's end; the best placement seen."""
-        while self.peak > target and self.budget.spend():
-            self.step += 1
-            card = self._card()
-            if not self._even_out(card):
-                self._exchange(card)
-            self._remember()
+        while self.peak > target and len(self.cards) > 1 and self.budget.spend():
+            one, other = self._cards()
+            if one != other:
+                self._divide(one, other)
         return self.layout if self.best is None else self.best
 
-    def _card(self) -> int:
-        """The busiest card; now and then another of the busier ones."""
-        full = self.layout.busy / self.layout.sheet.speed
-        if self.rng.random() < 0.8:
-            return int(np.argmax(full))
-        busier = np.flatnonzero(full >= full.mean())
-        return int(busier[self.rng.randrange(len(busier))])
+    def _cards(self) -> tuple[int, int]:
+        """Two cards: the busiest or any, and any or one with a copy of the first one's groups."""
+        layout, rng, cards = self.layout, self.rng, self.cards
+        one = int(cards[rng.randrange(len(cards))])
+        if rng.random() < _BUSIEST:
+            full = layout.busy[cards] / layout.sheet.speed[cards]
+            rank = min(int(rng.expovariate(_STEEP)), len(cards) - 1)
+            one = int(cards[np.argsort(-full, kind="stable")[rank]])
+        if rng.random() < _RELATED:
+            copied = (layout.at[group] for group in layout.on[one] if len(layout.at[group]) > 1)
+            related = set[int]().union(*copied).intersection(self.open) - {one}
+            if related:
+                return one, sorted(related)[rng.randrange(len(related))]
+        return one, int(cards[rng.randrange(len(cards))])
 
-    def _even_out(self, card: int) -> bool:
-        """Shift load to other replicas of the card's groups that are on less busy cards."""
-        layout, speed = self.layout, self.layout.sheet.speed
-        best: tuple[float, int, int, int] | None = None
-        mine = int(layout.busy[card]) / int(speed[card])
-        for group, load in layout.on[card].items():
-            if load == 0 or len(layout.at[group]) < 2:
-                continue
-            for other in sorted(layout.at[group] - {card}):
-                gap = mine - int(layout.busy[other]) / int(speed[other])
-                if gap > 1e-6 * mine and (best is None or gap > best[0] + 1e-12):
-                    best = (gap, group, other, load)
-        if best is None:
-            return False
-        _, group, other, load = best
-        own, its = int(speed[card]), int(speed[other])
-        even = (int(layout.busy[card]) * its - int(layout.busy[other]) * own) // (own + its)
-        part = min(load, even)
-        if part <= 0:
-            return False
-        return self._apply(Swap(card, other, (group,), (), part, -1.0))
+    def _divide(self, one: int, other: int) -> None:
+        """Draw one of the best divisions, and make it if it is not too much worse."""
+        layout, rng = self.layout, self.rng
+        free, both = drawn(layout, one, other, rng, copies=True)
+        most = (
+            None if self.moves_left is None else max(self.moves_left, 0) + self._moved(one, other)
+        )
+        pair = Pair(layout, (one, other), free, both, self.aim, most_moves=most)
+        options = pair.best(_CHOICES)
+        if not options:
+            return
+        at = options[0] if rng.random() < _BEST else options[rng.randrange(len(options))]
+        rise = float(pair.energy[at]) - pair.now()
+        warm = max(self.heat * self.budget.left / self.steps, 1e-9)
+        if rise > 0 and rng.random() >= math.exp(-rise / warm):
+            return
+        speed = layout.sheet.speed
+        busiest = max(pair.busy[0][at] / speed[one], pair.busy[1][at] / speed[other])
+        if self.best is None and (layout.sheet.special or busiest > self.peak):
+            self.best = layout.copy()
+        before = self._moved(one, other)
+        if pair.make(at):
+            if self.moves_left is not None:
+                self.moves_left += before - self._moved(one, other)
+            self._remember()
 
-    def _exchange(self, card: int) -> bool:
-        """The card's best swap with some of the others."""
-        scale = max(float(self.layout.busy[card]) / float(self.layout.sheet.speed[card]), 1e-9)
-        barred = self.until > self.step
-        rise = _RISE * (1 - self.step / (self.steps + 1))
-        others = self._others(card)
-        if not others:
-            return False
-        for swap in self.market.swaps(card, others, scale, barred):
-            if swap.delta >= rise or not (swap.go or swap.come):
-                break
-            if self._apply(swap):
-                tenure = 2 + self.rng.randrange(2 + len(self.layout.on[card]))
-                self.until[[*swap.go, *swap.come]] = self.step + tenure
-                return True
-        self.until[list(self.layout.on[card])] = self.step
-        return False
-
-    def _others(self, card: int) -> list[int]:
-        """Cards to swap with: all if they are few, else the least busy and some others."""
-        layout = self.layout
-        full = layout.busy / layout.sheet.speed
-        most = MOST_SWAPS // max(1, len(self.market.of(card).size))
-        order = [int(c) for c in np.argsort(full, kind="stable") if c != card and self.open[c]]
-        found: list[int] = []
-        taken = np.zeros(layout.sheet.cards, bool)
-        for turn in range(len(order)):
-            pick = turn // 2 if turn % 2 else self.rng.randrange(len(order))
-            other = order[pick]
-            if taken[other]:
-                continue
-            taken[other] = True
-            most -= len(self.market.of(other).size)
-            if most < 0 and found:
-                break
-            found.append(other)
-        return found
-
-    def _apply(self, swap: Swap) -> bool:
-        moved = 0 if self.moves_left is None else self._moved(swap)
-        if self.moves_left is not None and moved > max(self.moves_left, 0):
-            return False
-        if self.best is None and self._worsens(swap):
-            self.best = self.layout.copy()
-        if not apply(self.layout, swap):
-            return False
-        if self.moves_left is not None:
-            self.moves_left -= moved
-        self.market.changed(swap.card, swap.other)
-        return True
-
-    def _moved(self, swap: Swap) -> int:
-        """Replicas more that are where the previous plan did not have them."""
-        homes, at = self.layout.sheet.homes, self.layout.at
-        moved = 0
-        for groups, source, target in (
-            (swap.go, swap.card, swap.other),
-            (swap.come, swap.other, swap.card),
-        ):
-            for group in groups:
-                stays = swap.part is not None and groups is swap.go
-                moved += target not in homes[group] and target not in at[group]
-                moved -= source not in homes[group] and not stays
-        return moved
-
-    def _worsens(self, swap: Swap) -> bool:
-        """Whether one of the two cards becomes busier than the busiest of the best placement."""
-        layout, speed = self.layout, self.layout.sheet.speed
-        flow = sum(layout.on[swap.other][group] for group in swap.come)
-        flow -= swap.part or sum(layout.on[swap.card][group] for group in swap.go)
-        busy = (layout.busy[swap.card] + flow) / speed[swap.card]
-        other = (layout.busy[swap.other] - flow) / speed[swap.other]
-        return bool(layout.sheet.special or max(busy, other) > self.peak)
+    def _moved(self, *cards: int) -> int:
+        """Replicas on these cards that are where the previous plan did not have them."""
+        homes, on = self.layout.sheet.homes, self.layout.on
+        if self.moves_left is None:
+            return 0
+        return sum(card not in homes[group] for card in cards for group in on[card])
 
     def _remember(self) -> None:
-        """Keep the best; go back to it when nothing better has come for long."""
+        """Keep the best."""
         peak = self.layout.peak()
         if peak < self.peak * (1 - 1e-9):
-            self.peak, self.last, self.best = peak, self.step, None
-        elif self.step - self.last > _PATIENCE and self.best is not None:
-            self.last = self.step
-            if self.moves_left is not None:
-                self.moves_left += away(self.layout) - away(self.best)
-            self.layout = self.best.copy()
-            self.market = Market(self.layout)
-            self.until[:] = 0
+            self.peak, self.best = peak, None
 
 
-def trim(layout: Layout, limit: Numbers) -> None:
-    """Drop replicas whose load the group's other replicas can take."""
+def trim(layout: Layout) -> None:
+    """Drop replicas whose load the group's other replicas can take, and no card become busier."""
     sheet = layout.sheet
+    limit = np.floor(sheet.speed * layout.peak()).astype(np.int64)
+    if not sheet.special:
+        _uncross(layout)
     for group in range(sheet.groups):
-        for card in sorted(layout.at[group], key=lambda card: layout.on[card][group]):
+        for card in sorted(layout.at[group], key=lambda card: (layout.on[card][group], card)):
             if len(layout.at[group]) <= sheet.low[group]:
                 break
             _hand_over(layout, group, card, limit)
+
+
+def _uncross(layout: Layout) -> None:
+    """Where two groups are both split over two cards, each keeps to one as far as that goes."""
+    split = [group for group, cards in enumerate(layout.at) if len(cards) > 1]
+    for group, other in itertools.combinations(split, 2):
+        for one, two in itertools.pairwise(sorted(layout.at[group] & layout.at[other])):
+            here, there = layout.on[one], layout.on[two]
+            part = min(there[group], here[other])
+            here[group], there[group] = here[group] + part, there[group] - part
+            here[other], there[other] = here[other] - part, there[other] + part
 
 
 def _hand_over(layout: Layout, group: int, card: int, limit: Numbers) -> None:
     others = layout.at[group] - {card}
     idle = {other: max(0, int(limit[other] - layout.busy[other])) for other in sorted(others)}
     load = layout.remove(group, card)
-    if load > sum(idle.values()) or not spare(layout.sheet, layout, group):
+    if load > sum(idle.values()) or not layout.spread_kept(group):
         layout.add(group, card, load)
         return
     for other, free in idle.items():

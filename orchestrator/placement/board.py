@@ -9,9 +9,6 @@ from orchestrator.placement.groups import Group, World
 from orchestrator.placement.problem import Model
 from orchestrator.units import format_bytes
 
-#: Shares of a card below this are nothing: they are what floating point leaves over.
-EPSILON = 1e-9
-
 
 @dataclass(frozen=True)
 class Obstacle:

@@ -158,7 +158,7 @@ class Items:
         them would weigh more than ``room - k`` and bring a workspace of at least ``k``.
         """
         best, room = 0, self.rooms[0] if self.rooms else 0
-        levels = np.unique(self.level)
+        levels = np.unique(self.level[copies > 0])
         for level in levels[:: max(1, len(levels) // _LEVELS)]:
             high = self.level >= level
             for most in (1, 2, 3):
@@ -196,9 +196,10 @@ class Items:
         Cards open roomiest first, at the workspace of what is left or at the forced one; with the
         workspaces of any cut packing in falling order, the first cards of this one hold no less.
         """
-        needs = (self.always * copies)[self.order].tolist()
-        levels = self.level[self.order].tolist()
-        if not copies.any():
+        wanted = self.order[copies[self.order] > 0]
+        needs = (self.always * copies)[wanted].tolist()
+        levels = self.level[wanted].tolist()
+        if not len(wanted):
             return 0
         if not self.rooms:
             return math.inf
@@ -214,10 +215,12 @@ def _pour(
         left = need
         while left > free or opened == 0:
             left -= free
-            least = max(level, forced[opened]) if opened < len(forced) else level
-            free = (rooms[opened] if opened < len(rooms) else rooms[0]) - least
-            if free < 0 or free == 0 < left:
+            room = rooms[opened] if opened < len(rooms) else rooms[0]
+            if level > room or (level == room and left > 0):
                 return math.inf
+            # A forced workspace may leave a card nothing: then the next has a smaller one.
+            least = max(level, forced[opened]) if opened < len(forced) else level
+            free = max(room - least, 0)
             opened += 1
         free -= left
     return opened

@@ -20,7 +20,6 @@ from orchestrator.placement.moves import Change
 from orchestrator.placement.plan import Plan
 from orchestrator.placement.problem import Model, Problem, load_json
 from orchestrator.placement.refusal import solve
-from orchestrator.placement.solve import DEFAULT_BUDGET
 from orchestrator.placement.verify import tally_in, verify
 from orchestrator.profiles import ModelProfile
 
@@ -201,7 +200,7 @@ def plan_deployment(
     try:
         found = solve(
             problem,
-            budget=change.budget or DEFAULT_BUDGET,
+            budget=change.budget,
             seed=change.seed,
             moves=change.moves,
             interrupted=change.interrupted,

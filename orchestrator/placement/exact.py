@@ -39,7 +39,7 @@ def small(sheet: Sheet) -> bool:
 def solve_exactly(sheet: Sheet, *, few: bool, limit: float) -> Exact:
     """The fewest cards for all demand (``few``) or the largest alpha; ``limit`` is the known bound.
 
-    Where nothing has demand, any placement will do for the largest alpha.
+    An alpha is one in the sheet's scale. Where nothing has demand, any placement will do for it.
     """
     # Imported here: it takes most of a second, and most problems never need it.
     from scipy.optimize import Bounds, LinearConstraint, milp
@@ -95,6 +95,9 @@ class _Program:
 
     def __init__(self, sheet: Sheet, few: bool, limit: float) -> None:
         self.sheet, self.few, self.limit = sheet, few, max(limit, 1e-9)
+        #: Work in card-seconds, not rounded: a proof must hold for what was asked.
+        self.load = [group.work * sheet.scale for group in sheet.world.groups]
+        self.speed = [sheet.world.room(card) for card in sheet.world.cards]
         groups, cards = sheet.groups, sheet.cards
         pairs = groups * cards
         nodes = int(sheet.node.max()) + 1
@@ -147,7 +150,7 @@ class _Program:
             if level:
                 rows.add([(at, level), (self.level + card, -1.0)], high=0.0)
             top = 1.0 if self.few else self.limit
-            most = min(1.0, top * float(sheet.work[group]) / float(sheet.speed[card]))
+            most = min(1.0, top * self.load[group] / self.speed[card])
             rows.add([(self.work + at, 1.0), (at, -most)], high=0.0)
             for foe in sheet.foes[group]:
                 if foe > group:
@@ -157,12 +160,9 @@ class _Program:
         sheet, cards = self.sheet, range(self.sheet.cards)
         here = [(self._at(group, card), 1.0) for card in cards]
         self.rows.add(here, low=sheet.low[group], high=sheet.high[group])
-        work = float(sheet.work[group])
+        work = self.load[group]
         if work > 0:
-            done = [
-                (self.work + self._at(group, card), float(sheet.speed[card]) / work)
-                for card in cards
-            ]
+            done = [(self.work + self._at(group, card), self.speed[card] / work) for card in cards]
             if self.few:
                 self.rows.add(done, low=1.0, high=1.0)
             else:
@@ -183,7 +183,7 @@ class _Program:
         sheet, layout = self.sheet, Layout(self.sheet)
         for group in range(sheet.groups):
             cards = [c for c in range(sheet.cards) if values[self._at(group, c)] > 0.5]
-            done = [values[self.work + self._at(group, c)] * float(sheet.speed[c]) for c in cards]
+            done = [values[self.work + self._at(group, c)] * self.speed[c] for c in cards]
             left, total = int(sheet.work[group]), max(sum(done), 1e-12)
             for card, part in zip(cards, done, strict=True):
                 if not layout.fitting(group)[card]:
@@ -193,7 +193,7 @@ class _Program:
                 left, total = left - load, max(total - part, 1e-12)
             if not layout.spread_kept(group) or left > 0:
                 return None
-        trim(layout, np.floor(sheet.speed * layout.peak()).astype(np.int64))
+        trim(layout)
         return layout
 
     def bound(self, dual: float | None) -> Bound | None:

@@ -1,19 +1,15 @@
 """Every placement there is, in a fixed order: what finds a plan, or none, where greed does not."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
-from orchestrator.placement.board import EPSILON, Tally, empty_tally, forbidden, joined, overfull
+from orchestrator.placement.board import Tally, empty_tally, forbidden, joined, overfull
 from orchestrator.placement.groups import Group, World, natural
 
 #: Placements of one group that are tried in all; enough for a handful of models and cards.
 DEFAULT_NODES = 2000
-
-
-@dataclass
-class _Nodes:
-    left: int
+#: Groups above which so few tries would end before the first placement of all.
+MOST_GROUPS = 300
 
 
 def placements(world: World, nodes: int = DEFAULT_NODES) -> Iterator[tuple[Tally, ...]]:
@@ -29,27 +25,33 @@ def placements(world: World, nodes: int = DEFAULT_NODES) -> Iterator[tuple[Tally
             natural(group.name),
         ),
     )
-    tallies = [empty_tally(card) for card in world.cards]
-    yield from _place(world, order, tallies, _Nodes(nodes))
-
-
-def _place(
-    world: World, groups: Sequence[Group], tallies: list[Tally], nodes: _Nodes
-) -> Iterator[tuple[Tally, ...]]:
-    if not groups:
-        yield tuple(tallies)
+    if len(order) > MOST_GROUPS:
         return
-    group, rest = groups[0], groups[1:]
-    least = max(group.low, 1 if group.work > EPSILON else 0)
+    open_ = [(_choices(order[0]), [empty_tally(card) for card in world.cards])]
+    while open_:
+        choices, tallies = open_[-1]
+        group, chosen = order[len(open_) - 1], next(choices, None)
+        if chosen is None:
+            open_.pop()
+            continue
+        if nodes <= 0:
+            return
+        nodes -= 1
+        grown = _with(world, group, chosen, tallies)
+        if grown is None:
+            continue
+        if len(open_) == len(order):
+            yield tuple(grown)
+        else:
+            open_.append((_choices(order[len(open_)]), grown))
+
+
+def _choices(group: Group) -> Iterator[tuple[int, ...]]:
+    """The cards that the group may be on, few replicas first."""
+    least = max(group.low, 1 if group.work > 0 else 0)
     most = len(group.allowed) if group.high is None else min(group.high, len(group.allowed))
     for count in range(least, most + 1):
-        for chosen in combinations(group.allowed, count):
-            if nodes.left <= 0:
-                return
-            nodes.left -= 1
-            grown = _with(world, group, chosen, tallies)
-            if grown is not None:
-                yield from _place(world, rest, grown, nodes)
+        yield from combinations(group.allowed, count)
 
 
 def _with(

@@ -35,12 +35,6 @@ EVEN: tuple[Variant, ...] = tuple(
 )
 #: The cold ones first, then the load of the hot ones levels what they leave.
 FLUID = Variant("fluid", "even")
-SOFT: tuple[Variant, ...] = (
-    Variant("workspace", "tightest"),
-    Variant("size", "tightest"),
-    FLUID,
-    Variant("choice", "tightest"),
-)
 #: What needs many cards first, then whatever fits beside it.
 HOT = Variant("work", "even")
 
@@ -67,7 +61,7 @@ def _spread(layout: Layout, group: int, fit: Fit, limit: Numbers) -> bool:
     needed = -(-work // max(int(limit.max()), 1))
     count = max(low, min(needed, high))
     for left in range(count, 0, -1):
-        cards = np.flatnonzero(_open(layout, group) & (limit >= 0))
+        cards = np.flatnonzero(open_for(layout, group) & (limit >= 0))
         if not len(cards):
             if count - left < low:
                 return False
@@ -110,7 +104,7 @@ def order_of(sheet: Sheet, order: Order, limit: Numbers) -> Numbers:
 
 def stack(layout: Layout, group: int, limit: Numbers) -> bool:
     """One replica more, without load, on the card that suits it best; False if there is none."""
-    cards = np.flatnonzero(_open(layout, group) & (limit >= 0))
+    cards = np.flatnonzero(open_for(layout, group) & (limit >= 0))
     if not len(cards) or len(layout.at[group]) >= layout.sheet.high[group]:
         return False
     layout.add(group, _best(layout, group, cards, "tightest", 0, limit), 0)
@@ -128,7 +122,7 @@ def place(layout: Layout, group: int, fit: Fit, limit: Numbers, load: int | None
     while count < low or left > 0:
         if count >= high:
             return False
-        ok = _open(layout, group) & (limit >= 0)
+        ok = open_for(layout, group) & (limit >= 0)
         idle = limit - layout.busy
         want = -(-left // max(1, low - count))
         if count >= low:
@@ -149,7 +143,7 @@ def place(layout: Layout, group: int, fit: Fit, limit: Numbers, load: int | None
     return True
 
 
-def _open(layout: Layout, group: int) -> Numbers:
+def open_for(layout: Layout, group: int) -> Numbers:
     """The cards that may take one more replica; only new nodes while the group must spread."""
     ok, sheet = layout.fitting(group), layout.sheet
     if sheet.spread[group] > 1:

@@ -106,6 +106,27 @@ class Layout:
             self.busy[card] -= load
         return load
 
+    def refill(self, card: int, held: dict[int, int]) -> None:
+        """Give the card these groups, with these loads, in place of all that it has."""
+        sheet, before = self.sheet, self.on[card]
+        for group in before:
+            if group not in held:
+                self.at[group].discard(card)
+        for group in held:
+            self.at[group].add(card)
+        self.on[card] = held
+        self.always[card] = sum(int(sheet.always[group]) for group in held)
+        self.level[card] = max((int(sheet.level[group]) for group in held), default=0)
+        self.busy[card] = sum(held.values())
+        if not sheet.plain:
+            self.own[card] = sum(int(sheet.own[group]) for group in held)
+            self.streams[card] = sum(int(sheet.streams[group]) for group in held)
+            waits = (float(sheet.patience[group]) for group in held)
+            self.patience[card] = min(waits, default=math.inf)
+            self.batch[card] = max((float(sheet.batch[group]) for group in held), default=0.0)
+        if sheet.special:
+            self._measure(card)
+
     def _measure(self, card: int) -> None:
         """The card's work as it will run: shared, or apart where that must be or is less."""
         sheet, held = self.sheet, self.on[card]

@@ -21,7 +21,7 @@ from orchestrator.placement.groups import Group, World, natural, world
 from orchestrator.placement.plan import Plan
 from orchestrator.placement.problem import Improver, Model, Problem
 from orchestrator.placement.sheet import sheet
-from orchestrator.placement.solve import DEFAULT_BUDGET, search
+from orchestrator.placement.solve import search
 from orchestrator.units import format_bytes
 
 #: Groups times cards of all checks that may be spent on leaving models out of a set: of large
@@ -34,7 +34,7 @@ _CARDS_SHOWN = 4
 def solve(
     problem: Problem,
     *,
-    budget: int = DEFAULT_BUDGET,
+    budget: int | None = None,
     seed: int = 0,
     interrupted: Callable[[], bool] = lambda: False,
     moves: int | None = None,
@@ -42,8 +42,9 @@ def solve(
 ) -> Plan:
     """Place every model. Equal input gives an equal plan, in whatever order it is given.
 
-    ``budget`` counts steps; another ``seed`` draws other lots. ``interrupted`` is asked between
-    steps: once it is true, the best plan so far is returned, which equal input may not repeat.
+    ``budget`` counts steps, None: by the size of the problem; another ``seed`` draws other lots.
+    ``interrupted`` is asked between steps: once it is true, the best plan so far is returned, which
+    equal input may not repeat.
     ``moves``: at most so many replicas where the previous plan did not have them. ``improver``: a
     solver that the plan is given to at last; it is not interrupted.
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.placement.balance import away, balance, trim
+from orchestrator.placement.candidate import NO_GAP, Candidate, candidate, serves
 from orchestrator.placement.fill import place, stack
 from orchestrator.placement.layout import Layout
 from orchestrator.placement.moves import Cost, cost_of, inherited, missing, relabelled
-from orchestrator.placement.run import NO_GAP, Candidate, Run, candidate, serves
+from orchestrator.placement.run import Run
 
 #: Values that differ by less than this share are as good as equal: the cheaper change wins.
 _CLOSE = 1e-3
@@ -57,7 +58,7 @@ def _kept(run: Run, most: int | None) -> Iterator[Layout]:
     if run.few:
         yield from _emptied(run, layout)
         return
-    target = (1 + NO_GAP / 2) / max(run.bound.value, 1e-12)
+    target = (1 + NO_GAP / 2) / max(run.limit, 1e-12)
     start = away(layout)
     for limit in _LIMITS:
         if not run.sheet.work.any() or layout.peak() <= target or run.steps.left <= 0:
@@ -85,7 +86,7 @@ def _completed(run: Run) -> Layout | None:
             for index, card in enumerate(cards):
                 layout.add(group, card, share + (rest if index == 0 else 0))
     part = run.steps.part(min(run.enough(), run.steps.left // 4))
-    target = 1.0 if run.few else 1 / max(run.bound.value, 1e-12)
+    target = 1.0 if run.few else 1 / max(run.limit, 1e-12)
     found = balance(layout, target, part, run.seed, most_moves=away(layout))
     run.steps.give_back(part)
     if run.few and found.peak() > 1.0:
@@ -116,7 +117,7 @@ def _without(run: Run, layout: Layout, card: int) -> Layout | None:
         load = made.remove(group, card)
         if not place(made, group, "tightest", limit, load):
             return None
-    trim(made, limit)
+    trim(made)
     return made
 
 

@@ -1,35 +1,29 @@
-"""One search: place in every variant, exchange between cards, split the loads exactly."""
+"""One search: place in every variant, divide pairs of cards anew, split the loads exactly."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from orchestrator.placement.aggregate import aggregated_alpha, aggregated_cards
-from orchestrator.placement.balance import Budget, balance, trim
-from orchestrator.placement.board import Tally
+from orchestrator.placement.balance import HEAT, Budget, balance, trim
 from orchestrator.placement.bounds import Bound, Items
+from orchestrator.placement.candidate import NO_GAP, Candidate, candidate, serves
 from orchestrator.placement.cpsat import improve
 from orchestrator.placement.dense import TASTES, Taste, pack
 from orchestrator.placement.exact import small, solve_exactly
 from orchestrator.placement.exhaust import placements
-from orchestrator.placement.fill import EVEN, FEW, FLUID, HOT, SOFT, Variant, fill
+from orchestrator.placement.fill import EVEN, FEW, FLUID, HOT, Variant, fill
 from orchestrator.placement.groups import World
 from orchestrator.placement.layout import Layout
-from orchestrator.placement.loads import Split, split_loads
 from orchestrator.placement.problem import Improver
 from orchestrator.placement.sheet import Numbers, Sheet
+from orchestrator.placement.squeeze import squeeze
 
-#: A gap of at most this is none.
-NO_GAP = 1e-4
 #: Shares of the bound on alpha at which the constructors try to place the whole demand.
 _SHARES = (0.25, 0.5, 0.7, 0.8, 0.87, 0.93, 0.97, 1.0)
-#: Shares at which they then place it all, some cards busier than they may be.
-_SOFT_SHARES = (1.0, 0.92, 0.84, 0.76, 0.68)
-#: With more replicas than their load needs, hot models leave time on their cards for others.
-_HOT_SHARES = (1.15, 1.0)
-#: Groups times cards above which the first placement of the fastest ways to start is enough.
+#: Groups times cards above which only the quickest ways to start are taken.
 _MANY = 1 << 20
 #: Steps that a mixed-integer program counts for; what has fewer left goes without.
 _EXACT_STEPS = 100
@@ -37,23 +31,27 @@ _EXACT_STEPS = 100
 _BOUND_STEPS = 40
 #: The time of a card when only memory counts.
 _ENDLESS = 1 << 60
-_TO_MANY: tuple[Variant | Taste, ...] = (
-    *EVEN,
-    Variant("workspace", "balanced"),
-    Variant("workspace", "tightest"),
-    TASTES[9],
-    TASTES[1],
+#: Ways to place all demand at once, and the shares of the bound that say into how many copies: with
+#: more than their load needs, hot models leave time on their cards for others.
+_QUICK: tuple[tuple[Variant, tuple[float, ...]], ...] = (
+    (HOT, (1.15, 1.0)),
+    (FLUID, (1.0, 0.92, 0.84, 0.76, 0.68)),
+    (FEW[0], (1.0,)),
 )
+_TO_MANY: tuple[Variant | Taste, ...] = (EVEN[0], Variant("workspace", "balanced"), TASTES[1])
 _TO_FEW: tuple[Variant | Taste, ...] = (*FEW, *TASTES)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A placement with its best split, and a score that says how good it is (larger is better)."""
-
-    tallies: tuple[Tally, ...]
-    split: Split
-    score: tuple[float, ...]
+#: Ways to pack onto fewer cards, each with how busy cards may be, which is then put right.
+_TO_PACK: tuple[tuple[Variant | Taste, float], ...] = (
+    (Variant("size", "even"), 1.15),
+    (TASTES[8], 1.1),
+    (Variant("workspace", "balanced"), 1.3),
+)
+#: How busy a card may still be for more steps to be worth their time.
+_HOPELESS = 1.25
+#: Starts from which the loads are evened out; and by round the share of the steps, how many of the
+#: best go on, and the heat: the last small gains are made nearly cold.
+_MOST_STARTS = 4
+_ROUNDS = ((0.1, _MOST_STARTS, HEAT), (0.2, 2, HEAT), (0.55, 1, HEAT), (0.15, 1, HEAT / 30))
 
 
 @dataclass
@@ -67,10 +65,20 @@ class Run:
     seed: int
     improver: Improver | None = None
 
+    @cached_property
+    def items(self) -> Items:
+        """What bounds count."""
+        return Items(self.scene)
+
     @property
     def few(self) -> bool:
         """Whether the fewest cards are wanted, and not the largest alpha."""
         return self.scene.problem.objective == "min_cards"
+
+    @property
+    def limit(self) -> float:
+        """The bound in the sheet's own scale: what no peak of a layout can be the inverse of."""
+        return self.bound.value / self.sheet.scale
 
     def best(self) -> Candidate | None:
         """The best placement found, whatever was there before."""
@@ -82,10 +90,12 @@ class Run:
             return None
         best: Layout | None = None
         for variant in _TO_FEW:
-            if (best is not None and best.used() <= self.bound.value) or not self.steps.spend():
+            # Without a step left, what costs least goes on until it has found a plan.
+            more = self.steps.spend() or (best is None and variant in FEW)
+            if not more or (best is not None and best.used() <= self.bound.value):
                 break
             found = self._made(variant, self.sheet.speed)
-            if found and (best is None or _better(found, best)):
+            if found and found.peak() <= 1.0 and (best is None or _better(found, best)):
                 best = found
         best = best or self._with_cards(range(self.sheet.cards))
         if best is None or best.used() > self.bound.value:
@@ -106,9 +116,13 @@ class Run:
         """Look for a better bound, where the ones that cost nothing have not proven the plan."""
         if self.bound.value <= 0 or not self.steps.spend(_BOUND_STEPS):
             return
-        items = Items(self.scene)
+        items = self.items
         found = aggregated_cards(items) if self.few else aggregated_alpha(items, self.bound.value)
         self._take(found)
+
+    def _rescaled(self, found: Bound | None) -> Bound | None:
+        """A program's bound in the problem's scale."""
+        return found and Bound(found.name, found.value * self.sheet.scale)
 
     def _take(self, found: Bound | None) -> None:
         """Keep a bound if it is better than the one there is."""
@@ -122,8 +136,8 @@ class Run:
             return best
         if not self.steps.spend(_EXACT_STEPS):
             return best
-        found = solve_exactly(self.sheet, few=self.few, limit=self.bound.value)
-        self._take(found.bound)
+        found = solve_exactly(self.sheet, few=self.few, limit=self.limit)
+        self._take(self._rescaled(found.bound))
         return self._better_of(found.layout, best)
 
     def _asked(self, best: Layout) -> Layout:
@@ -131,11 +145,11 @@ class Run:
         if self.few:
             proven = best.used() <= self.bound.value
         else:
-            proven = best.peak() * self.bound.value <= 1 + NO_GAP
+            proven = best.peak() * self.limit <= 1 + NO_GAP
         if self.improver is None or proven or not self.steps.spend(_EXACT_STEPS):
             return best
-        found = improve(self.sheet, best, self.bound.value, few=self.few, seed=self.seed)
-        self._take(found.bound)
+        found = improve(self.sheet, best, self.limit, few=self.few, seed=self.seed)
+        self._take(self._rescaled(found.bound))
         return self._better_of(found.layout, best) or best
 
     def _better_of(self, found: Layout | None, best: Layout | None) -> Layout | None:
@@ -171,80 +185,106 @@ class Run:
     def _with_cards(self, cards: Sequence[int]) -> Layout | None:
         """A placement on these cards that serves all demand: memory first, then less load."""
         closed = sorted(set(range(self.sheet.cards)) - set(cards))
-        limit = np.full(self.sheet.cards, _ENDLESS)
-        timed = self.sheet.speed.copy()
-        limit[closed] = timed[closed] = -1
-        starts: list[tuple[Variant | Taste, Numbers]] = [
-            (Variant("size", "even"), (timed * 1.15).astype(np.int64)),
-            (Variant("workspace", "tightest"), limit),
-            (TASTES[8], (timed * 1.1).astype(np.int64)),
-            (Variant("workspace", "balanced"), (timed * 1.3).astype(np.int64)),
-            (Variant("size", "even"), limit),
-        ]
-        for index, (variant, most) in enumerate(starts):
-            if not self.steps.spend():
-                return None
-            found = self._made(variant, most)
-            if found is None:
-                continue
-            part = self.steps.part(min(self.enough(), self.steps.left // 4))
-            found = balance(found, 1.0, part, self.seed + index, closed)
+        starts: list[Layout] = []
+        for packed in self._packed(cards, closed):
+            part = self.steps.part(min(self.enough(), self.steps.left // 8))
+            found = balance(packed, 1.0, part, self.seed + len(starts), closed)
             self.steps.give_back(part)
             if found.peak() <= 1.0:
                 return found
-        return None
+            starts.append(found)
+        if not starts:
+            return None
+        best = min(starts, key=lambda layout: layout.peak())
+        if best.peak() > _HOPELESS:
+            return None
+        part = self.steps.part(min(8 * self.enough(), self.steps.left // 2))
+        best = balance(best, 1.0, part, self.seed, closed)
+        self.steps.give_back(part)
+        return best if best.peak() <= 1.0 else None
+
+    def _packed(self, cards: Sequence[int], closed: Sequence[int]) -> Iterator[Layout]:
+        """Placements on these cards, some of which are too busy."""
+        if self.sheet.work.any():
+            timed = self.sheet.speed.copy()
+            timed[closed] = -1
+            for variant, share in _TO_PACK:
+                if not self.steps.spend():
+                    return
+                found = self._made(variant, (timed * share).astype(np.int64))
+                if found is not None:
+                    yield found
+        squeezed = self._squeezed(1.0, cards, self.steps.left // 4)
+        if squeezed is not None:
+            yield squeezed
+
+    def _squeezed(self, share: float, cards: Sequence[int], steps: int) -> Layout | None:
+        """The copies that this share of the sheet's demand forces, packed by memory alone."""
+        forced = self.items.copies(self.sheet.scale * share)
+        if forced is None:
+            return None
+        copies = np.maximum(forced, self.sheet.low)
+        part = self.steps.part(steps)
+        found = squeeze(self.sheet, copies.tolist(), part, self.seed, cards)
+        self.steps.give_back(part)
+        return found
 
     def _levelled(self, best: Layout) -> Candidate:
         """The same cards, less busy: ties among plans are broken by the busiest card."""
         idle = [card for card, held in enumerate(best.on) if not held]
-        part = self.steps.part(20 if self.sheet.work.any() else 0)
-        even = float(self.sheet.work.sum()) / max(1.0, float(sum(self.sheet.speed)))
-        best = balance(best, even, part, self.seed, idle)
-        self.steps.give_back(part)
-        trim(best, self.sheet.speed)
+        if self.sheet.work.any():
+            part = self.steps.part(min(self.enough() // 4, self.steps.left // 4))
+            best = balance(best, self.even, part, self.seed, idle, heat=0.0)
+            self.steps.give_back(part)
         return self._candidate(best)
 
+    @property
+    def even(self) -> float:
+        """The peak below which no placement on all cards is."""
+        return float(self.sheet.work.sum()) / max(1.0, float(self.sheet.speed.sum()))
+
     def largest_alpha(self) -> Candidate | None:
-        """Place as much demand as each variant can, then exchange from the best of these."""
+        """Place as much demand as some variants can, then divide pairs anew from the best."""
         starts: list[Layout] = []
         for found in self._starts():
             if all(found.on != start.on for start in starts):
                 starts.append(found)
-            if found.peak() * self.bound.value <= 1 + NO_GAP:
+            if found.peak() * self.limit <= 1 + NO_GAP:
                 return self._candidate(found)
         starts.sort(key=lambda layout: layout.peak())
         self._bounded()
         best = self._exactly(starts[0] if starts else None)
         if best is None:
             return self._first()
-        if best.peak() * self.bound.value <= 1 + NO_GAP:
+        if best.peak() * self.limit <= 1 + NO_GAP:
             return self._candidate(best)
-        best = self._improved([best, *(one for one in starts if one is not best)])
+        best = self._improved([best, *(one for one in starts if one is not best)][:_MOST_STARTS])
         return self._candidate(self._asked(best))
 
     def _starts(self) -> Iterator[Layout]:
-        """Placements that serve some share of the bound, and some by memory, whatever the load."""
-        limit = np.minimum(self.sheet.speed / max(self.bound.value, 1e-9), _ENDLESS)
-        large = self.sheet.groups * self.sheet.cards > _MANY
-        hot = self._soft([HOT], _HOT_SHARES, limit)
-        if large:
-            quick = itertools.chain(hot, self._soft([FLUID], _SOFT_SHARES, limit))
-            first = next(quick, None) or self._largest_share(EVEN[0], limit)
-            yield from [first] if first else []
-            return
-        yield from hot
-        for variant in _TO_MANY:
-            found = self._largest_share(variant, limit)
+        """Placements of all demand, some cards busier than they may be; the quickest way first."""
+        limit = np.minimum(self.sheet.speed / max(self.limit, 1e-9), _ENDLESS)
+        for variant, shares in _QUICK:
+            found = next(self._soft(variant, shares, limit), None)
             if found is not None:
                 yield found
-        yield from self._soft(SOFT, _SOFT_SHARES, limit)
+        cards = range(self.sheet.cards)
+        for share in _SHARES[::-1]:
+            found = self._squeezed(share * self.limit, cards, self.steps.left // 16)
+            if found is not None:
+                yield found
+                break
+        if self.sheet.groups * self.sheet.cards > _MANY:
+            return
+        for way in _TO_MANY:
+            found = self._largest_share(way, limit)
+            if found is not None:
+                yield found
 
-    def _soft(
-        self, variants: Sequence[Variant], shares: Sequence[float], limit: Numbers
-    ) -> Iterator[Layout]:
-        """Placements of all demand, each variant at each share of the bound."""
-        for variant, share in itertools.product(variants, shares):
-            if not self.steps.spend():
+    def _soft(self, variant: Variant, shares: Sequence[float], limit: Numbers) -> Iterator[Layout]:
+        """Placements of all demand, with the copies of each share of the bound."""
+        for index, share in enumerate(shares):
+            if not self.steps.spend() and index > 0:
                 return
             most = (limit / share).astype(np.int64)
             found = fill(self.sheet, variant, most, soft=True)
@@ -269,25 +309,21 @@ class Run:
         return best
 
     def _improved(self, starts: Sequence[Layout]) -> Layout:
-        """Exchange from every start for some steps, from the better half for more, and so on.
+        """Divide pairs anew from every start, from the better ones again, and from the best.
 
         What a start lacks shows only when its loads are even: a copy or a workspace too few.
         """
-        target = (1 + NO_GAP / 2) / max(self.bound.value, 1e-12)
-        left, steps = list(starts), max(20, self.enough() // 80)
-        while len(left) > 1:
+        target = (1 + NO_GAP / 2) / max(self.limit, 1e-12)
+        left, steps = list(starts), self.steps.left
+        for share, most, heat in _ROUNDS:
+            left = sorted(left, key=lambda layout: layout.peak())[:most]
             for index, start in enumerate(left):
-                part = self.steps.part(min(steps, self.steps.left // 2))
-                left[index] = balance(start, target, part, self.seed + index)
+                part = self.steps.part(int(steps * share) // len(left))
+                left[index] = balance(start, target, part, self.seed + index, heat=heat)
                 self.steps.give_back(part)
                 if left[index].peak() <= target:
                     return left[index]
-            left.sort(key=lambda layout: layout.peak())
-            left, steps = left[: len(left) // 2], steps * 3
-        part = self.steps.part(self.enough() * 4)
-        best = balance(left[0], target, part, self.seed + len(starts))
-        self.steps.give_back(part)
-        return best
+        return min(left, key=lambda layout: layout.peak())
 
     def enough(self) -> int:
         """Steps after which a small problem has shown all that it has."""
@@ -302,28 +338,9 @@ class Run:
         return None
 
     def _candidate(self, layout: Layout) -> Candidate:
+        trim(layout)
         return candidate(self.scene, layout.tallies())
 
 
 def _better(one: Layout, other: Layout) -> bool:
     return (one.used(), one.peak()) < (other.used(), other.peak())
-
-
-def serves(found: Candidate) -> bool:
-    """Whether all demand is served."""
-    return found.split.alpha is None or found.split.alpha >= 1 - NO_GAP * 1e-3
-
-
-def candidate(scene: World, tallies: tuple[Tally, ...]) -> Candidate:
-    """A placement with its loads split, and what it is worth."""
-    split = split_loads(scene, tallies, balance=False)
-    replicas = sum(len(tally.models) for tally in tallies)
-    alpha = round(split.alpha, 9) if split.alpha is not None else 0.0
-    if scene.problem.objective == "min_cards":
-        return Candidate(tallies, split, (-used(tallies), alpha, -replicas))
-    return Candidate(tallies, split, (alpha, -replicas))
-
-
-def used(tallies: Sequence[Tally]) -> int:
-    """Cards with at least one model."""
-    return sum(bool(tally.models) for tally in tallies)

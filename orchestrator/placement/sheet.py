@@ -15,6 +15,8 @@ Numbers = npt.NDArray[Any]
 FULL = 1 << 30
 #: Units that rounding may add to a card's work.
 SLACK = 64
+#: More work than any number of cards does.
+_MOST_UNITS = FULL << 16
 _NONE = np.iinfo(np.int64).max
 
 
@@ -29,10 +31,13 @@ class Sheet:
     members keep each other waiting (``torn``), None for all and none; ``homes``, the cards of the
     previous plan; ``widened``: on some cards less than ``always`` and ``level`` is taken: no shared
     workspace, or groups of one GE session. Of cards: bytes of ``room`` for models, ``speed`` in
-    units, ``rate`` as given, ``node``.
+    units, ``rate`` as given, ``node``. ``scale``: the work is that of so many times the demand, and
+    ``unit`` units of it are a card-second.
     """
 
     world: World
+    scale: float
+    unit: float
     always: Numbers
     level: Numbers
     own: Numbers
@@ -68,8 +73,11 @@ class Sheet:
         return len(self.room)
 
 
-def sheet(world: World) -> Sheet:
-    """Write a world's numbers down."""
+def sheet(world: World, scale: float = 1.0) -> Sheet:
+    """Write down a world's numbers at ``scale`` times its demand.
+
+    At a demand that about fills the cards, whole units of work are fine enough for all of it.
+    """
     groups, cards = world.groups, world.cards
     rooms = [world.room(card) for card in cards]
     unit = FULL / max(rooms)
@@ -79,15 +87,18 @@ def sheet(world: World) -> Sheet:
     special = any(map(is_special, world.models))
     allowed = _masks(world)
     in_use = any(group.workspace for group in groups)
+    loads = [_units(group.work, scale * unit) for group in groups]
     return Sheet(
         world=world,
+        scale=scale,
+        unit=unit,
         always=_column(group.always for group in groups),
         level=_column(group.sized if in_use else 0 for group in groups),
         own=_column(_own(group) for group in groups),
         streams=_column(sum(m.streams * m.threads for m in group.models) for group in groups),
-        work=_column(round(group.work * unit) for group in groups),
+        work=_column(loads),
         apart=_column(
-            round(sum(m.work / m.overlap for m in group.models) * unit) for group in groups
+            _units(sum(m.work / m.overlap for m in group.models), scale * unit) for group in groups
         ),
         patience=np.array([_patience(group) for group in groups]),
         batch=np.array([_batch(group) for group in groups]),
@@ -119,6 +130,11 @@ def sheet(world: World) -> Sheet:
 
 def _column(values: Any) -> Numbers:  # noqa: ANN401 - anything that yields whole numbers
     return np.array(list(values), dtype=np.int64)
+
+
+def _units(work: float, unit: float) -> int:
+    """Work in units: one at least where there is any, and no more than sums of it can hold."""
+    return min(max(round(work * unit), 1), _MOST_UNITS) if work > 0 else 0
 
 
 def _own(group: Group) -> int:

@@ -1,25 +1,28 @@
 """The search behind every plan: what was found, how good it can be, and what it costs to change."""
 
+import math
 from collections.abc import Callable
 
 from orchestrator.placement.balance import Budget
 from orchestrator.placement.bounds import Bound, max_alpha_bound, min_cards_bound
+from orchestrator.placement.candidate import NO_GAP, Candidate
 from orchestrator.placement.groups import World, world
 from orchestrator.placement.loads import split_loads
 from orchestrator.placement.moves import cost_of
 from orchestrator.placement.plan import CardPlan, Load, Plan, Point
 from orchestrator.placement.problem import Improver, Problem
 from orchestrator.placement.replan import Option, choose, options
-from orchestrator.placement.run import NO_GAP, Candidate, Run
+from orchestrator.placement.run import Run
 from orchestrator.placement.sheet import sheet
 
-#: Steps of work in a search: a constructor's run or one exchange between cards counts as one.
-DEFAULT_BUDGET = 8000
+#: Steps of a search if nobody says how many: some, more for each model and card, and never more
+#: than about a minute's. A constructor's run, or dividing two cards anew, counts as one.
+_STEPS, _STEPS_EACH, _MOST_STEPS = 24_000, 30, 50_000
 
 
 def search(
     problem: Problem,
-    budget: int = DEFAULT_BUDGET,
+    budget: int | Budget | None = None,
     seed: int = 0,
     interrupted: Callable[[], bool] = lambda: False,
     moves: int | None = None,
@@ -28,13 +31,20 @@ def search(
     """The best plan found, or None when every variant failed to place some model.
 
     ``moves``: at most so many replicas that the previous plan did not have there. ``improver``: the
-    solver that small plans are given to at last.
+    solver that small plans are given to at last. ``budget`` None: by the size of the problem; one
+    of the caller's own tells him afterwards whether it was cut.
     """
-    if budget <= 0:
+    if budget is None:
+        size = len(problem.models) + len(problem.cards)
+        budget = min(_STEPS + _STEPS_EACH * size, _MOST_STEPS)
+    steps = budget if isinstance(budget, Budget) else Budget(budget, interrupted)
+    if steps.left <= 0:
         return None
-    scene, steps = world(problem), Budget(budget, interrupted)
+    scene = world(problem)
     bound = bound_of(scene)
-    run = Run(scene, sheet(scene), bound, steps, seed, improver)
+    scaled = problem.objective == "max_alpha" and 0 < bound.value < math.inf
+    page = sheet(scene, bound.value if scaled else 1.0)
+    run = Run(scene, page, bound, steps, seed, improver)
     if not scene.previous:
         best = run.best()
         return _plan(scene, best, run.bound, steps) if best else None

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import DeploymentError
 from orchestrator.placement import Plan, Problem, solve, verify
+from orchestrator.placement.balance import Budget
 from orchestrator.placement.groups import world
 from orchestrator.placement.solve import bound_of, search
 from tests.placement.build import cards, model, problem
@@ -87,6 +88,37 @@ def test_budget_of_no_steps_finds_nothing_and_one_step_repeats():
     data = read(problem([model("a", 10, service_ms=1, demand_rps=1)], cards(2, 100)))
     assert search(data, 0) is None
     assert search(data, 1) == search(data, 1)
+
+
+@pytest.mark.parametrize("objective", ["min_cards", "max_alpha"])
+def test_a_search_that_is_stopped_at_once_still_has_a_plan_and_says_so(objective):
+    models = [model(f"m{i}", 1 + i % 7, service_ms=10, demand_rps=0.1) for i in range(1500)]
+    asked, budget = read(problem(models, cards(70, 150), objective)), Budget(500, lambda: True)
+    plan = search(asked, budget)
+    assert budget.cut
+    assert verify(asked, plan) == ()
+    assert plan.stop_reason in ("interrupted", "bound reached")
+
+
+def test_ties_are_broken_by_the_busiest_card_and_then_by_the_fewest_replicas():
+    hot = model("h", 20, service_ms=10, demand_rps=80)
+    data = read(problem([hot, model("b1", 60), model("b2", 60)], cards(2, 100)))
+    assert sorted(solve(data).rps.values()) == pytest.approx([100, 100])
+    twins = [model(name, 20, service_ms=10, demand_rps=80) for name in "hc"]
+    plan = solve(read(problem(twins, cards(2, 100), "max_alpha")))
+    assert sum(len(card.models) for card in plan.cards) == 2
+
+
+def test_cards_that_gain_apart_are_not_filled_beyond_what_they_do():
+    gain = {"service_ms": 10, "overlap": 2.0, "threads": 2}
+    models = [
+        *(model(f"g{i}", 10, 40, demand_rps=170, **gain) for i in range(6)),
+        *(model(f"n{i}", 10, 40, service_ms=10, demand_rps=8) for i in range(6)),
+    ]
+    data = problem(models, cards(16, 100))
+    plan = solve(read(data))
+    assert check(data, plan.to_dict()) == []
+    assert plan.value <= 11
 
 
 @pytest.mark.parametrize("objective", ["min_cards", "max_alpha"])

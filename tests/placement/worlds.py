@@ -25,6 +25,11 @@ def problems(draw, most_models=7, most_cards=5, objectives=("min_cards", "max_al
         problem["affinity"] = [names[:2]]
     if len(names) > 3 and draw(st.integers(0, 3)) == 0:
         problem["anti_affinity"] = [names[2:4]]
+    scale = draw(st.sampled_from([1.0, 1.0, 1e-6, 1e6]))
+    if problem["objective"] == "max_alpha":
+        for model in problem["models"]:
+            if "demand_rps" in model:
+                model["demand_rps"] *= scale
     if draw(st.booleans()):
         problem["max_utilisation"] = draw(st.sampled_from([0.5, 0.85]))
     if draw(st.integers(0, 3)) == 0:
@@ -46,7 +51,7 @@ def _models(draw, name, slots):
     rare = {
         "dynamic": st.just(True),
         "threads": st.integers(1, 3),
-        "min_replicas": st.integers(0, 2),
+        "min_replicas": st.sampled_from([0, 0, 1, 2]),
         "share_weights": st.just(False),
         "share_workspace": st.just(False),
         "overlap": st.sampled_from([0.9, 1.2, 1.5]),
@@ -151,8 +156,10 @@ def _alpha(problem, entries):
         speed = cards[entry["card"]].get("speed", 1.0) * gain
         serve[list(models).index(name), column] = 1
         fill[entries.index(entry), column] = models[name]["service_ms"] / 1000 / speed
-    serve[:, -1] = [-m["demand_rps"] for m in models.values()]
+    # Demands as shares of the largest, so that the solver sees numbers near 1.
+    most = max(m["demand_rps"] for m in models.values())
+    serve[:, -1] = [-m["demand_rps"] / most for m in models.values()]
     limits = np.full(len(entries), problem.get("max_utilisation", 1.0))
     aim = np.zeros(len(pairs) + 1)
     aim[-1] = -1
-    return linprog(aim, fill, limits, serve, np.zeros(len(models))).x[-1]
+    return linprog(aim, fill, limits, serve, np.zeros(len(models))).x[-1] / most
