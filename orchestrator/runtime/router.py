@@ -100,7 +100,8 @@ class Router:
         if not self._accepting:
             future.set_exception(NotServingError("of this driver", "closed"))
             return future
-        if not (here and asked.timeout is None and self._carried_here(call)):
+        simple = here and asked.timeout is None and not asked.suspect
+        if not (simple and self._carried_here(call)):
             self._tell(partial(self._open, call))
         future.add_done_callback(partial(self._cancelled, call))
         return future
