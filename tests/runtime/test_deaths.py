@@ -114,12 +114,12 @@ def test_a_request_that_kills_two_cards_alone_is_set_aside(
         future.result()
     assert str(told.value).count("local/1 died (its process died; it was alone on the card)") == 2
     assert "set aside" in str(running.status())
+    until_back(running, "local/1")  # the last death is told by then
     seen = [record for record in caplog.records if record.name == "orchestrator.events"]
     told = {name: [one for one in seen if one.event == name] for name in ("death", "interrupted")}
-    assert [(one.card, one.levelname) for one in told["death"]] == [("local/1", "WARNING")] * 2
+    assert [(one.card, one.levelname) for one in told["death"]] == [("local/1", "WARNING")] * 3
     (aside,) = (one for one in seen if one.event == "set-aside")
-    assert [one.batch for one in told["interrupted"]] == [aside.batch] * 2
+    assert [one.batch for one in told["interrupted"]] == [aside.batch] * 3
     assert aside.batch.isdigit()
     x = rows(2)
     assert np.allclose(running.model("both").predict({"x": x})["y"], truth(x), atol=1e-5)
-    until_back(running, "local/1")
