@@ -1,5 +1,6 @@
 """Fixtures for all tests, and their order."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ settings.register_profile(
     "any_machine", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any_machine")
+
+# Whoever runs the tests may ignore Ctrl-C, as a shell has what it puts into the background do; the
+# processes that they start must not inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: Tests with Ray, which take longest: those of a package that shares one, and those that start one.
 _LONG = (
