@@ -12,7 +12,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from orchestrator import Orchestrator, RequestFailedError, facade
+from orchestrator import Orchestrator, RequestFailedError, elsewhere
 from orchestrator.cli import main
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.connect import Connection
@@ -155,7 +155,7 @@ def test_threads_find_the_next_deployment_of_the_name_together(
     truth, x = Truth(Path(plan.deployment.model("both").path)), rows(8)
     assert np.allclose(handle.predict({"x": x})["y"], truth(x), atol=1e-5)
     take_down(NAME)
-    while not facade._here[NAME]._running.over:
+    while not elsewhere._attachments[NAME]._running.over:
         time.sleep(0.1)
     up(plan, Options())
     with ThreadPoolExecutor(8) as threads:
