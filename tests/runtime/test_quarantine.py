@@ -161,6 +161,7 @@ def test_threads_find_the_next_deployment_of_the_name_together(
     with ThreadPoolExecutor(8) as threads:
         got = list(threads.map(lambda i: handle.predict({"x": x[i : i + 1]})["y"], range(8)))
     assert np.allclose(np.concatenate(got), truth(x), atol=1e-5)
+    elsewhere._attachments.pop(NAME).close()
 
 
 def planned_without_only(plan: DeploymentPlan) -> DeploymentPlan:

@@ -41,7 +41,10 @@ def shared(cluster: Connection, folder: Path) -> Iterator[Orchestrator]:
 def drivers(shared: Orchestrator, count: int) -> Iterator[list[Borrowed]]:
     """Further drivers of its cards, each with a desk and ids of its own."""
     running = shared._traffic()
-    made = [Borrowed(Options(), running.seen(), lambda *lost: None) for _ in range(count)]
+    made = [
+        Borrowed(Options(), running.seen(), lambda *lost: None, running.pardon)
+        for _ in range(count)
+    ]
     unwatch = [running.watch(lambda one=one: one.apply(running.seen())) for one in made]
     yield made
     for over, one in zip(unwatch, made, strict=True):
