@@ -18,7 +18,9 @@ from ray.util import list_named_actors
 _SECONDS = 60.0
 #: Ray's own, while it runs: its servers, agents, and workers that wait for somebody's work.
 _OF_RAY = ("/ray/", "ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "Worker ray::")
-_THREADS_OF_RAY = ("ray_", "PythonGCThread")
+#: What Ray Data keeps beside them.
+_OF_RAY_DATA = ("ray::_", "ray::ActorLocationTracker")
+_THREADS_OF_RAY = ("ray_", "PythonGCThread", "data-usage-metrics-poller")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,11 @@ def left() -> Left:
     return Left(
         frozenset(_processes()),
         frozenset(one for one in threading.enumerate() if not _thread_of_ray(one)),
-        frozenset(f"{one['namespace']}/{one['name']}" for one in named),
+        frozenset(
+            f"{one['namespace']}/{one['name']}"
+            for one in named
+            if one["namespace"].startswith("ascend-orchestrator")
+        ),
     )
 
 
@@ -100,7 +106,7 @@ def _processes() -> Iterator[tuple[int, str]]:
 
 
 def _of_ray(told: str) -> bool:
-    return ray.is_initialized() and any(mark in told for mark in _OF_RAY)
+    return ray.is_initialized() and any(mark in told for mark in _OF_RAY + _OF_RAY_DATA)
 
 
 def _thread_of_ray(thread: threading.Thread) -> bool:

@@ -133,8 +133,8 @@ class Joined(Following):
     def _tell_load(self) -> None:
         """Tell the controller what waits here, while something does and it can do about it."""
         told = False
-        while not self._closed.wait(_TELL_SECONDS):
-            if self._view.plan.deployment.autoscale is None or self.over:
+        while not (self._closed.wait(_TELL_SECONDS) or self.over):
+            if self._view.plan.deployment.autoscale is None:
                 continue
             waiting = self.outlook.waiting()
             if not self._models_known.is_set():  # whoever waits to call a model waits for a row
