@@ -20,7 +20,9 @@ _SECONDS = 60.0
 _OF_RAY = ("/ray/", "ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "Worker ray::")
 #: What Ray Data keeps beside them.
 _OF_RAY_DATA = ("ray::_", "ray::ActorLocationTracker")
-_THREADS_OF_RAY = ("ray_", "PythonGCThread", "data-usage-metrics-poller")
+_THREADS_OF_RAY = ("ray_", "PythonGCThread")
+#: It outlives Ray itself.
+_THREAD_OF_RAY_DATA = "data-usage-metrics-poller"
 
 
 @dataclass(frozen=True)
@@ -110,4 +112,6 @@ def _of_ray(told: str) -> bool:
 
 
 def _thread_of_ray(thread: threading.Thread) -> bool:
+    if thread.name == _THREAD_OF_RAY_DATA:
+        return True
     return ray.is_initialized() and thread.name.startswith(_THREADS_OF_RAY)
