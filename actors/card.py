@@ -46,6 +46,8 @@ from actors.served import Call, Piece, PieceEntry, ServedModel, Ticket, batch_fa
 from actors.shapes import Array, Gear
 from actors.terms import terms_of
 
+#: So many requests that nobody waits for are known, should they come after that was told.
+_FORGOTTEN = 256
 #: Which states may follow which. A card's process loads once: there is no way back.
 FOLLOWS: Mapping[CardState, frozenset[CardState]] = {
     CardState.EMPTY: frozenset({CardState.LOADING, CardState.STOPPED}),
@@ -97,6 +99,7 @@ class CardActor:
         self._idle: dict[str, list[_Place]] = {}
         self._queue: CardQueue[Piece] = CardQueue({})
         self._working: dict[int, Batch[Piece]] = {}
+        self._forgotten: dict[int, None] = {}
         self._held_up = 0
         self._reservations = itertools.count(1)
         self._reserved = 0
@@ -179,6 +182,9 @@ class CardActor:
         for request in requests:
             ticket = Ticket(request, call, now, [])
             tickets.append(ticket)
+            if request.id in self._forgotten:
+                ticket.error = NotWantedError(self._slot, request.model)
+                continue
             try:
                 entries.extend(self._served(request.model).admit(ticket))
             except InvalidRequestError as error:
@@ -199,9 +205,15 @@ class CardActor:
         return [self._reply(ticket) for ticket in tickets]
 
     def forget(self, request_ids: Collection[int]) -> None:
-        """Nobody waits for these any more: those that are not begun are not run."""
+        """Nobody waits for these any more: those that are not begun are not run.
+
+        Nor are those that come later: their call may travel for longer than this one.
+        """
         ids = frozenset(request_ids)
         with self._lock:
+            self._forgotten.update(dict.fromkeys(ids))
+            while len(self._forgotten) > _FORGOTTEN:
+                del self._forgotten[next(iter(self._forgotten))]
             self._drop(self._queue.remove(lambda entry: entry.item.ticket.request.id in ids))
 
     def stats(self) -> CardStats:

@@ -134,6 +134,12 @@ def test_what_is_forgotten_is_answered_at_once_and_never_run(card: CardActor) ->
     assert card.stats().models["mlp"].batches == 3
 
 
+def test_what_was_cancelled_before_it_came_is_not_run(card: CardActor) -> None:
+    card.forget([10, 12])
+    replies = card.predict_many(requests(3, 10))
+    assert [type(reply.error) for reply in replies] == [NotWantedError, type(None), NotWantedError]
+
+
 def test_what_has_expired_is_not_run_and_what_waits_beside_it_is(card: CardActor) -> None:
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(card.predict_many, requests(2))

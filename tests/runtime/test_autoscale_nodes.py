@@ -66,7 +66,7 @@ def test_nodes_come_for_a_job_and_go(tmp_path: Path) -> None:
             }
         )
     )
-    np.save(tmp_path / "in.npy", rows(1500))
+    np.save(tmp_path / "in.npy", rows(4000))
     with elastic_cluster(most=2) as address:
         env = {**os.environ, **SETTINGS}
         env.pop("RAY_ADDRESS", None)
@@ -80,7 +80,7 @@ def test_nodes_come_for_a_job_and_go(tmp_path: Path) -> None:
         )
     assert driver.returncode == 0, driver.stderr
     told = json.loads(driver.stdout.splitlines()[-1])
-    assert told["rows"] == 1500
+    assert told["rows"] == 4000
     assert told["nodes"][0] == 0
     assert max(told["nodes"]) == 2
     assert told["nodes"][-1] == 0
