@@ -94,7 +94,7 @@ def test_a_cancelled_task_cancels_its_request(running) -> None:
 
     asyncio.run(leave())
     assert running.model("slow").predict({"x": rows(1)})["y"].shape == (1, WIDTH)
-    assert batches(running) - before < 8 + 1, "some had begun; without cancelling, all and ours"
+    assert batches(running) - before <= AHEAD + 2, "what had begun, one that was next, and ours"
 
 
 def test_map_keeps_order_over_cards(running, truth: Truth) -> None:
