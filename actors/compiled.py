@@ -31,13 +31,12 @@ _LIBRARY_STREAMS = 1
 _TIMEOUT_SECONDS = 300.0
 
 
+@dataclass(eq=False, repr=False)
 class CompiledError(CardError):
     """Nobody tells here what the compiled model takes."""
 
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(path, problem)
-        self.path = path
-        self.problem = problem
+    path: str
+    problem: str
 
     def __str__(self) -> str:
         return f"what {Path(self.path).name} was compiled to take is not available: {self.problem}"

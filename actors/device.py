@@ -14,6 +14,7 @@ per process, and a wrong ``device_id`` is not an error there but, silently, card
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from re import fullmatch
@@ -29,12 +30,11 @@ NOSET = "RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES"
 DEVICES = Path("/dev")
 
 
+@dataclass(eq=False, repr=False)
 class DeviceError(CardError):
     """The process cannot tell its card, or was given something that is not one whole card."""
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
+    problem: str
 
     def __str__(self) -> str:
         return self.problem

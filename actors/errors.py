@@ -12,34 +12,39 @@
     ├── ConversionError         a model could not be converted
     └── (the driver's own errors: orchestrator/errors.py)
 
-All arguments are positional and kept in ``args``, so that an error survives the trip through
-pickle and Ray; the text is made in ``__str__``.
+The fields of an error are its arguments and kept in ``args``, so that it survives the trip through
+pickle and Ray; the text is made in ``__str__``. Defaults come from factories: as attributes of the
+class they would hide the fields of an error that Ray raises anew on the other side.
 """
 
+from dataclasses import dataclass, field, fields
 
+
+@dataclass(eq=False, repr=False)
 class OrchestratorError(Exception):
     """Root of the tree: anything that a user can cause or must be told."""
 
+    def __post_init__(self) -> None:
+        self.args = tuple(getattr(self, one.name) for one in fields(self))
 
+
+@dataclass(eq=False, repr=False)
 class InvalidRequestError(OrchestratorError):
     """A request that no card would accept: wrong name, dtype, rank or size. Never retried."""
 
-    def __init__(self, model: str, problem: str) -> None:
-        super().__init__(model, problem)
-        self.model = model
-        self.problem = problem
+    model: str
+    problem: str
 
     def __str__(self) -> str:
         return f"model {self.model}: {self.problem}"
 
 
+@dataclass(eq=False, repr=False)
 class ConversionError(OrchestratorError):
     """A model could not be converted."""
 
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(path, problem)
-        self.path = path
-        self.problem = problem
+    path: str
+    problem: str
 
     def __str__(self) -> str:
         return f"{self.path} was not converted: {self.problem}"
@@ -49,18 +54,15 @@ class CardError(OrchestratorError):
     """Something is wrong with a card or on it."""
 
 
+@dataclass(eq=False, repr=False)
 class DoesNotFitError(CardError):
     """The planned bytes of a card's models exceed what the card has."""
 
-    def __init__(
-        self, card: str, needed_bytes: int, available_bytes: int, parts: str, why: str = ""
-    ) -> None:
-        super().__init__(card, needed_bytes, available_bytes, parts, why)
-        self.card = card
-        self.needed_bytes = needed_bytes
-        self.available_bytes = available_bytes
-        self.parts = parts
-        self.why = why
+    card: str
+    needed_bytes: int
+    available_bytes: int
+    parts: str
+    why: str = field(default_factory=str)
 
     def __str__(self) -> str:
         short = self.needed_bytes - self.available_bytes
@@ -71,41 +73,38 @@ class DoesNotFitError(CardError):
         )
 
 
+@dataclass(eq=False, repr=False)
 class LoadError(CardError):
     """A model could not be declared, sized or built. That process is of no further use."""
 
-    def __init__(self, card: str, model: str, path: str, problem: str) -> None:
-        super().__init__(card, model, path, problem)
-        self.card = card
-        self.model = model
-        self.path = path
-        self.problem = problem
+    card: str
+    model: str
+    path: str
+    problem: str
 
     def __str__(self) -> str:
         return f"card {self.card}: model {self.model} ({self.path}) did not load: {self.problem}"
 
 
+@dataclass(eq=False, repr=False)
 class PredictError(CardError):
     """The library failed while running a batch that had passed every check."""
 
-    def __init__(self, card: str, model: str, problem: str) -> None:
-        super().__init__(card, model, problem)
-        self.card = card
-        self.model = model
-        self.problem = problem
+    card: str
+    model: str
+    problem: str
 
     def __str__(self) -> str:
         return f"card {self.card}: model {self.model} failed: {self.problem}"
 
 
+@dataclass(eq=False, repr=False)
 class CardBrokenError(CardError):
     """A model failed, and then again on an input that it had answered before."""
 
-    def __init__(self, card: str, model: str, problem: str) -> None:
-        super().__init__(card, model, problem)
-        self.card = card
-        self.model = model
-        self.problem = problem
+    card: str
+    model: str
+    problem: str
 
     @property
     def reason(self) -> str:
@@ -116,25 +115,23 @@ class CardBrokenError(CardError):
         return f"card {self.card} is broken: {self.reason}"
 
 
+@dataclass(eq=False, repr=False)
 class NotServingError(CardError):
     """The card takes no requests now: it is empty, draining or stopped."""
 
-    def __init__(self, card: str, state: str) -> None:
-        super().__init__(card, state)
-        self.card = card
-        self.state = state
+    card: str
+    state: str
 
     def __str__(self) -> str:
         return f"card {self.card} takes no requests: it is {self.state}"
 
 
+@dataclass(eq=False, repr=False)
 class NotWantedError(CardError):
     """A request that was cancelled, or whose time was over, before the card had begun it."""
 
-    def __init__(self, card: str, model: str) -> None:
-        super().__init__(card, model)
-        self.card = card
-        self.model = model
+    card: str
+    model: str
 
     def __str__(self) -> str:
         return f"card {self.card}: nobody waits for this request for model {self.model} any more"

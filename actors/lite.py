@@ -51,14 +51,13 @@ def _note_fork() -> None:
 os.register_at_fork(after_in_child=_note_fork)
 
 
+@dataclass(eq=False, repr=False)
 class LibraryError(CardError):
     """The library that a card kind needs cannot be used in this process."""
 
-    def __init__(self, kind: str, problem: str, cure: str) -> None:
-        super().__init__(kind, problem, cure)
-        self.kind = kind
-        self.problem = problem
-        self.cure = cure
+    kind: str
+    problem: str
+    cure: str
 
     def __str__(self) -> str:
         return f"cards of kind {self.kind} cannot be used here: {self.problem}. {self.cure}"

@@ -5,6 +5,7 @@ once in the life of a process. A device that is set belongs to the thread that s
 """
 
 import importlib
+from dataclasses import dataclass
 from typing import Any
 
 from actors.errors import CardError
@@ -13,24 +14,22 @@ from actors.errors import CardError
 _REPEATED_INIT = 100002
 
 
+@dataclass(eq=False, repr=False)
 class NoAclError(CardError):
     """pyACL cannot be imported."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    reason: str
 
     def __str__(self) -> str:
         return f"pyACL, which comes with CANN, is not here ({self.reason})"
 
 
+@dataclass(eq=False, repr=False)
 class AclError(CardError):
     """pyACL is here and refuses to work: the library would fail on this card as well."""
 
-    def __init__(self, call: str, code: object) -> None:
-        super().__init__(call, code)
-        self.call = call
-        self.code = code
+    call: str
+    code: object
 
     def __str__(self) -> str:
         return (

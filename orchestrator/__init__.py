@@ -41,7 +41,6 @@ if TYPE_CHECKING:
         PlanRefusedError,
         PredictError,
         RequestFailedError,
-        UnsupportedError,
     )
     from orchestrator.facade import Orchestrator
     from orchestrator.handle import ModelHandle
@@ -89,7 +88,6 @@ __all__ = [
     "Shapes",
     "Sharing",
     "ToCards",
-    "UnsupportedError",
     "load_deployment",
     "log_events",
     "plan_deployment",
@@ -134,7 +132,6 @@ _HOMES = {
     "Shapes": "orchestrator.config",
     "Sharing": "orchestrator.config",
     "ToCards": "orchestrator.bridges",
-    "UnsupportedError": "orchestrator.errors",
     "load_deployment": "orchestrator.config",
     "log_events": "orchestrator.runtime.journal",
     "plan_deployment": "orchestrator.placement",

@@ -2,7 +2,6 @@
 
 OrchestratorError
 ├── DeploymentError         a deployment file or object says something that cannot be
-├── UnsupportedError        a field or option whose feature does not exist yet
 ├── PlanRefusedError        no placement satisfies the constraints
 ├── ClusterError            Ray could not be started or joined, or will not let us in
 ├── NoSuchDeploymentError   no deployment of that name runs in the cluster
@@ -17,6 +16,8 @@ OrchestratorError
 ├── OverloadedError         a request that found no room and did not want to wait
 └── JobError                a batch job's input or output cannot be used
 """
+
+from dataclasses import dataclass, field
 
 from actors.errors import (
     CardError,
@@ -51,20 +52,18 @@ __all__ = [
     "PlanRefusedError",
     "PredictError",
     "RequestFailedError",
-    "UnsupportedError",
 ]
 
 
+@dataclass(eq=False, repr=False)
 class DeploymentError(OrchestratorError):
     """A deployment says something that cannot be.
 
     ``problems`` are complete lines of text; one about a line of the file begins with its number.
     """
 
-    def __init__(self, source: str, problems: tuple[str, ...]) -> None:
-        super().__init__(source, problems)
-        self.source = source
-        self.problems = problems
+    source: str
+    problems: tuple[str, ...]
 
     def __str__(self) -> str:
         return "\n".join(
@@ -73,25 +72,13 @@ class DeploymentError(OrchestratorError):
         )
 
 
-class UnsupportedError(OrchestratorError):
-    """A field that is part of the format and whose feature does not exist yet."""
-
-    def __init__(self, field: str) -> None:
-        super().__init__(field)
-        self.field = field
-
-    def __str__(self) -> str:
-        return f"not supported yet: {self.field}"
-
-
+@dataclass(eq=False, repr=False)
 class PlanRefusedError(OrchestratorError):
     """No placement satisfies the constraints. ``changes`` are the nearest ones that would."""
 
-    def __init__(self, reason: str, details: tuple[str, ...], changes: tuple[str, ...]) -> None:
-        super().__init__(reason, details, changes)
-        self.reason = reason
-        self.details = details
-        self.changes = changes
+    reason: str
+    details: tuple[str, ...]
+    changes: tuple[str, ...]
 
     def __str__(self) -> str:
         lines = [self.reason, *(f"  {detail}" for detail in self.details)]
@@ -100,26 +87,24 @@ class PlanRefusedError(OrchestratorError):
         return "\n".join(lines)
 
 
+@dataclass(eq=False, repr=False)
 class ClusterError(OrchestratorError):
     """Ray could not be started or joined. ``hint`` is the nearest thing to try."""
 
-    def __init__(self, address: str, problem: str, hint: str) -> None:
-        super().__init__(address, problem, hint)
-        self.address = address
-        self.problem = problem
-        self.hint = hint
+    address: str
+    problem: str
+    hint: str
 
     def __str__(self) -> str:
         return f"Ray at {self.address}: {self.problem}: {self.hint}"
 
 
+@dataclass(eq=False, repr=False)
 class NoSuchDeploymentError(OrchestratorError):
     """No deployment of that name runs in the cluster. ``known`` are those that do."""
 
-    def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
-        super().__init__(name, known)
-        self.name = name
-        self.known = known
+    name: str
+    known: tuple[str, ...] = field(default_factory=tuple)
 
     def __str__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
@@ -130,13 +115,12 @@ class NoSuchDeploymentError(OrchestratorError):
         )
 
 
+@dataclass(eq=False, repr=False)
 class CardLostError(CardError):
     """The process of a card ended, or its node did; what it was doing may or may not have run."""
 
-    def __init__(self, card: str, reason: str) -> None:
-        super().__init__(card, reason)
-        self.card = card
-        self.reason = reason
+    card: str
+    reason: str
 
     def __str__(self) -> str:
         return f"card {self.card}: {self.reason}"
@@ -146,14 +130,13 @@ class CardHangsError(CardLostError):
     """The process of a card does nothing any more and was ended."""
 
 
+@dataclass(eq=False, repr=False)
 class CallFailedError(CardError):
     """A call failed between driver and card. Neither its requests nor the card are to blame."""
 
-    def __init__(self, card: str, model: str, problem: str) -> None:
-        super().__init__(card, model, problem)
-        self.card = card
-        self.model = model
-        self.problem = problem
+    card: str
+    model: str
+    problem: str
 
     def __str__(self) -> str:
         return (
@@ -161,27 +144,25 @@ class CallFailedError(CardError):
         )
 
 
+@dataclass(eq=False, repr=False)
 class NoRoomError(CardError):
     """A host's memory or object store had no room for a call or its answers. That may pass."""
 
-    def __init__(self, card: str, problem: str) -> None:
-        super().__init__(card, problem)
-        self.card = card
-        self.problem = problem
+    card: str
+    problem: str
 
     def __str__(self) -> str:
         return f"card {self.card}: no room for a call on its way: {self.problem}"
 
 
+@dataclass(eq=False, repr=False)
 class PackageDiffersError(CardError):
     """A node has another version of this project than the process that wants its cards."""
 
-    def __init__(self, card: str, node_id: str, there: str, here: str) -> None:
-        super().__init__(card, node_id, there, here)
-        self.card = card
-        self.node_id = node_id
-        self.there = there
-        self.here = here
+    card: str
+    node_id: str
+    there: str
+    here: str
 
     def __str__(self) -> str:
         who = f"{self.card}: its node {self.node_id[:12]}" if self.node_id else self.card
@@ -192,15 +173,14 @@ class PackageDiffersError(CardError):
         )
 
 
+@dataclass(eq=False, repr=False)
 class CardsUnavailableError(OrchestratorError):
     """The cluster has fewer cards than the deployment names."""
 
-    def __init__(self, wanted: int, found: int, resource: str, hint: str) -> None:
-        super().__init__(wanted, found, resource, hint)
-        self.wanted = wanted
-        self.found = found
-        self.resource = resource
-        self.hint = hint
+    wanted: int
+    found: int
+    resource: str
+    hint: str
 
     def __str__(self) -> str:
         return (
@@ -209,6 +189,7 @@ class CardsUnavailableError(OrchestratorError):
         )
 
 
+@dataclass(eq=False, repr=False)
 class RequestFailedError(OrchestratorError):
     """A request that failed for good. ``story`` says what was tried, where and how it ended.
 
@@ -218,51 +199,37 @@ class RequestFailedError(OrchestratorError):
     ``deadly``: first and end of its rows that cards died of; empty where none did.
     """
 
-    def __init__(
-        self,
-        model: str,
-        story: tuple[str, ...],
-        cards: tuple[str, ...] = (),
-        blamed: bool = False,
-        deadly: tuple[int, ...] = (),
-    ) -> None:
-        super().__init__(model, story, cards, blamed, deadly)
-        self.model = model
-        self.story = story
-        self.cards = cards
-        self.blamed = blamed
-        self.deadly = deadly
+    model: str
+    story: tuple[str, ...]
+    cards: tuple[str, ...] = field(default_factory=tuple)
+    blamed: bool = field(default_factory=bool)
+    deadly: tuple[int, ...] = field(default_factory=tuple)
 
     def __str__(self) -> str:
         return f"model {self.model}: request failed: " + "; ".join(self.story)
 
 
+@dataclass(eq=False, repr=False)
 class DeadlineError(RequestFailedError):
     """A request that had no answer when its time was over. It is not tried any further."""
 
-    def __init__(self, model: str, seconds: float, story: tuple[str, ...]) -> None:
-        super().__init__(model, story)
-        self.args = (model, seconds, story)
-        self.seconds = seconds
+    seconds: float = field(default_factory=float)
 
     def __str__(self) -> str:
         told = "; ".join(self.story)
         return f"model {self.model}: no answer within the {self.seconds:g} s allowed: {told}"
 
 
+@dataclass(eq=False, repr=False)
 class OverloadedError(OrchestratorError):
     """A request that found no room and did not want to wait; nothing was sent."""
 
-    def __init__(
-        self, model: str, inside: int, nbytes: int, waiting: int, limit: int, most_bytes: int
-    ) -> None:
-        super().__init__(model, inside, nbytes, waiting, limit, most_bytes)
-        self.model = model
-        self.inside = inside
-        self.nbytes = nbytes
-        self.waiting = waiting
-        self.limit = limit
-        self.most_bytes = most_bytes
+    model: str
+    inside: int
+    nbytes: int
+    waiting: int
+    limit: int
+    most_bytes: int
 
     def __str__(self) -> str:
         return (
@@ -273,13 +240,12 @@ class OverloadedError(OrchestratorError):
         )
 
 
+@dataclass(eq=False, repr=False)
 class JobError(OrchestratorError):
     """A batch job's input or output cannot be used."""
 
-    def __init__(self, where: str, problem: str) -> None:
-        super().__init__(where, problem)
-        self.where = where
-        self.problem = problem
+    where: str
+    problem: str
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}"

@@ -36,13 +36,12 @@ CAPACITY = 64 << 30
 GE_CONFIG = {"ge_session_options": {"ge.externalWeight": "1"}}
 
 
+@dataclass(eq=False, repr=False)
 class TrialError(CardError):
     """A trial could not be carried out: the library failed, or the process died."""
 
-    def __init__(self, what: str, problem: str) -> None:
-        super().__init__(what, problem)
-        self.what = what
-        self.problem = problem
+    what: str
+    problem: str
 
     def __str__(self) -> str:
         return f"{self.what}: {self.problem}"

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.errors import DeploymentError, OrchestratorError, UnsupportedError
+from orchestrator.errors import DeploymentError
 
 #: A place in a deployment: ("models", 0, "batching", "max_batch").
 Loc = tuple[str | int, ...]
@@ -14,14 +14,12 @@ Loc = tuple[str | int, ...]
 class Finding:
     """One problem: where, and a sentence.
 
-    ``unsupported``: nothing is wrong, the feature does not exist yet. ``names_field``: the sentence
-    itself names the last part of the place. ``meant``: the place of the field that a misspelt one
-    was probably meant for.
+    ``names_field``: the sentence itself names the last part of the place. ``meant``: the place of
+    the field that a misspelt one was probably meant for.
     """
 
     loc: Loc
     text: str
-    unsupported: bool = False
     names_field: bool = False
     meant: Loc | None = None
 
@@ -78,15 +76,10 @@ def where(loc: Loc, data: object) -> str:
 
 def error_of(
     source: str, findings: Sequence[Finding], data: object, lines: "LineNumbers | None" = None
-) -> OrchestratorError:
-    """All findings as one error, in the order of the file.
-
-    UnsupportedError when nothing else is wrong than that features do not exist yet.
-    """
+) -> DeploymentError:
+    """All findings as one error, in the order of the file."""
     placed = [(lines.of(finding.loc) if lines else None, finding) for finding in findings]
     placed.sort(key=lambda item: item[0] or 0)
-    if all(finding.unsupported for finding in findings):
-        return UnsupportedError(", ".join(_unsupported(source, *item, data) for item in placed))
     return DeploymentError(source, tuple(dict.fromkeys(_line(*item, data) for item in placed)))
 
 
@@ -105,14 +98,8 @@ class LineNumbers:
 
 
 def _line(line: int | None, finding: Finding, data: object) -> str:
-    text = f"not supported yet: {finding.text}" if finding.unsupported else finding.text
-    parts = (str(line) if line else "", finding.place(data), text)
+    parts = (str(line) if line else "", finding.place(data), finding.text)
     return ": ".join(part for part in parts if part)
-
-
-def _unsupported(source: str, line: int | None, finding: Finding, data: object) -> str:
-    place = ": ".join(part for part in (str(line) if line else "", finding.place(data)) if part)
-    return f"{finding.text} ({source}:{place})" if line else f"{finding.text} ({source}: {place})"
 
 
 def _model_name(data: object, index: int) -> str:

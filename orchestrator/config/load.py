@@ -25,7 +25,6 @@ def load_deployment(path: str | os.PathLike[str]) -> Deployment:
 
     Raises:
         DeploymentError: one line for each problem, with file and line.
-        UnsupportedError: all is well but for fields whose feature does not exist yet.
     """
     source = str(path)
     try:
@@ -51,7 +50,6 @@ def parse_deployment(
 
     Raises:
         DeploymentError: one line for each problem.
-        UnsupportedError: all is well but for fields whose feature does not exist yet.
     """
     checked = Checked(data)
     deployment = checked.run(Reading(str(folder)))

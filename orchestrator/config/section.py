@@ -43,7 +43,6 @@ class Section(BaseModel):
 
     Raises:
         DeploymentError: with one line for each problem.
-        UnsupportedError: a field whose feature does not exist yet.
     """
 
     model_config = ConfigDict(

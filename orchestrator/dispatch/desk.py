@@ -90,7 +90,7 @@ class Desk:
             return None
         self._close(ticket)
         story = (*ticket.story, self._whereabouts(ticket))
-        return Failure(request_id, DeadlineError(ticket.model, seconds, story))
+        return Failure(request_id, DeadlineError(ticket.model, story, seconds=seconds))
 
     def serving(self, slot: str, life: int, models: Collection[str] | None = None) -> None:
         """A card's process takes work: for these models, or all that the plan has there."""

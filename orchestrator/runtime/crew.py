@@ -68,12 +68,11 @@ def workers_for(cards: int, parts: int) -> int:
     return min(_PER_CARD * cards, max(free, 1), parts)
 
 
+@dataclass(eq=False, repr=False)
 class WorkerLostError(OrchestratorError):
     """A worker's process or its node is gone."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    reason: str
 
 
 @dataclass(eq=False)

@@ -113,7 +113,7 @@ class Gate:
             f"it waited for some of at most {self._limit} requests and {self._most_bytes:,} bytes "
             "before it to end"
         )
-        return DeadlineError(self._model, timeout or 0.0, (told,))
+        return DeadlineError(self._model, (told,), seconds=timeout or 0.0)
 
     def _give_up(self, place: "Future[None]", nbytes: int) -> None:
         """Leave the queue, or the room when it had just been granted."""

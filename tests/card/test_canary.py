@@ -8,8 +8,9 @@ import pytest
 from actors import canary, verdicts
 from actors.card import CardActor
 from actors.claims.claims import Claim, Verdict
+from actors.device import DeviceError
 from actors.environment import Machine
-from actors.errors import CardError, DoesNotFitError
+from actors.errors import DoesNotFitError
 from actors.messages import CardOrder, ModelOrder
 from actors.node import examine
 from orchestrator.cli.verify_card import keep_mixture
@@ -101,7 +102,7 @@ def test_a_failure_when_sharing_counts_where_the_models_run_apart(
 
 
 def not_tried(order: CardOrder, device_id: int) -> str:
-    raise CardError("no memory yet")
+    raise DeviceError("no memory yet")
 
 
 def test_what_could_not_be_tried_is_not_relied_on_and_is_said(

@@ -18,8 +18,7 @@ from orchestrator.config import (
     Shapes,
     parse_deployment,
 )
-from orchestrator.config.findings import Finding, error_of
-from orchestrator.errors import DeploymentError, UnsupportedError
+from orchestrator.errors import DeploymentError
 
 
 def deployment(**changes) -> Deployment:
@@ -101,13 +100,6 @@ def test_rules_between_models_hold():
     assert refused(lambda: deployment(placement=Placement(spread={"dett": 2}))) == (
         "Deployment: placement.spread.dett: there is no model 'dett', did you mean 'det'?"
     )
-
-
-def test_what_does_not_exist_yet_says_so():
-    found = Finding(("path",), "a path of the future", unsupported=True)
-    error = error_of("ModelSpec", [found], {})
-    assert isinstance(error, UnsupportedError)
-    assert str(error) == "not supported yet: a path of the future (ModelSpec: path)"
 
 
 def test_nothing_can_be_changed_afterwards():

@@ -280,7 +280,7 @@ DOWN = RequestFailedError("det", ("the deployment was taken down",))
         OverloadedError("det", 8, 64, 2, 8, 1 << 20),
         ClusterError("auto", "it is gone", "look"),
         CardLostError("local/0", "its node is gone"),
-        DeadlineError("det", 0.1, ("it was on local/0",)),
+        DeadlineError("det", ("it was on local/0",), seconds=0.1),
         DOWN,
         _Wrapped(ValueError("one task"), DOWN),
         _from(NoSuchDeploymentError("ocr")),

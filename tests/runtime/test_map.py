@@ -63,7 +63,7 @@ def test_small_answers_are_bounded_by_the_window_alone() -> None:
 
 @pytest.mark.parametrize("way", ["map", "map_unordered"])
 def test_an_error_before_a_request_is_sent_costs_no_answer_before_it(way) -> None:
-    late = DeadlineError("det", 0.5, ("it waited for room",))
+    late = DeadlineError("det", ("it waited for room",), seconds=0.5)
     answers = getattr(ModelHandle(Answering(4, {3: late}), "det"), way)(endless(), timeout=0.5)
     for _ in range(3):
         next(answers)
