@@ -13,7 +13,8 @@ import pytest
 
 from actors import emulator, strangers, verdicts
 from actors.card import CardActor
-from actors.claims.claims import Claim, Verdict
+from actors.claims.claims import Claim
+from actors.claims.judging import Verdict
 from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
 from actors.gauge import Gauge
 from actors.lite import LibraryError, LiteCard, load_library
