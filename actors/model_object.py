@@ -85,7 +85,7 @@ class ModelObject:
                 with self._serial:
                     outputs = self._model.predict(tensors)
                 self.predict_seconds = time.monotonic() - began
-                return collect({t.name: t.get_data_to_numpy() for t in outputs})
+                return collect({t.name: _shown(t) for t in outputs})
             except LIBRARY_ERRORS as error:
                 if not self._fixed:  # a failed call can leave wrong shapes; resize cures them
                     self._gear = None
@@ -173,6 +173,19 @@ def _ordered(gear: Gear, inputs: Sequence[TensorSpec]) -> Gear:
                 f"declared shape {shape} of input {spec.name}; the model has {spec.shape}"
             )
     return Gear(tuple((spec.name, shapes[spec.name]) for spec in inputs))
+
+
+def _shown(output: Any) -> Array:  # noqa: ANN401
+    """The library's view of an output; of one without elements nothing is asked.
+
+    Release 2.0 divides by their number, which kills the process, and later ones show an array of
+    another shape and type (get_data_to_numpy in python/src/tensor_pybind.cc).
+    """
+    shape = tuple(int(dim) for dim in output.shape)
+    if OPEN in shape:
+        raise ValueError(f"output {output.name} has the open shape {shape} after a run")
+    view: Array = output.get_data_to_numpy() if all(shape) else np.empty(shape, _type_of(output))
+    return view
 
 
 def _require_usable(tensor: Any, array: Array) -> None:  # noqa: ANN401

@@ -103,6 +103,21 @@ def test_a_model_without_weights_that_nobody_has_measured_is_told_what_to_set(
         card.build(order)
 
 
+def test_an_output_without_elements_has_its_shape_and_type(tmp_path: Path) -> None:
+    """The library shows another one, or dies of a division by the number of elements."""
+    card = emulated()
+    order = ModelOrder("found", str(models.write_found(tmp_path, "found", rows=2)))
+    card.declare([order])
+    target = card.build(order)
+    gear = target.signature.gears[0]
+    nothing, found = (
+        target.predict(gear, [np.array(values, np.float32)], copied)["y"]
+        for values in ([[0, 0], [0, 0]], [[0, 7], [0, 0]])
+    )
+    assert (nothing.shape, nothing.dtype) == ((2, 0), np.int64)
+    assert found.tolist() == [[0], [1]]
+
+
 def test_a_failed_sizing_tells_the_native_cause(tmp_path: Path, mlp: ModelOrder) -> None:
     bad = replace(mlp, name="bad", path=str(models.write_garbage(tmp_path, "garbage")))
     with pytest.raises(LoadError, match="cal max size of workspace failed") as caught:
