@@ -21,8 +21,10 @@ from actors.modelfiles import model_bytes, served_file
 from actors.parameters import parameter_digests
 from actors.verdicts import MIXTURE
 
-#: The one claim that is not about memory.
+GE_EACH_CARD = "GE pair on two cards"
 SAME_RESULTS = "same results"
+#: What may hold on a card that shares nothing.
+NOT_OF_SHARING = (GE_EACH_CARD, MIXTURE, SAME_RESULTS)
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,9 @@ def ge_each_card(bench: Bench) -> Found:
     """A GE pair on each of two cards, in two processes, takes on each what it takes alone."""
     bench.require("ge", "other")
     _parameter_owners(bench)
+    bench.alone(bench.ge_trial(""))
     alone = bench.carried_out(bench.ge_trial("SHARE_WEIGHT"))
+    _require_enough(alone)
     trials = (bench.ge_trial("SHARE_WEIGHT"), bench.ge_trial("SHARE_WEIGHT", bench.other))
     both = [largest(taken) for taken in bench.at_once(*trials)]
     says = (
@@ -164,8 +168,12 @@ def ge_beside_acl(bench: Bench) -> Found:
     """A GE pair and a group of ACL models in one process disturb neither memory nor results."""
     bench.require("acl", "ge")
     _parameter_owners(bench)
+    for trial in (bench.acl_trial(""), bench.ge_trial("")):
+        bench.alone(trial)
     acl, ge = bench.acl_trial("SHARE_WORKSPACE"), bench.ge_trial("SHARE_WEIGHT")
-    apart = largest(bench.carried_out(acl)) + largest(bench.carried_out(ge))
+    both = bench.carried_out(acl), bench.carried_out(ge)
+    _require_enough(*both)
+    apart = sum(map(largest, both))
     mixed = bench.carried_out(Trial(bench.kind, bench.card, acl.members + ge.members))
     different = _differences(
         {"ACL": (bench.acl_trial(""), mixed), "GE": (bench.ge_trial(""), mixed)}, bench
@@ -174,6 +182,16 @@ def ge_beside_acl(bench: Bench) -> Found:
     says = f"{mib(together)} in one process, {mib(apart)} in two; "
     says += "; ".join(different) or "results as without sharing"
     return Found.of(together <= apart + NOISE and not different, says, None, together)
+
+
+def _require_enough(*trials: Taken) -> None:
+    """Raise UncheckedError where all that was taken is too little to be told from noise."""
+    for taken in trials:
+        if largest(taken) <= NOISE:
+            raise UncheckedError(
+                f"all that the models take is {mib(largest(taken))}, too little to count: use "
+                "larger ones"
+            )
 
 
 def same_results(bench: Bench) -> Found:
@@ -221,7 +239,7 @@ CLAIMS: Mapping[str, Callable[[Bench], Found]] = {
     "one copy of weights, one group": one_group,
     "a workspace for each card": each_card,
     "GE pair": ge_pair,
-    "GE pair on two cards": ge_each_card,
+    GE_EACH_CARD: ge_each_card,
     MIXTURE: ge_beside_acl,
     SAME_RESULTS: same_results,
 }

@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 
 from actors import device, verdicts
 from actors.claims.bench import set_up
-from actors.claims.claims import SAME_RESULTS, Claim, verify
+from actors.claims.claims import NOT_OF_SHARING, Claim, verify
 from actors.claims.judging import Verdict
 from actors.messages import CardKind
 from orchestrator.report.claims import claim_line, claim_table
@@ -82,8 +82,8 @@ def verify_card(
     """Check on a card what plans rely on: shared workspaces, shared weights, equal results.
 
     Everything is measured with and without sharing, each in a process of its own, on a card that
-    nobody else should use meanwhile. Exit code 1 when a claim failed, or none about memory could be
-    checked.
+    nobody else should use meanwhile. Exit code 1 when a claim failed, or none showed that anything
+    is shared.
     """
     wanted: CardKind = (kind or _kind_here()).value
     if logs is not None:
@@ -121,13 +121,15 @@ def verify_card(
 def passed(claims: Sequence[Claim]) -> tuple[bool, str]:
     """Whether something was proven and nothing disproven; and what is wrong with the run itself.
 
-    Equal results alone prove nothing of memory: models that share none have them too.
+    What holds without any sharing, such as equal results, is not enough.
     """
-    kinds = {claim.verdict for claim in claims if claim.name != SAME_RESULTS}
-    if kinds <= {Verdict.UNCHECKED} and Verdict.FAILED not in {claim.verdict for claim in claims}:
-        why = "; ".join(dict.fromkeys(c.says for c in claims if c.verdict is Verdict.UNCHECKED))
-        return False, f"no claim about memory could be checked: {why}"
-    return all(claim.verdict is not Verdict.FAILED for claim in claims), ""
+    if any(claim.verdict is Verdict.FAILED for claim in claims):
+        return False, ""
+    sharing = [claim for claim in claims if claim.name not in NOT_OF_SHARING]
+    if any(claim.verdict is Verdict.HELD for claim in sharing):
+        return True, ""
+    why = "; ".join(dict.fromkeys(claim.says for claim in sharing))
+    return False, f"nothing was seen to be shared: {why}"
 
 
 def keep_mixture(claims: Sequence[Claim], card: int) -> None:

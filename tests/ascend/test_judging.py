@@ -21,6 +21,7 @@ from actors.claims.networks import write_conv, write_mlp
 from actors.claims.trial import Members, Taken, Trial, TrialError
 from actors.errors import LoadError
 from actors.memory import ASCEND
+from actors.verdicts import MIXTURE
 from orchestrator.cli import main
 from orchestrator.cli.verify_card import passed, spread
 from tests import models
@@ -218,6 +219,29 @@ def test_ge_graphs_that_have_nothing_in_common_are_not_judged(tmp_path):
         claims.ge_pair(ge_bench(tmp_path, "tiny", "tiny"))
 
 
+@pytest.mark.parametrize("broken", ["acl", "ge"])
+def test_models_that_do_not_run_at_all_disprove_nothing(tmp_path, broken):
+    good = write_mlp(tmp_path, "good", 1, 1024)
+    bad = str(models.write_garbage(tmp_path, "bad"))
+    pair = {"acl": (good, good), "ge": (good, good), broken: (bad, bad)}
+    bench = Bench("emulated", 0, other=1, **pair)
+    checks = [
+        claims.ge_beside_acl,
+        claims.one_workspace if broken == "acl" else claims.ge_each_card,
+    ]
+    for claim in checks:
+        with pytest.raises(UncheckedError, match="it does not run without sharing either: "):
+            claim(bench)
+
+
+def test_what_takes_next_to_nothing_proves_nothing(tmp_path):
+    tiny = write_mlp(tmp_path, "tiny", 1, 16)
+    bench = Bench("emulated", 0, other=1, acl=(tiny, tiny), ge=(tiny, tiny))
+    for claim in (claims.ge_each_card, claims.ge_beside_acl):
+        with pytest.raises(UncheckedError, match=r"all that the models take is 0\.\d MiB, too lit"):
+            claim(bench)
+
+
 def test_a_model_of_gears_is_tried_at_the_largest(tmp_path):
     onnx_file = models.write_mlp(tmp_path, "geared", rows=None)
     models.write_gears(onnx_file, {"x": (-1, 64)}, [[4], [1]])
@@ -307,17 +331,16 @@ def test_a_run_that_proved_nothing_does_not_pass(tmp_path, capsys, monkeypatch):
     found = json.loads(out)
     assert not found["held"]
     assert found["counts"] == {"held": 0, "failed": 0, "not checked": 1}
-    told = "error: no claim about memory could be checked: what the graphs can share is 0.0 MiB"
+    told = "error: nothing was seen to be shared: what the graphs can share is 0.0 MiB at most"
     assert told in err
 
 
 def test_equal_results_alone_are_no_card_that_shares(tmp_path):
     equal = Claim("same results", Verdict.HELD, "as without sharing")
     unread = Claim("one workspace", Verdict.UNCHECKED, "the card's memory cannot be read")
-    assert passed([unread, equal]) == (
-        False,
-        "no claim about memory could be checked: the card's memory cannot be read",
-    )
+    told = "nothing was seen to be shared: the card's memory cannot be read"
+    assert passed([unread, equal]) == (False, told)
+    assert passed([unread, replace(equal, name=MIXTURE)]) == (False, told)
     assert passed([unread, replace(unread, name="GE pair", verdict=Verdict.HELD), equal])[0]
     assert passed([unread, replace(equal, verdict=Verdict.FAILED)]) == (False, "")
 
