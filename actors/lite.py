@@ -22,7 +22,7 @@ from actors.build_config import build_options, own_config
 from actors.errors import CardError, LoadError
 from actors.memory import ASCEND, AllocationRule
 from actors.messages import CardKind, ModelOrder
-from actors.model_object import LIBRARY_ERRORS, ModelObject
+from actors.model_object import LIBRARY_ERRORS, ModelObject, RefusalError
 from actors.modelfiles import served_file, weightless
 
 __all__ = [
@@ -325,9 +325,11 @@ class LiteCard:
         except (*LIBRARY_ERRORS, OSError) as error:
             names = ", ".join(order.name for order in members)
             paths = ", ".join(order.path for order in members)
-            log = native_log(self._library) or diagnosis.native_log_since(written)
-            causes = diagnosis.load_causes(self.kind, members, log)
-            told = diagnosis.explain(error, log, causes, self._situation())
+            told = str(error)
+            if not isinstance(error, RefusalError):
+                log = native_log(self._library) or diagnosis.native_log_since(written)
+                causes = diagnosis.load_causes(self.kind, members, log)
+                told = diagnosis.explain(error, log, causes, self._situation())
             raise LoadError(self._slot, names, paths, told) from error
 
 
