@@ -1,10 +1,15 @@
-"""Run a module of ours in a process of its own: for what must not be loaded here, or may die."""
+"""Run a module of ours in a process of its own: for what must not be loaded here, or may die.
+
+``python -m actors.child PIPE MODULE ARGUMENTS`` is that process. It leads a group with whatever it
+starts, and that group ends with it, with whoever waits for it, or when it takes too long.
+"""
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
-from collections import defaultdict
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,8 +35,7 @@ def run_module(
     """``python -m module``, which is ``told`` a text; what it writes on standard output.
 
     It finds modules where this process does. ``env`` goes on top of this process's environment. Its
-    output goes into files, since a pipe stays open for as long as a compiler's own children live;
-    what it has started ends with it.
+    output goes into files, since a pipe stays open for as long as a compiler's own children live.
 
     Raises:
         ChildError: it took too long, or ended with a status other than 0; with its last line.
@@ -40,20 +44,24 @@ def run_module(
     with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
         given.write(told.encode())
         given.seek(0)
+        its_end, our_end = os.pipe()
         child = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, "-m", "actors.child", str(its_end), module, *arguments],
             env={**os.environ, **(env or {}), "PYTHONPATH": paths},
             stdin=given,
             stdout=out,
             stderr=err,
+            pass_fds=[its_end],
             start_new_session=True,
         )
+        os.close(its_end)
         try:
             status = child.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
             raise ChildError(f"took longer than {timeout_seconds:g} s") from None
         finally:
             end(child)
+            os.close(our_end)
         if status:
             lines = _text(err).splitlines() or _text(out).splitlines() or ["no message"]
             raise ChildError(f"ended with status {status}: {lines[-1]}")
@@ -61,33 +69,33 @@ def run_module(
 
 
 def end(child: subprocess.Popen[Any]) -> None:
-    """Kill a process that leads a group, and all that it has started.
+    """Kill a process that leads a group, and the group.
 
-    A child of its own may lead another group, as those started here do; what was orphaned before is
-    found by its group. One that a driver holds does not end, and is not waited for.
+    One that a driver holds does not end, and is not waited for.
     """
-    groups, todo, below = [child.pid], [child.pid], _below()
-    while todo:
-        for pid, group in below[todo.pop()]:
-            todo.append(pid)
-            groups.append(group)
-    for group in dict.fromkeys(groups):
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
         child.wait(_END_SECONDS)
 
 
-def _below() -> Mapping[int, list[tuple[int, int]]]:
-    """Of every process, those that it has started: their ids and groups, as Linux lists them."""
-    found = defaultdict(list)
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended meanwhile
-            _, parent, group = status.read_text().rpartition(")")[2].split()[:3]
-            found[int(parent)].append((int(status.parent.name), int(group)))
-    return found
+def main(pipe: str, module: str, *arguments: str) -> None:
+    """The process. ``pipe``: nobody writes there; it is closed when nobody waits any more."""
+    os.set_inheritable(int(pipe), False)
+    threading.Thread(target=_end_with, args=[int(pipe)], daemon=True).start()
+    sys.argv[1:] = arguments
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _end_with(pipe: int) -> None:
+    os.read(pipe, 1)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _text(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace").strip()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -2,30 +2,37 @@
 
 import os
 import select
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from actors.child import ChildError, run_module
 
-#: Starts a process that holds a pipe open, in its own group or in another.
+#: Starts a process that holds a pipe open: one of its group, or one that a child of ours starts.
 MODULE = """
-import subprocess, sys
-with open(sys.argv[1], "w") as held:
-    subprocess.Popen(["sleep", "600"], stdout=held, start_new_session=sys.argv[2] == "other")
+import os, subprocess, sys
+from actors.child import run_module
+held, how, pace = sys.argv[1:]
+if how == "below":
+    run_module("starts", [held, "own", "slow"], timeout_seconds=600)
+with open(held, "w") as file:
+    subprocess.Popen(["sleep", "600"], stdout=file)
 print("answered", flush=True)
-if sys.argv[3] == "slow":
+if os.path.exists(begun := os.path.join(os.path.dirname(held), "begun")):
+    open(begun, "w").close()
+if pace == "slow":
     subprocess.run(["sleep", "600"])
 """
 
 
-@pytest.mark.parametrize("group", ["own", "other"])
 def test_what_a_child_has_started_ends_with_it_when_it_is_too_slow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reading = waiting(tmp_path, monkeypatch)
     with pytest.raises(ChildError, match=r"took longer than 5 s"):
-        run_module("starts", [str(tmp_path / "held"), group, "slow"], timeout_seconds=5)
+        run_module("starts", [str(tmp_path / "held"), "own", "slow"], timeout_seconds=5)
     assert select.select([reading], [], [], 60)[0], "the end of the file: nobody holds it any more"
     assert os.read(reading, 1) == b""
     os.close(reading)
@@ -38,6 +45,24 @@ def test_what_a_child_leaves_behind_ends_when_it_has_answered(
     answer = run_module("starts", [str(tmp_path / "held"), "own", "quick"], timeout_seconds=60)
     assert answer == "answered"
     assert select.select([reading], [], [], 60)[0]
+    os.close(reading)
+
+
+def test_what_a_child_has_started_ends_when_nobody_waits_for_it_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waited was killed, and could end nothing itself."""
+    reading = waiting(tmp_path, monkeypatch)
+    os.mkfifo(tmp_path / "begun")
+    asked = f"run_module('starts', [{str(tmp_path / 'held')!r}, 'below', 'slow'], "
+    code = f"from actors.child import run_module; {asked}timeout_seconds=600)"
+    paths = os.pathsep.join(sys.path)
+    waits = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths})
+    with (tmp_path / "begun").open():  # opens when the last of them has begun
+        waits.kill()
+        waits.wait()
+    assert select.select([reading], [], [], 60)[0], "the end of the file: nobody holds it any more"
+    assert os.read(reading, 1) == b""
     os.close(reading)
 
 

@@ -63,8 +63,8 @@ def test_one_of_which_only_the_library_knows_it_is_measured_anew_in_no_group(
         (tmp_path / name).write_bytes(pickle.dumps(answer))
     program = tmp_path / "python"
     program.write_text(
-        f"#!/bin/sh\ncd {tmp_path}\ncp $3 job\n"
-        "if [ -e asked ]; then cp second $4; else touch asked; cp first $4; fi\n"
+        f"#!/bin/sh\ncd {tmp_path}\ncp $5 job\n"
+        "if [ -e asked ]; then cp second $6; else touch asked; cp first $6; fi\n"
     )
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
