@@ -11,6 +11,7 @@ from actors.claims.judging import (
     NOISE,
     Found,
     Verdict,
+    judge_session,
     judge_weights,
     judge_workspace,
     largest,
@@ -99,16 +100,14 @@ def each_card(bench: Bench) -> Found:
 def ge_pair(bench: Bench) -> Found:
     """Two GE graphs of one session hold their constants once and reuse one memory."""
     bench.require("ge")
-    _require_common_parameters(bench)
+    readable = _require_common_parameters(bench)
     alone = bench.alone(bench.ge_trial(""))
     shared = bench.carried_out(bench.ge_trial("SHARE_WEIGHT"))
-    unshared, together = largest(alone), largest(shared)
-    says = f"two sessions take {mib(unshared)}, one session {mib(together)}"
-    return Found.of(unshared - together > NOISE, says, unshared, together)
+    return judge_session(alone, shared, readable)
 
 
-def _require_common_parameters(bench: Bench) -> None:
-    """Raise UncheckedError where one session has too little to save."""
+def _require_common_parameters(bench: Bench) -> bool:
+    """Raise UncheckedError where one session has too little to save; whether the files tell."""
     owners = _parameter_owners(bench)
     if owners and max(owners.values()) < 2:
         raise UncheckedError(
@@ -121,6 +120,7 @@ def _require_common_parameters(bench: Bench) -> None:
             f"what the graphs can share is {mib(least)} at most, too little to count: use larger "
             "ones"
         )
+    return bool(owners)
 
 
 def _parameter_owners(bench: Bench) -> Mapping[str, int]:

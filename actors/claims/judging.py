@@ -131,6 +131,24 @@ def judge_weights(alone: Taken, shared: Taken, file_bytes: int) -> Found:
     return Found.of(low < together < high, says, unshared, together)
 
 
+def judge_session(alone: Taken, shared: Taken, readable: bool) -> Found:
+    """One session of GE graphs must take less than two. ``readable``: files tell what is common.
+
+    Raises:
+        UncheckedError: nothing is seen to be saved, and no file tells whether anything could be.
+    """
+    unshared, together = largest(alone), largest(shared)
+    says = f"two sessions take {mib(unshared)}, one session {mib(together)}"
+    held = unshared - together > NOISE
+    if not (held or readable):
+        raise UncheckedError(
+            "it could not be proven here, because the files do not tell which parameters the "
+            f"graphs have in common: {says}. Nothing is shared, or they have little in common: "
+            "name two graphs of one network"
+        )
+    return Found.of(held, says, unshared, together)
+
+
 def largest(taken: Taken) -> int:
     """The largest use of the card.
 

@@ -16,7 +16,7 @@ from actors.claims import claims, process, trial
 from actors.claims.bench import Bench, UncheckedError, set_up
 from actors.claims.claims import Claim
 from actors.claims.compare import compare_answers, distance
-from actors.claims.judging import NOISE, Verdict, judge_weights, judge_workspace
+from actors.claims.judging import NOISE, Verdict, judge_session, judge_weights, judge_workspace
 from actors.claims.networks import write_conv, write_mlp
 from actors.claims.trial import Members, Taken, Trial, TrialError
 from actors.errors import LoadError
@@ -123,6 +123,16 @@ def test_weights_too_small_to_count_are_not_judged():
         few = taken(*[MIB] * 5, weights=(weights,))
         with pytest.raises(UncheckedError, match=r"weights are 1\.0 MiB at most, too few to count"):
             judge_weights(few, few, file_bytes)
+
+
+def test_a_session_that_saves_nothing_fails_where_there_was_something_to_save():
+    two, one = taken(20 * MIB), taken(10 * MIB)
+    for readable in (True, False):
+        assert judge_session(two, one, readable).verdict is Verdict.HELD
+    assert judge_session(two, two, readable=True).verdict is Verdict.FAILED
+    told = r"files do not tell which .* in common: two sessions take 20\.0 MiB, one session 20\.0"
+    with pytest.raises(UncheckedError, match=told):
+        judge_session(two, two, readable=False)
 
 
 def test_memory_that_cannot_be_read_is_said():
