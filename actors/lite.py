@@ -19,7 +19,7 @@ from typing import Any
 
 from actors import diagnosis, environment, ge, strangers
 from actors.build_config import build_options, own_config
-from actors.errors import CardError, LoadError
+from actors.errors import LibraryError, LoadError
 from actors.memory import ASCEND, AllocationRule
 from actors.messages import CardKind, ModelOrder
 from actors.model_object import LIBRARY_ERRORS, ModelObject, RefusalError
@@ -28,7 +28,6 @@ from actors.modelfiles import served_file, weightless
 __all__ = [
     "LIBRARY_ERRORS",
     "EmulatedCard",
-    "LibraryError",
     "LiteCard",
     "ModelObject",
     "group_flag",
@@ -49,19 +48,6 @@ def _note_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_note_fork)
-
-
-class LibraryError(CardError):
-    """The library that a card kind needs cannot be used in this process."""
-
-    def __init__(self, kind: str, problem: str, cure: str) -> None:
-        super().__init__(kind, problem, cure)
-        self.kind = kind
-        self.problem = problem
-        self.cure = cure
-
-    def __str__(self) -> str:
-        return f"cards of kind {self.kind} cannot be used here: {self.problem}. {self.cure}"
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import pytest
 from actors import emulator
 from actors.build_config import takes
 from actors.diagnosis import import_cure
-from actors.errors import LoadError, PredictError
-from actors.lite import EmulatedCard, LibraryError, LiteCard, group_flag, library_name, load_library
+from actors.errors import LibraryError, LoadError, PredictError
+from actors.lite import EmulatedCard, LiteCard, group_flag, library_name, load_library
 from actors.memory import Footprint
 from actors.messages import Arrays, ModelOrder
 from actors.model_object import ModelObject
