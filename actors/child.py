@@ -40,32 +40,48 @@ def run_module(
     Raises:
         ChildError: it took too long, or ended with a status other than 0; with its last line.
     """
-    paths = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
     with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
         given.write(told.encode())
         given.seek(0)
-        its_end, our_end = os.pipe()
-        child = subprocess.Popen(
-            [sys.executable, "-m", "actors.child", str(its_end), module, *arguments],
-            env={**os.environ, **(env or {}), "PYTHONPATH": paths},
-            stdin=given,
-            stdout=out,
-            stderr=err,
-            pass_fds=[its_end],
-            start_new_session=True,
-        )
-        os.close(its_end)
+        child, held = start(module, arguments, env=env, stdin=given, stdout=out, stderr=err)
         try:
             status = child.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
             raise ChildError(f"took longer than {timeout_seconds:g} s") from None
         finally:
             end(child)
-            os.close(our_end)
+            os.close(held)
         if status:
             lines = _text(err).splitlines() or _text(out).splitlines() or ["no message"]
             raise ChildError(f"ended with status {status}: {lines[-1]}")
         return _text(out)
+
+
+def start(
+    module: str,
+    arguments: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
+    **streams: Any,  # noqa: ANN401 - as subprocess has them
+) -> tuple[subprocess.Popen[Any], int]:
+    """Start ``python -m module``; the process, and the pipe that ends it when it is closed."""
+    paths = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
+    its_end, held = os.pipe()
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "actors.child", str(its_end), module, *arguments],
+            env={**os.environ, **(env or {}), "PYTHONPATH": paths},
+            pass_fds=[its_end, *pass_fds],
+            start_new_session=True,
+            **streams,
+        )
+    except BaseException:
+        os.close(held)
+        raise
+    finally:
+        os.close(its_end)
+    return child, held
 
 
 def end(child: subprocess.Popen[Any]) -> None:

@@ -21,7 +21,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.child import end
+from actors.child import end, start
 from actors.claims.networks import convert
 from actors.claims.trial import Taken, TooSlowError, Trial, TrialError, carry_out
 from actors.errors import OrchestratorError
@@ -98,18 +98,16 @@ class _Child:
         self._until = time.monotonic() + timeout_seconds
         self._log, self._answer = folder / "log", folder / "answer"
         (folder / "job").write_bytes(pickle.dumps(job))
-        paths = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
         self._built, its_end = os.pipe()
         arguments = [str(folder / "job"), str(self._answer), str(its_end)]
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "actors.claims", *arguments],
-                env={**os.environ, "PYTHONPATH": paths},
+            self._process, self._held = start(
+                "actors.claims",
+                arguments,
+                pass_fds=[its_end],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                pass_fds=[its_end],
-                start_new_session=True,
                 text=True,
             )
         os.close(its_end)
@@ -119,6 +117,7 @@ class _Child:
 
     def __exit__(self, *_: object) -> None:
         end(self._process)
+        os.close(self._held)
         os.close(self._built)
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
