@@ -14,9 +14,9 @@ from typing import Literal
 
 from actors import diagnosis
 from actors.child import ChildError, run_module
-from actors.errors import ConversionError, OrchestratorError
+from actors.errors import ConversionError, LibraryError, OrchestratorError
 from actors.leaving import leave
-from actors.lite import LIBRARY_ERRORS, LibraryError, library_name, load_library
+from actors.lite import LIBRARY_ERRORS, library_name, load_library
 
 #: ``ascend:910b`` is the converter's own mode for that chip.
 Target = Literal["ascend", "ascend:910b", "cpu"]

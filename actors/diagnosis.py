@@ -106,18 +106,17 @@ def conversion_problem(order: ModelOrder, kind: CardKind) -> str | None:
 
 
 #: What the library logs of a model without weights in a group (acl_mem_manager.cc:190 of 2.7).
-_WEIGHTLESS = "Weight size if 0!"
+WEIGHTLESS = "Weight size if 0!"
 
 
 def load_causes(kind: CardKind, members: Sequence[ModelOrder], log: str = "") -> tuple[str, ...]:
     """Likely causes of a failed sizing or build, most likely first. ``log``: its native lines."""
     causes = []
-    said = _WEIGHTLESS in log  # of one that nobody has measured yet
-    weightless = [m.name for m in members if (not m.footprint.weights if m.footprint else said)]
-    if weightless and kind != "cpu":
+    if WEIGHTLESS in log and kind != "cpu":
+        names = ", ".join(member.name for member in members)
         causes.append(
-            f"{', '.join(weightless)} has no weights and the library refuses to share those of a "
-            "model without any: set sharing {workspace: false, weights: false}"
+            f"{names} has no weights, which its plan did not know, and the library refuses to "
+            "group it: plan with measured sizes, or set sharing {workspace: false, weights: false}"
         )
     if kind == "ascend":
         uses_ge = any(member.provider == "ge" for member in members)

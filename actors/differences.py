@@ -23,8 +23,7 @@ from actors.gauge import Gauge
 from actors.lite import LiteCard, ModelObject
 from actors.memory import AllocationRule
 from actors.messages import GearMeasurement, Measurement, ModelOrder
-from actors.mindir import NotAMindIRError, read_mindir
-from actors.modelfiles import model_bytes
+from actors.modelfiles import model_bytes, weightless
 from actors.shapes import Array, Gear, Signature
 
 #: Runs at the largest gear, after which memory that grows is seen.
@@ -102,8 +101,8 @@ def measure_on_card(
     Raises:
         LoadError: the model does not load or run, or the card's memory cannot be read.
     """
-    alone = weightless(order)
-    steps, target = _steps(order, card, partial(_free, gauge, order), nothing, runs, alone)
+    alone = weightless(order, card.kind)
+    steps, target = _steps(order, card, partial(_free, gauge, order), nothing, runs)
     gears, tensors = _gears(target)
     parts = parts_of(steps, tensors, rule, dynamic=alone or target.signature.dynamic)
     found = _measurement(target, gears, parts.workspace, library, parts.weights, parts.object_bytes)
@@ -116,11 +115,10 @@ def _steps(
     free: Callable[[], int],
     nothing: int | None,
     runs: int,
-    alone: bool,
 ) -> tuple[Steps, ModelObject]:
-    """Build and run step by step; the last Model object too. ``alone``: in no group."""
+    """Build and run step by step; the last Model object too."""
     device = free()
-    together = replace(order, threads=3, share_weights=not alone, share_workspace=not alone)
+    together = replace(order, threads=3, share_weights=True, share_workspace=True)
     apart = replace(together, name=f"{order.name} apart", path=_respelt(order.path))
     card.declare([together, replace(apart, threads=2, share_workspace=False)])
     after: list[int] = []
@@ -141,15 +139,6 @@ def _steps(
     first = after[0], after[1]
     built = after[2], after[3], after[4]
     return Steps(nothing, device, first, built, lowest, grown, free()), target
-
-
-def weightless(order: ModelOrder) -> bool:
-    """Whether its compiled file says that it has no weights; what cannot be read says nothing."""
-    try:
-        om = read_mindir(Path(order.path)).om
-    except (NotAMindIRError, OSError):
-        return False
-    return om is not None and not om.weights
 
 
 #: Of a gear: its bytes of every tensor, and milliseconds of a call.

@@ -4,6 +4,7 @@
     ├── InvalidRequestError     a request fails its checks; it never reached a card
     ├── CardError               something is wrong with a card or on it
     │   ├── DoesNotFitError     the planned bytes exceed what the card has
+    │   ├── LibraryError        the library of a card kind cannot be used here
     │   ├── LoadError           a model could not be declared, sized or built
     │   ├── PredictError        the library failed while running a batch
     │   ├── CardBrokenError     a model fails on what it has answered before
@@ -71,6 +72,18 @@ class DoesNotFitError(CardError):
             f"and it has {self.available_bytes:,}: {short:,} bytes too few"
             + (f"; {self.why}" if self.why else "")
         )
+
+
+@dataclass(eq=False, repr=False)
+class LibraryError(CardError):
+    """The library that a card kind needs cannot be used in this process."""
+
+    kind: str
+    problem: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"cards of kind {self.kind} cannot be used here: {self.problem}. {self.cure}"
 
 
 @dataclass(eq=False, repr=False)

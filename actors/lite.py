@@ -19,16 +19,15 @@ from typing import Any
 
 from actors import diagnosis, environment, ge, strangers
 from actors.build_config import build_options, own_config
-from actors.errors import CardError, LoadError
+from actors.errors import LibraryError, LoadError
 from actors.memory import ASCEND, AllocationRule
 from actors.messages import CardKind, ModelOrder
-from actors.model_object import LIBRARY_ERRORS, ModelObject
-from actors.modelfiles import served_file
+from actors.model_object import LIBRARY_ERRORS, ModelObject, RefusalError
+from actors.modelfiles import served_file, weightless
 
 __all__ = [
     "LIBRARY_ERRORS",
     "EmulatedCard",
-    "LibraryError",
     "LiteCard",
     "ModelObject",
     "group_flag",
@@ -49,18 +48,6 @@ def _note_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_note_fork)
-
-
-@dataclass(eq=False, repr=False)
-class LibraryError(CardError):
-    """The library that a card kind needs cannot be used in this process."""
-
-    kind: str
-    problem: str
-    cure: str
-
-    def __str__(self) -> str:
-        return f"cards of kind {self.kind} cannot be used here: {self.problem}. {self.cure}"
 
 
 @dataclass(frozen=True)
@@ -189,7 +176,7 @@ class LiteCard:
     ) -> None:
         """Take the card. ``situation``: node, sizes planned and free, for what goes wrong."""
         self._library = library
-        self._kind = kind
+        self.kind: CardKind = kind
         self._slot = slot
         self._device_id = device_id
         self._situation = situation
@@ -219,19 +206,19 @@ class LiteCard:
             self._check_order(order, orders, mix_ge_and_acl)
             with self._load_errors([order]):
                 self.warnings += ge.option_warnings(order)
-            if self._kind == "emulated":  # a MindIR has its shapes inside, an ONNX file does not
-                config = own_config(order, self._kind)
+            if self.kind == "emulated":  # a MindIR has its shapes inside, an ONNX file does not
+                config = own_config(order, self.kind)
                 self._library.declare(order.path, config, order.config_path)
-        if self._kind == "cpu":
+        if self.kind == "cpu":
             return
-        lacking = _lacking(self._kind, self._library)
+        lacking = _lacking(self.kind, self._library)
         if lacking:
             cure = f"Use release {environment.floor('ascend')} or later"
-            raise LibraryError(self._kind, f"{library_name(self._library)} has no {lacking}", cure)
+            raise LibraryError(self.kind, f"{library_name(self._library)} has no {lacking}", cure)
         groups: dict[str, list[ModelOrder]] = {}
         for order in orders:
             flag = group_flag(order, share_workspace)
-            if flag is not None:
+            if flag is not None and not weightless(order, self.kind):
                 groups.setdefault(flag, []).append(order)
         for flag, members in groups.items():
             self._size_group(flag, members)
@@ -248,7 +235,7 @@ class LiteCard:
         serial = None if grouped is None else self._ge_session
         with (
             self._load_errors([order]),
-            build_options(order, self._kind, model.build_from_file) as options,
+            build_options(order, self.kind, model.build_from_file) as options,
         ):
             model.build_from_file(
                 order.path, self._library.ModelType.MINDIR, self._context(order), **options
@@ -269,7 +256,7 @@ class LiteCard:
             return
         members = [order for order in orders if order.share_weights]
         with self._load_errors(members or orders):
-            files = {o.name: served_file(o.path, self._kind) for o in members}
+            files = {o.name: served_file(o.path, self.kind) for o in members}
             problem = ge.global_problem(orders)
             problem = problem or (ge.session_problem(members, files) if members else None)
             if problem:
@@ -287,7 +274,7 @@ class LiteCard:
     def _context(self, order: ModelOrder | None) -> Any:  # noqa: ANN401 - the library's own type
         """A new Context: the guide asks for one per Model object and one for each group."""
         context = self._library.Context()
-        if self._kind == "cpu":
+        if self.kind == "cpu":
             context.target = ["cpu"]
             context.cpu.thread_num = 1
             return context
@@ -303,9 +290,9 @@ class LiteCard:
     ) -> None:
         problem = (
             diagnosis.order_problem(order, orders)
-            or diagnosis.mixture_problem(order, orders, self._kind, mix_ge_and_acl)
-            or diagnosis.file_problem(order.path, self._kind)
-            or diagnosis.conversion_problem(order, self._kind)
+            or diagnosis.mixture_problem(order, orders, self.kind, mix_ge_and_acl)
+            or diagnosis.file_problem(order.path, self.kind)
+            or diagnosis.conversion_problem(order, self.kind)
         )
         if problem:
             raise LoadError(self._slot, order.name, order.path, problem)
@@ -313,7 +300,7 @@ class LiteCard:
     def _explain(self, order: ModelOrder, error: Exception, written: int) -> str:
         """What is told of a failed predict; ``written``: where the native log ended before it."""
         log = native_log(self._library) or diagnosis.native_log_since(written)
-        causes = diagnosis.predict_causes(self._kind)
+        causes = diagnosis.predict_causes(self.kind)
         return diagnosis.explain(error, log, causes, (order.path, *self._situation()))
 
     @contextmanager
@@ -324,9 +311,11 @@ class LiteCard:
         except (*LIBRARY_ERRORS, OSError) as error:
             names = ", ".join(order.name for order in members)
             paths = ", ".join(order.path for order in members)
-            log = native_log(self._library) or diagnosis.native_log_since(written)
-            causes = diagnosis.load_causes(self._kind, members, log)
-            told = diagnosis.explain(error, log, causes, self._situation())
+            told = str(error)
+            if not isinstance(error, RefusalError):
+                log = native_log(self._library) or diagnosis.native_log_since(written)
+                causes = diagnosis.load_causes(self.kind, members, log)
+                told = diagnosis.explain(error, log, causes, self._situation())
             raise LoadError(self._slot, names, paths, told) from error
 
 

@@ -26,8 +26,8 @@ T = TypeVar("T")
 LIBRARY_ERRORS = (RuntimeError, TypeError, ValueError, LookupError)
 
 
-class _RefusalError(ValueError):
-    """A batch that is not what it says; the library never saw it."""
+class RefusalError(ValueError):
+    """What we refuse ourselves, so that the library and its log have nothing to do with it."""
 
 
 class ModelObject:
@@ -41,7 +41,7 @@ class ModelObject:
         explain: Callable[[Exception, int], str],
         serial: AbstractContextManager[Any] | None = None,
     ) -> None:
-        """Read the signature. Raises ValueError when the declared shapes do not suit the model.
+        """Read the signature. Raises RefusalError when the declared shapes do not suit the model.
 
         ``explain`` turns what the library raised, and where its log ended before the call, into
         what a user is told. ``serial`` is held while the model runs: the lock of a GE session,
@@ -77,7 +77,7 @@ class ModelObject:
             try:
                 tensors = self._inputs(gear)
                 if len(batch) != len(tensors):
-                    raise _RefusalError(f"{len(batch)} inputs, the model takes {len(tensors)}")
+                    raise RefusalError(f"{len(batch)} inputs, the model takes {len(tensors)}")
                 for tensor, array in zip(tensors, batch, strict=True):
                     _require_usable(tensor, array)
                     tensor.set_data_from_numpy(array)
@@ -85,11 +85,11 @@ class ModelObject:
                 with self._serial:
                     outputs = self._model.predict(tensors)
                 self.predict_seconds = time.monotonic() - began
-                return collect({t.name: t.get_data_to_numpy() for t in outputs})
+                return collect({t.name: _shown(t) for t in outputs})
             except LIBRARY_ERRORS as error:
                 if not self._fixed:  # a failed call can leave wrong shapes; resize cures them
                     self._gear = None
-                ours = isinstance(error, _RefusalError)
+                ours = isinstance(error, RefusalError)
                 told = str(error) if ours else self._explain(error, written)
                 raise PredictError(self._slot, self._name, told) from error
 
@@ -102,7 +102,7 @@ class ModelObject:
         """
         if self._gear != gear:
             if self._fixed:
-                raise _RefusalError(f"shapes {gear.inputs} and the model is fixed to {self._gear}")
+                raise RefusalError(f"shapes {gear.inputs} and the model is fixed to {self._gear}")
             self._require_room(gear)
             if not self._by_tensor:
                 self._gear = None
@@ -120,7 +120,7 @@ class ModelObject:
             return
         for (name, shape), (_, most) in zip(gear.inputs, self._largest.inputs, strict=True):
             if len(shape) != len(most) or any(d > m for d, m in zip(shape, most, strict=True)):
-                raise _RefusalError(
+                raise RefusalError(
                     f"input {name} has shape {shape}, and the card's memory is planned for "
                     f"max_shape {most}"
                 )
@@ -138,7 +138,7 @@ def _signature(order: ModelOrder, model: Any) -> Signature:  # noqa: ANN401
         open_ones = [spec for spec in inputs if OPEN in spec.shape]
         if open_ones:
             told = ", ".join(f"{spec.name} {spec.shape}" for spec in open_ones)
-            raise ValueError(
+            raise RefusalError(
                 f"input {told} has open dimensions: declare shapes as gears or dynamic max_shape"
             )
         return Signature(inputs, outputs, (Gear(tuple((s.name, s.shape) for s in inputs)),))
@@ -159,29 +159,42 @@ def _type_of(tensor: Any) -> np.dtype[np.generic]:  # noqa: ANN401
 
 
 def _ordered(gear: Gear, inputs: Sequence[TensorSpec]) -> Gear:
-    """The gear in the model's input order; ValueError when it does not suit the inputs."""
+    """The gear in the model's input order; RefusalError when it does not suit the inputs."""
     shapes = dict(gear.inputs)
     if set(shapes) != {spec.name for spec in inputs}:
         names = ", ".join(spec.name for spec in inputs)
-        raise ValueError(f"the declared shapes name {', '.join(shapes)}; the inputs are {names}")
+        raise RefusalError(f"the declared shapes name {', '.join(shapes)}; the inputs are {names}")
     for spec in inputs:
         shape = shapes[spec.name]
         if len(shape) != len(spec.shape) or any(
             dim not in (OPEN, size) for size, dim in zip(shape, spec.shape, strict=False)
         ):
-            raise ValueError(
+            raise RefusalError(
                 f"declared shape {shape} of input {spec.name}; the model has {spec.shape}"
             )
     return Gear(tuple((spec.name, shapes[spec.name]) for spec in inputs))
+
+
+def _shown(output: Any) -> Array:  # noqa: ANN401
+    """The library's view of an output; of one without elements nothing is asked.
+
+    Release 2.0 divides by their number, which kills the process, and later ones show an array of
+    another shape and type (get_data_to_numpy in python/src/tensor_pybind.cc).
+    """
+    shape = tuple(int(dim) for dim in output.shape)
+    if OPEN in shape:
+        raise RefusalError(f"output {output.name} has the open shape {shape} after a run")
+    view: Array = output.get_data_to_numpy() if all(shape) else np.empty(shape, _type_of(output))
+    return view
 
 
 def _require_usable(tensor: Any, array: Array) -> None:  # noqa: ANN401
     """Refuse what ``set_data_from_numpy`` would ignore without a word, or wrongly accept."""
     wanted = _type_of(tensor)
     if array.dtype != wanted or not array.dtype.isnative:
-        raise _RefusalError(f"input {tensor.name} is {array.dtype.str}, not native {wanted.name}")
+        raise RefusalError(f"input {tensor.name} is {array.dtype.str}, not native {wanted.name}")
     if tuple(tensor.shape) != array.shape or not array.flags.c_contiguous:
-        raise _RefusalError(
+        raise RefusalError(
             f"input {tensor.name} has shape {array.shape} (contiguous: "
             f"{array.flags.c_contiguous}), the model's is {tuple(tensor.shape)}"
         )

@@ -224,6 +224,23 @@ def _digest_of(path: Path, _changed: tuple[int, ...]) -> str:
     return digest.hexdigest()
 
 
+def weightless(order: ModelOrder, kind: CardKind) -> bool:
+    """Whether a model is known to have no weights: as planned, else as its file says.
+
+    The library refuses to group such a model (acl_mem_manager.cc of 2.7), so it shares nothing.
+    What cannot be read says nothing.
+    """
+    if order.footprint is not None:
+        return not order.footprint.weights
+    try:
+        if kind == "emulated":
+            return not read_onnx(served_file(order.path, kind)).weight_bytes
+        om = read_mindir(Path(order.path)).om
+    except (NotAModelError, NotAMindIRError, OSError):
+        return False
+    return om is not None and not om.weights
+
+
 def model_bytes(path: str, kind: CardKind) -> int:
     """Bytes of a model's file and of those that hold its weights: a little more than the weights.
 

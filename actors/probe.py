@@ -18,6 +18,7 @@ from actors.accounts import resident_bytes
 from actors.child import ChildError, run_module
 from actors.compiled import CompiledError, compiled_sizes
 from actors.copies import copy_milliseconds
+from actors.diagnosis import WEIGHTLESS
 from actors.differences import (
     CALLS,
     made_up,
@@ -31,7 +32,7 @@ from actors.gauge import open_gauge
 from actors.hostmemory import HostWatch
 from actors.leaving import leave
 from actors.lite import EmulatedCard, LiteCard, ModelObject, library_name, load_library
-from actors.memory import ASCEND, AllocationRule
+from actors.memory import ASCEND, AllocationRule, Footprint
 from actors.messages import CardKind, GearMeasurement, Measurement, ModelOrder
 from actors.modelfiles import model_bytes
 from actors.shapes import Gear, describe
@@ -73,14 +74,22 @@ def measure(
     On kind ascend the card must be idle; ``npu_id`` is what npu-smi calls it, the only card that
     the process will see. Sizes are bytes before rounding; ``execute_ms`` is the median of a few
     calls, without copies on an emulated card, less an estimate of them on a real one that has
-    pyACL, and with them elsewhere.
+    pyACL, and with them elsewhere. One of which only the library finds that it has no weights is
+    measured anew, in no group.
 
     Raises:
         LoadError: the model does not load or run, the process died, it took too long, somebody
             else uses the card, or nobody tells its free memory.
         LibraryError: the library of this card kind is not installed.
     """
-    found = _asked(Job((order,), kind, rule, device_id, npu_id), timeout_seconds)
+    job = Job((order,), kind, rule, device_id, npu_id)
+    try:
+        found = _asked(job, timeout_seconds)
+    except LoadError as error:
+        if WEIGHTLESS not in error.problem:
+            raise
+        unshared = replace(order, footprint=Footprint(order.name, weights=0, workspace=0, io=0))
+        found = _asked(replace(job, orders=(unshared,)), timeout_seconds)
     if not isinstance(found, Measurement):
         raise TypeError(f"a probe answered {type(found)}")
     return found

@@ -134,6 +134,17 @@ def write_weightless(folder: Path, name: str, *, width: int = 2) -> Path:
     return _save(folder, name, nodes, {"x": [width]}, {"y": [width]}, [])
 
 
+def write_found(folder: Path, name: str, *, rows: int) -> Path:
+    """Write ``x [rows, 2] -> y int64 [2, n]``: the places where x is not zero, if anywhere."""
+    nodes = [
+        helper.make_node("Mul", ["x", "scale"], ["m"]),
+        helper.make_node("NonZero", ["m"], ["y"]),
+    ]
+    scale = numpy_helper.from_array(np.full(2, 3, np.float32), "scale")
+    inputs, outputs = {"x": [rows, 2]}, {"y": [2, "n"]}
+    return _save(folder, name, nodes, inputs, outputs, [scale], integers=("y",))
+
+
 def write_embedding(
     folder: Path,
     name: str,
@@ -154,7 +165,7 @@ def write_embedding(
         {"ids": [batch, length]},
         {"vectors": [batch, length, width]},
         [_weights(rng, "table", (words, width), width)],
-        integer_inputs=("ids",),
+        integers=("ids",),
     )
 
 
@@ -208,10 +219,10 @@ def _save(
     inputs: Mapping[str, list[int | str]],
     outputs: Mapping[str, list[int | str]],
     weights: list[TensorProto],
-    integer_inputs: tuple[str, ...] = (),
+    integers: tuple[str, ...] = (),
 ) -> Path:
     def info(tensor: str, shape: list[int | str]) -> onnx.ValueInfoProto:
-        kind = TensorProto.INT64 if tensor in integer_inputs else TensorProto.FLOAT
+        kind = TensorProto.INT64 if tensor in integers else TensorProto.FLOAT
         return helper.make_tensor_value_info(tensor, kind, shape)
 
     graph = helper.make_graph(

@@ -1,33 +1,31 @@
-"""The claims, and what was found of each: held, failed, or not checked and why.
-
-Nobody tells the size of a workspace or of shared weights, so each claim is about differences: what
-the same models take with and without sharing, build by build.
-"""
+"""The claims, and what was found of each: held, failed, or not checked and why."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
-from actors.claims.bench import LOOPS, THREADS, Bench, UncheckedError
+from actors.claims.bench import Bench, UncheckedError
 from actors.claims.compare import compare_answers
+from actors.claims.judging import (
+    NOISE,
+    Found,
+    Verdict,
+    judge_session,
+    judge_weights,
+    judge_workspace,
+    largest,
+    mib,
+)
 from actors.claims.trial import Members, Taken, Trial, TrialError
-from actors.memory import ASCEND
 from actors.modelfiles import model_bytes, served_file
 from actors.parameters import parameter_digests
 from actors.verdicts import MIXTURE
 
-#: Differences of no more than two large pages are no difference: others use the card too.
-NOISE = 4 << 20
-
-
-class Verdict(str, Enum):
-    """What was found of a claim."""
-
-    HELD = "held"
-    FAILED = "failed"
-    UNCHECKED = "not checked"
+GE_EACH_CARD = "GE pair on two cards"
+SAME_RESULTS = "same results"
+#: What may hold on a card that shares nothing.
+NOT_OF_SHARING = (GE_EACH_CARD, MIXTURE, SAME_RESULTS)
 
 
 @dataclass(frozen=True)
@@ -51,25 +49,13 @@ def verify(bench: Bench) -> Iterator[Claim]:
         try:
             found = check(bench)
         except UncheckedError as error:
-            found = _Found(Verdict.UNCHECKED, str(error))
+            found = Found(Verdict.UNCHECKED, str(error))
         except TrialError as error:
-            found = _Found(Verdict.FAILED, str(error))
+            found = Found(Verdict.FAILED, str(error))
         yield Claim(name, found.verdict, found.says, found.unshared, found.shared)
 
 
-@dataclass(frozen=True)
-class _Found:
-    verdict: Verdict
-    says: str
-    unshared: int | None = None
-    shared: int | None = None
-
-
-def _found(held: bool, says: str, unshared: int | None = None, shared: int | None = None) -> _Found:
-    return _Found(Verdict.HELD if held else Verdict.FAILED, says, unshared, shared)
-
-
-def one_workspace(bench: Bench) -> _Found:
+def one_workspace(bench: Bench) -> Found:
     """The group's workspace is the largest of its members', not their sum."""
     bench.require("acl")
     alone = bench.alone(bench.acl_trial(""))
@@ -77,85 +63,24 @@ def one_workspace(bench: Bench) -> _Found:
     return judge_workspace(alone, shared)
 
 
-def judge_workspace(alone: Taken, shared: Taken) -> _Found:
-    """The group's first build takes the workspace of all; every later one must bring none.
-
-    So the later builds tell their workspaces by what they no longer take, and the first may take
-    more than alone by no more than the largest of those.
-
-    Raises:
-        UncheckedError: what sharing can save is too little to be told from noise.
-    """
-    before, after = _steps(alone), _steps(shared)
-    _require_workspaces(alone.workspaces)
-    extra = after[0] - before[0]
-    spared = [b - a for b, a in zip(before[1:], after[1:], strict=True)]
-    unshared, together = _largest(alone), _largest(shared)
-    saved = unshared - together
-    held = saved > NOISE and extra <= max(0, *spared) + NOISE
-    told = ", ".join(mib(nbytes) for nbytes in spared)
-    says = (
-        f"the first build takes {mib(after[0])} in the group and {mib(before[0])} alone; the later "
-        f"ones bring no workspace of their own ({told} less): {mib(saved)} saved"
-        if held
-        else f"{mib(unshared)} unshared and {mib(together)} as a group: the workspace is not that "
-        f"of the largest (first build {mib(after[0])}, alone {mib(before[0])}; later: {told} less)"
-    )
-    return _found(held, says, unshared, together)
-
-
-def _require_workspaces(workspaces: Sequence[int | None]) -> None:
-    known = [ASCEND.alloc(nbytes) for nbytes in workspaces if nbytes is not None]
-    if not known or len(known) < len(workspaces):
-        return  # the measurement alone has to tell
-    spared = sum(known) - max(known)
-    if spared <= NOISE:
-        told = ", ".join(mib(nbytes) for nbytes in known)
-        raise UncheckedError(
-            f"the workspaces are {told}, of which sharing saves {mib(spared)}: too little to "
-            "count, use models with larger ones"
-        )
-
-
-def five_groups(bench: Bench) -> _Found:
+def five_groups(bench: Bench) -> Found:
     """Five threads with a SHARE_WEIGHT group each hold one copy of the weights."""
     return _threads(bench, own_groups=True)
 
 
-def one_group(bench: Bench) -> _Found:
+def one_group(bench: Bench) -> Found:
     """Five threads of one SHARE_WEIGHT group hold one copy of the weights."""
     return _threads(bench, own_groups=False)
 
 
-def _threads(bench: Bench, own_groups: bool) -> _Found:
+def _threads(bench: Bench, own_groups: bool) -> Found:
     bench.require("weights")
     alone = bench.alone(bench.thread_trial(""))
     shared = bench.carried_out(bench.thread_trial("SHARE_WEIGHT", own_groups))
     return judge_weights(alone, shared, model_bytes(bench.weights, bench.kind))
 
 
-def judge_weights(alone: Taken, shared: Taken, weights: int) -> _Found:
-    """All copies but one must be saved, give or take one: a file is a little more than its weights.
-
-    Raises:
-        UncheckedError: copies of so few bytes cannot be told from noise.
-    """
-    unshared, together = _largest(alone), _largest(shared)
-    if weights <= NOISE:
-        raise UncheckedError(
-            f"the weights are {mib(weights)} at most, too few to count: use a larger model"
-        )
-    copy = ASCEND.alloc(weights)
-    low, high = unshared - THREADS * copy, unshared - (THREADS - 2) * copy
-    copies = THREADS - (unshared - together) / copy
-    says = (
-        f"{THREADS} threads, {LOOPS} loops each: {copies:.1f} copies of {mib(copy)}; largest use "
-        f"{mib(together)}, which must be above {mib(low)} and below {mib(high)}"
-    )
-    return _found(low < together < high, says, unshared, together)
-
-
-def each_card(bench: Bench) -> _Found:
+def each_card(bench: Bench) -> Found:
     """Two cards in two processes each hold the largest workspace of their own models."""
     bench.require("acl", "other")
     small = (bench.acl[-1],) * 2
@@ -169,22 +94,20 @@ def each_card(bench: Bench) -> _Found:
         f"card {card}: {one.says}" for card, one in zip((bench.card, other), found, strict=True)
     )
     held = all(one.verdict is Verdict.HELD for one in found)
-    return _found(held, says, sum(map(_largest, apart)), sum(map(_largest, together)))
+    return Found.of(held, says, sum(map(largest, apart)), sum(map(largest, together)))
 
 
-def ge_pair(bench: Bench) -> _Found:
+def ge_pair(bench: Bench) -> Found:
     """Two GE graphs of one session hold their constants once and reuse one memory."""
     bench.require("ge")
-    _require_common_parameters(bench)
+    readable = _require_common_parameters(bench)
     alone = bench.alone(bench.ge_trial(""))
     shared = bench.carried_out(bench.ge_trial("SHARE_WEIGHT"))
-    unshared, together = _largest(alone), _largest(shared)
-    says = f"two sessions take {mib(unshared)}, one session {mib(together)}"
-    return _found(unshared - together > NOISE, says, unshared, together)
+    return judge_session(alone, shared, readable)
 
 
-def _require_common_parameters(bench: Bench) -> None:
-    """Raise UncheckedError where one session has too little to save."""
+def _require_common_parameters(bench: Bench) -> bool:
+    """Raise UncheckedError where one session has too little to save; whether the files tell."""
     owners = _parameter_owners(bench)
     if owners and max(owners.values()) < 2:
         raise UncheckedError(
@@ -197,6 +120,7 @@ def _require_common_parameters(bench: Bench) -> None:
             f"what the graphs can share is {mib(least)} at most, too little to count: use larger "
             "ones"
         )
+    return bool(owners)
 
 
 def _parameter_owners(bench: Bench) -> Mapping[str, int]:
@@ -223,38 +147,54 @@ def _parameter_owners(bench: Bench) -> Mapping[str, int]:
     return owners
 
 
-def ge_each_card(bench: Bench) -> _Found:
+def ge_each_card(bench: Bench) -> Found:
     """A GE pair on each of two cards, in two processes, takes on each what it takes alone."""
     bench.require("ge", "other")
     _parameter_owners(bench)
+    bench.alone(bench.ge_trial(""))
     alone = bench.carried_out(bench.ge_trial("SHARE_WEIGHT"))
+    _require_enough(alone)
     trials = (bench.ge_trial("SHARE_WEIGHT"), bench.ge_trial("SHARE_WEIGHT", bench.other))
-    both = [_largest(taken) for taken in bench.at_once(*trials)]
+    both = [largest(taken) for taken in bench.at_once(*trials)]
     says = (
         f"card {bench.card}: {mib(both[0])}, card {bench.other}: {mib(both[1])}, at the same "
-        f"time; {mib(_largest(alone))} with one card alone"
+        f"time; {mib(largest(alone))} with one card alone"
     )
-    held = all(abs(nbytes - _largest(alone)) <= NOISE for nbytes in both)
-    return _found(held, says, None, sum(both))
+    held = all(abs(nbytes - largest(alone)) <= NOISE for nbytes in both)
+    return Found.of(held, says, None, sum(both))
 
 
-def ge_beside_acl(bench: Bench) -> _Found:
+def ge_beside_acl(bench: Bench) -> Found:
     """A GE pair and a group of ACL models in one process disturb neither memory nor results."""
     bench.require("acl", "ge")
     _parameter_owners(bench)
+    for trial in (bench.acl_trial(""), bench.ge_trial("")):
+        bench.alone(trial)
     acl, ge = bench.acl_trial("SHARE_WORKSPACE"), bench.ge_trial("SHARE_WEIGHT")
-    apart = _largest(bench.carried_out(acl)) + _largest(bench.carried_out(ge))
+    both = bench.carried_out(acl), bench.carried_out(ge)
+    _require_enough(*both)
+    apart = sum(map(largest, both))
     mixed = bench.carried_out(Trial(bench.kind, bench.card, acl.members + ge.members))
     different = _differences(
         {"ACL": (bench.acl_trial(""), mixed), "GE": (bench.ge_trial(""), mixed)}, bench
     )
-    together = _largest(mixed)
+    together = largest(mixed)
     says = f"{mib(together)} in one process, {mib(apart)} in two; "
     says += "; ".join(different) or "results as without sharing"
-    return _found(together <= apart + NOISE and not different, says, None, together)
+    return Found.of(together <= apart + NOISE and not different, says, None, together)
 
 
-def same_results(bench: Bench) -> _Found:
+def _require_enough(*trials: Taken) -> None:
+    """Raise UncheckedError where all that was taken is too little to be told from noise."""
+    for taken in trials:
+        if largest(taken) <= NOISE:
+            raise UncheckedError(
+                f"all that the models take is {mib(largest(taken))}, too little to count: use "
+                "larger ones"
+            )
+
+
+def same_results(bench: Bench) -> Found:
     """Shared models answer as unshared ones: to the bit, or within the spread of unshared runs."""
     pairs = {
         "workspace": (bench.acl_trial(""), bench.acl_trial("SHARE_WORKSPACE")),
@@ -273,7 +213,7 @@ def same_results(bench: Bench) -> _Found:
     exact = [name for name, (alone, _) in known.items() if _repeats(bench.done[alone])]
     says = "; ".join(different) or f"{', '.join(known)}: as without sharing"
     says += f"; unshared runs are bit-equal for: {', '.join(exact) or 'none'}"
-    return _found(not different, says)
+    return Found.of(not different, says)
 
 
 def _differences(pairs: Mapping[str, tuple[Trial, Taken]], bench: Bench) -> list[str]:
@@ -292,33 +232,14 @@ def _repeats(taken: Taken) -> bool:
     return all(len(answers) == 1 for answers in taken.answers.values())
 
 
-def _largest(taken: Taken) -> int:
-    if taken.largest is None:
-        raise UncheckedError("the card's memory cannot be read here: pyACL is needed for it")
-    return taken.largest
-
-
-def _steps(taken: Taken) -> list[int]:
-    """Bytes that each build took."""
-    totals = [step for step in taken.steps if step is not None]
-    if len(totals) < len(taken.steps):
-        _largest(taken)
-    return [after - before for before, after in zip([0, *totals], totals, strict=False)]
-
-
-def mib(nbytes: int) -> str:
-    """``12.5 MiB``."""
-    return f"{nbytes / (1 << 20):.1f} MiB"
-
-
 #: Every claim by its name, in the order in which they are checked.
-CLAIMS: Mapping[str, Callable[[Bench], _Found]] = {
+CLAIMS: Mapping[str, Callable[[Bench], Found]] = {
     "one workspace": one_workspace,
     "one copy of weights, five groups": five_groups,
     "one copy of weights, one group": one_group,
     "a workspace for each card": each_card,
     "GE pair": ge_pair,
-    "GE pair on two cards": ge_each_card,
+    GE_EACH_CARD: ge_each_card,
     MIXTURE: ge_beside_acl,
-    "same results": same_results,
+    SAME_RESULTS: same_results,
 }

@@ -3,8 +3,8 @@
 A child is told what to do by a file, says through a pipe of its own that everything is built, waits
 for a line on its standard input, runs, and leaves its answer in another file. So of several, none
 runs before all have built. What it prints goes into a file: CANN's compilers are processes too, may
-outlive it, and hold open what it has open. So nobody waits for the end of a stream, and what is
-left of its process group is killed with it.
+outlive it, and hold open what it has open. So nobody waits for the end of a stream, and what it has
+started is killed with it.
 """
 
 import os
@@ -12,7 +12,6 @@ import pickle
 import re
 import select
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.child import end, start
 from actors.claims.networks import convert
 from actors.claims.trial import Taken, TooSlowError, Trial, TrialError, carry_out
 from actors.errors import OrchestratorError
@@ -30,8 +30,6 @@ from actors.messages import Provider
 
 #: Longer than anything here takes, online conversion of a large model included.
 TIMEOUT_SECONDS = 1800.0
-#: How long a process that was killed may take to end.
-_END_SECONDS = 30.0
 #: How often it is looked whether a process that has not built yet still lives.
 _LOOK_SECONDS = 0.2
 #: Lines of the native log that an error quotes.
@@ -100,18 +98,16 @@ class _Child:
         self._until = time.monotonic() + timeout_seconds
         self._log, self._answer = folder / "log", folder / "answer"
         (folder / "job").write_bytes(pickle.dumps(job))
-        paths = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
         self._built, its_end = os.pipe()
         arguments = [str(folder / "job"), str(self._answer), str(its_end)]
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "actors.claims", *arguments],
-                env={**os.environ, "PYTHONPATH": paths},
+            self._process, self._held = start(
+                "actors.claims",
+                arguments,
+                pass_fds=[its_end],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                pass_fds=[its_end],
-                start_new_session=True,
                 text=True,
             )
         os.close(its_end)
@@ -120,7 +116,8 @@ class _Child:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._kill()
+        end(self._process)
+        os.close(self._held)
         os.close(self._built)
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
@@ -148,7 +145,7 @@ class _Child:
         try:
             self._process.wait(max(0.0, self._until - time.monotonic()))
         except subprocess.TimeoutExpired:
-            self._kill()
+            end(self._process)
             if not self._answer.exists():
                 told = f"took longer than {self._seconds:g} s | {self._last_lines()}"
                 raise TooSlowError(str(self._job), told) from None
@@ -159,16 +156,6 @@ class _Child:
         if isinstance(found, OrchestratorError):
             raise found
         return found
-
-    def _kill(self) -> None:
-        """End it and its children, which are of its group unless they left it.
-
-        One that a driver holds does not end; it is not waited for.
-        """
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_END_SECONDS)
 
     def _last_lines(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:]

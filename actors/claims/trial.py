@@ -94,9 +94,9 @@ class Trial:
 class Taken:
     """What a trial found. Bytes since before the first group; None where nobody can tell.
 
-    ``steps``: after each path was built; ``largest``: the largest of all readings. ``answers``: by
-    path, every different answer, which is one where all runs of all threads agree to the bit.
-    ``workspaces``: what each build needs as its file has it; None where nobody can tell.
+    ``steps``: after each build; ``largest``: the largest of all readings. ``answers``: by path,
+    every different answer, which is one where all runs of all threads agree to the bit.
+    ``workspaces`` and ``weights``: of each path as its file has it; None where nobody can tell.
     """
 
     library: str
@@ -105,6 +105,7 @@ class Taken:
     largest: int | None
     answers: Mapping[str, tuple[Answer, ...]] = field(repr=False)
     workspaces: tuple[int | None, ...] = ()
+    weights: tuple[int | None, ...] = ()
 
 
 def carry_out(trial: Trial, built: Callable[[], None]) -> Taken:
@@ -138,22 +139,23 @@ def _carried_out(library: ModuleType, trial: Trial, built: Callable[[], None]) -
 
     rig = _Rig(library, trial)
     rig.declare()
-    steps = []
+    steps: list[int | None] = []
     for place in range(len(trial.paths)):
-        rig.build(place)
-        steps.append(used())
+        rig.build(place, lambda: steps.append(used()))
     built()
     readings = [*steps, used()]
     answers = rig.run()
     readings.append(used())
     known = [reading for reading in readings if reading is not None]
+    sizes = [_sizes(library, trial.kind, path) for path in trial.paths]
     return Taken(
         library=library_name(library),
         total=None if before is None else before.total,
         steps=tuple(steps),
         largest=max(known, default=None),
         answers=answers,
-        workspaces=tuple(_workspace(library, trial.kind, path) for path in trial.paths),
+        workspaces=tuple(workspace for workspace, _ in sizes),
+        weights=tuple(weights for _, weights in sizes),
     )
 
 
@@ -178,8 +180,8 @@ class _Rig:
             elif group.flag and not self._trial.own_groups:
                 self._size(group)
 
-    def build(self, place: int) -> None:
-        """Build one of the trial's paths in every thread."""
+    def build(self, place: int, took: Callable[[], None]) -> None:
+        """Build one of the trial's paths in every thread; ``took`` is called after each build."""
         group, own = self._builds[place]
 
         def one(index: int) -> None:
@@ -188,6 +190,7 @@ class _Rig:
                     self._size(group)
                 model = self._unbuilt.pop((place, index), None) or self._library.Model()
                 self._build(model, group, own)
+                took()
             self._models[index].append((group.paths[own], model))
 
         _at_once(self._trial.threads, one)
@@ -298,16 +301,16 @@ def _gears(model: Any, path: str) -> Sequence[Gear]:  # noqa: ANN401
         return ()
 
 
-def _workspace(library: ModuleType, kind: CardKind, path: str) -> int | None:
-    """What a model needs as its compiled file says, or as the emulated card found."""
+def _sizes(library: ModuleType, kind: CardKind, path: str) -> tuple[int | None, int | None]:
+    """Bytes of workspace and weights as the compiled file has them, or the emulated card found."""
     if kind == "emulated":
-        needed: int = library.calibration(path, "", {}).workspace_bytes
-        return needed
+        found = library.calibration(path, "", {})
+        return found.workspace_bytes, found.weight_bytes
     try:
         om = read_mindir(Path(path)).om
     except (NotAMindIRError, OSError):
-        return None
-    return om.workspace if om else None
+        return None, None
+    return (om.workspace, om.weights) if om else (None, None)
 
 
 def _different(answers: Iterable[Answer]) -> tuple[Answer, ...]:

@@ -1,7 +1,7 @@
 """The public Python API of mindspore_lite on emulated cards, over ONNX Runtime.
 
 Names, signatures, order rules, exceptions and quirks follow mindspore_lite on target ``ascend``,
-in the release that ``configure`` was given (2.7, 2.3.1, or 2.0 on target ``cpu`` alone); the
+in the release that ``configure`` was given (2.7, 2.8, 2.3.1, or 2.0 on target ``cpu`` alone); the
 arithmetic is real, and so is the sharing of memory. A ``.mindir`` path is served by the ``.onnx``
 beside it. Every allocation is entered in a ledger that plays the card's memory.
 

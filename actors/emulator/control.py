@@ -26,7 +26,7 @@ def configure(
 
     Args:
         capacities: bytes of each card.
-        release: whose names and behaviour to follow: 2.7, 2.3.1, or 2.0 (target cpu alone).
+        release: whose names and behaviour to follow: 2.7, 2.8, 2.3.1, or 2.0 (target cpu alone).
         rule: how allocations are rounded.
         overheads: bytes taken on each card before any model; none by default.
         return_delay: seconds that the memory of an ended process stays taken, for the next process

@@ -194,7 +194,7 @@ class Model:
                 tensors, built.order.calibration.inputs, built.input_shapes, strict=True
             )
         ]
-        targets = [tensor.get_data_to_numpy() for tensor in outputs or ()]
+        targets = [tensor._memory() for tensor in outputs or ()]
         found = built.run(feeds, targets)
         return [
             model_tensor(
@@ -296,4 +296,4 @@ def _check_resize(
 def _feed(tensor: Tensor, dtype: str, shape: tuple[int, ...]) -> Array:
     if NUMPY_TYPES.get(tensor.dtype) is not np.dtype(dtype).type:
         raise ValueError(f"input type {tensor.dtype} is not the model's {dtype}")
-    return tensor.get_data_to_numpy().reshape(shape)
+    return tensor._memory().reshape(shape)

@@ -15,7 +15,7 @@ from actors.emulator.gesession import GeSession
 from actors.emulator.types import ModelGroupFlag
 from actors.memory import ASCEND
 
-#: The release that a process starts with.
+#: The release that a process starts with: the newest whose sources were read to the bottom.
 NEWEST = "2.7"
 _DEFAULT_CAPACITY = 64 << 30
 #: Models built for target cpu take host memory, which nobody counts.

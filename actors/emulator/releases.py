@@ -1,4 +1,4 @@
-"""What each release of the library offers: the classes of 2.0, 2.3.1 and 2.7 under their names.
+"""What each release of the library offers: the classes of 2.0, 2.3.1, 2.7 and 2.8 by their names.
 
 Release 2.0 is what the other files have; here is what later ones add, each on top of the one
 before. Sources and evidence of every name and signature: ``tests/contract``.
@@ -14,9 +14,9 @@ import numpy as np
 from actors.emulator import api_context, model, tensor
 from actors.emulator.arena import Array
 from actors.emulator.group import ModelGroup
+from actors.emulator.made_tensor import Tensor
 from actors.emulator.tensor import TensorMeta
 from actors.emulator.types import (
-    DATA_TYPES,
     RESIZED,
     SEQUENCES,
     DataType,
@@ -80,80 +80,6 @@ class Context27(Context231):
     def group_info_file(self, value: str) -> None:
         check_isinstance("group_info_file", value, str)
         self._group_info_file = value
-
-
-class Tensor(tensor.Tensor):
-    """``Tensor`` from 2.3.1 on: made from an array or a Tensor, on the host or for a card.
-
-    Args:
-        tensor: a Tensor or an array to start from. A Tensor is copied, an array is not.
-        shape: shape, or a check on ``tensor``'s.
-        dtype: element type, or a check on ``tensor``'s.
-        device: ``"ascend"`` or ``"ascend:N"``; kept, and not used.
-
-    Raises:
-        TypeError: arguments of other types, or a shape or dtype that differs from ``tensor``'s.
-    """
-
-    _containers = SEQUENCES
-
-    def __init__(
-        self,
-        tensor: "tensor.Tensor | Array | None" = None,
-        shape: Sequence[int] | None = None,
-        dtype: DataType | None = None,
-        device: str | None = None,
-    ) -> None:
-        super().__init__()
-        if shape is not None:
-            self.shape = shape
-        _check_device(device)
-        if dtype is not None:
-            check_isinstance("dtype", dtype, DataType)
-            self._dtype = dtype
-        self._device = "None:-1" if device is None else device if ":" in device else f"{device}:0"
-        if tensor is not None:
-            self._take(tensor, shape, dtype)
-
-    def __str__(self) -> str:
-        return f"{super().__str__()}\ndevice: {self.device}."
-
-    @property
-    def device(self) -> str:
-        """``None:-1`` for host memory."""
-        return self._device
-
-    def set_data_from_numpy(self, numpy_obj: Array) -> None:
-        """As in 2.0, with a text of its own for element types without a counterpart."""
-        if isinstance(numpy_obj, np.ndarray):
-            _require_known(numpy_obj)
-        super().set_data_from_numpy(numpy_obj)
-
-    def _take(
-        self,
-        tensor: "tensor.Tensor | Array",
-        shape: Sequence[int] | None,
-        dtype: DataType | None,
-    ) -> None:
-        source, kind = _source(tensor)
-        user = "user's" if kind == "tensor" else "user"
-        own: tuple[object, object] = source.shape, source.dtype
-        if kind == "tensor":  # told as that has them
-            own = list(source.shape), DATA_TYPES[source.dtype.type]
-        if shape is not None and list(shape) != list(source.shape):
-            raise TypeError(
-                f"user set shape is not equal numpy shape, {user} shape: {shape}, "
-                f"{kind} shape is: {own[0]}."
-            )
-        found = DATA_TYPES[source.dtype.type]
-        if dtype is not None and found != dtype:
-            raise TypeError(
-                f"user set dtype is not equal {kind} dtype, {user} dtype: {dtype}, "
-                f"{kind} dtype is: {own[1]}."
-            )
-        self._dtype, self._shape = found, list(source.shape)
-        if source.flags.c_contiguous and source.dtype.isnative:
-            self._array = source  # other arrays leave a tensor without data, and nobody says so
 
 
 class Model231(model.Model):
@@ -293,39 +219,8 @@ RELEASES = {
     ),
     "2.3.1": Release("2.3.1", {**_OF_GROUPS, "Context": Context231, "Model": Model231}),
     "2.7": Release("2.7.0", {**_OF_GROUPS, "Context": Context27, "Model": Model27}),
+    "2.8": Release("2.8.0", {**_OF_GROUPS, "Context": Context27, "Model": Model27}),
 }
-
-
-def _require_known(array: Array) -> None:
-    if array.dtype.type not in DATA_TYPES:
-        raise TypeError(f"Unsupported numpy dtype value {array.dtype}")
-
-
-def _source(given: "tensor.Tensor | Array") -> tuple[Array, str]:
-    """The array that a Tensor is made from, and what messages call it."""
-    if isinstance(given, tensor.Tensor):
-        return given.get_data_to_numpy().copy(), "tensor"
-    if not isinstance(given, np.ndarray):
-        raise TypeError(
-            "tensor must be MindSpore Lite's Tensor._tensor or numpy ndarray, "
-            f"but got {type(given)}."
-        )
-    _require_known(given)
-    return (given if given.flags.forc else np.ascontiguousarray(given)), "numpy"
-
-
-def _check_device(device: str | None) -> None:
-    if device is None:
-        return
-    if not isinstance(device, str):
-        raise TypeError(f"device must be str, but got {type(device)}.")
-    kind, *index = device.split(":")
-    if len(index) > 1:
-        raise TypeError("device must be 'ascend:index', eg: 'ascend:0'")
-    if kind != "ascend":
-        raise TypeError("now only support ascend device.")
-    if index and not index[0].isdigit():
-        raise TypeError("device id should >= 0.")
 
 
 def _as_tensor(given: object, own: tensor.Tensor) -> tensor.Tensor:
@@ -340,8 +235,8 @@ def _as_tensor(given: object, own: tensor.Tensor) -> tensor.Tensor:
 def _check_outputs(outputs: list[tensor.Tensor] | None) -> None:
     if outputs is None:
         return
-    if not isinstance(outputs, list):
-        raise TypeError(f"inputs must be list, but got {type(outputs)}.")
+    if not isinstance(outputs, list):  # it names the inputs, which are a list by then
+        raise TypeError(f"inputs must be list, but got {list}.")
     check_elements("outputs", outputs, tensor.Tensor)
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from actors.emulator import nativelog
 from actors.emulator.types import DATA_TYPES, LISTS, NUMPY_TYPES, Containers, DataType, Format
 
 Array = npt.NDArray[Any]
@@ -103,13 +104,16 @@ class Tensor:
 
     @shape.setter
     def shape(self, value: Sequence[int]) -> None:
+        self._check_shape(value)
+        self._shape = list(value)
+
+    def _check_shape(self, value: Sequence[int]) -> None:
         self._containers.check("shape", value)
         for index, element in enumerate(value):
             if not isinstance(element, int):
                 raise TypeError(
                     f"shape element must be int, but got {type(element)} at index {index}."
                 )
-        self._shape = list(value)
 
     @property
     def element_num(self) -> int:
@@ -125,8 +129,16 @@ class Tensor:
     def get_data_to_numpy(self) -> Array:
         """A writable view, not a copy: it changes when the memory below it does.
 
-        Data that was never set is whatever lies there.
+        Data that was never set is whatever lies there. Without elements it is an array of no
+        shape and another type; 2.0 divides by their number and dies (executed).
         """
+        if any(dim <= 0 for dim in self._shape):
+            nativelog.write(f"Tensor shape {self._shape} is invalid")
+            return np.empty(0)
+        return self._memory()
+
+    def _memory(self) -> Array:
+        """The data as the emulator itself needs it (not part of the library)."""
         array = self._array
         if array is None or array.nbytes != self.data_size:
             array = np.empty(self.element_num, NUMPY_TYPES[self._dtype])

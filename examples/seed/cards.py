@@ -3,6 +3,7 @@
 import argparse
 import functools
 import importlib
+import importlib.util
 import multiprocessing
 import tempfile
 from collections.abc import Callable, Mapping
@@ -28,24 +29,25 @@ SCALE: Mapping[CardKind, int] = {"emulated": 1, "ascend": 4}
 Scenario = Callable[[ModuleType, Path, bool], Mapping[str, int]]
 
 
-def compare(
-    scenario: Scenario, title: str, cards: int = 1, folder: Path | None = None
-) -> dict[str, tuple[int, int]]:
-    """Run a scenario with and without sharing, print both, and return both by card.
-
-    ``folder``: where its models are written; by default one that is deleted.
-    """
-    if folder is None:
-        with tempfile.TemporaryDirectory() as made:
-            return compare(scenario, title, cards, Path(made))
+def compare(scenario: Scenario, title: str, cards: int = 1) -> dict[str, tuple[int, int]]:
+    """Run a scenario with and without sharing, print both, and return both by card."""
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--kind", choices=["emulated", "ascend"], default="emulated")
     kind = parser.parse_args().kind
-    shared, alone = (_in_fresh_process(scenario, kind, cards, folder, s) for s in (True, False))
+    require_library(parser, kind)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        shared, alone = (_in_fresh_process(scenario, kind, cards, folder, s) for s in (True, False))
     print(f"{title} ({kind})")
     for name, nbytes in shared.items():
         print(f"  {name}: {nbytes / MIB:.1f} MiB shared, {alone[name] / MIB:.1f} MiB without")
     return {name: (shared[name], alone[name]) for name in shared}
+
+
+def require_library(parser: argparse.ArgumentParser, kind: CardKind) -> None:
+    """End the script with a usage error where the library of this card kind is not installed."""
+    if kind == "ascend" and importlib.util.find_spec("mindspore_lite") is None:
+        parser.error("--kind ascend needs the vendor's mindspore_lite wheel (orchestrator doctor)")
 
 
 def context(library: ModuleType, device_id: int, provider: str = "") -> Any:  # noqa: ANN401

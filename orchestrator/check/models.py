@@ -1,5 +1,6 @@
 """Each model file of a deployment against what the deployment says of it."""
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,9 +96,7 @@ def read_model(path: Path) -> ModelFile | Finding:
         problem = str(error).removeprefix(f"{path} is ")
         return Finding(str(path), problem, f"{kind} model", fix, False)
     except OSError as error:
-        return Finding(
-            str(path), error.strerror or "an error", "a file to read", "see to it", False
-        )
+        return _unreadable(path, error, "a model file")
     om = mindir.om
     return ModelFile(
         path=path,
@@ -108,6 +107,15 @@ def read_model(path: Path) -> ModelFile | Finding:
         gears=mindir.gears,
         any_shape=om is not None and om.dynamic,
     )
+
+
+def _unreadable(path: Path, error: OSError, wanted: str) -> Finding:
+    found, fix = {
+        errno.ENOENT: ("no such file", "correct its path"),
+        errno.EISDIR: ("a folder", "name the file in it"),
+        errno.EACCES: ("one that this user may not read", "permit it"),
+    }.get(error.errno or 0, (error.strerror or "an error", "make it readable"))
+    return Finding(str(path), found, wanted, fix, False)
 
 
 def _findings(spec: ModelSpec, file: ModelFile, cards: Cards, may_compile: bool) -> list[Finding]:
@@ -141,8 +149,12 @@ def _option_findings(spec: ModelSpec, file: Path) -> Iterator[Finding]:
         return
     try:
         lines = list(config_lines(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        yield Finding(str(path), str(error), "a config file", "see to it", False)
+    except OSError as error:
+        yield _unreadable(path, error, "a config file")
+        return
+    except ValueError as error:
+        fix = "write [section] and key=value lines"
+        yield Finding(str(path), str(error), "a config file", fix, False)
         return
     for line in lines:
         for found in option_findings({line.section: {line.key: line.value}}):

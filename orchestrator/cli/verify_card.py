@@ -14,7 +14,8 @@ from typer.core import TyperCommand
 
 from actors import device, verdicts
 from actors.claims.bench import set_up
-from actors.claims.claims import Claim, Verdict, verify
+from actors.claims.claims import NOT_OF_SHARING, Claim, verify
+from actors.claims.judging import Verdict
 from actors.messages import CardKind
 from orchestrator.report.claims import claim_line, claim_table
 from orchestrator.report.console import results_console
@@ -81,7 +82,8 @@ def verify_card(
     """Check on a card what plans rely on: shared workspaces, shared weights, equal results.
 
     Everything is measured with and without sharing, each in a process of its own, on a card that
-    nobody else should use meanwhile. Exit code 1 when a claim failed, or none could be checked.
+    nobody else should use meanwhile. Exit code 1 when a claim failed, or none showed that anything
+    is shared.
     """
     wanted: CardKind = (kind or _kind_here()).value
     if logs is not None:
@@ -117,12 +119,17 @@ def verify_card(
 
 
 def passed(claims: Sequence[Claim]) -> tuple[bool, str]:
-    """Whether something was proven and nothing disproven; and what is wrong with the run itself."""
-    kinds = {claim.verdict for claim in claims}
-    if kinds <= {Verdict.UNCHECKED}:
-        why = "; ".join(dict.fromkeys(claim.says for claim in claims))
-        return False, f"nothing could be checked: {why}"
-    return Verdict.FAILED not in kinds, ""
+    """Whether something was proven and nothing disproven; and what is wrong with the run itself.
+
+    What holds without any sharing, such as equal results, is not enough.
+    """
+    if any(claim.verdict is Verdict.FAILED for claim in claims):
+        return False, ""
+    sharing = [claim for claim in claims if claim.name not in NOT_OF_SHARING]
+    if any(claim.verdict is Verdict.HELD for claim in sharing):
+        return True, ""
+    why = "; ".join(dict.fromkeys(claim.says for claim in sharing))
+    return False, f"nothing was seen to be shared: {why}"
 
 
 def keep_mixture(claims: Sequence[Claim], card: int) -> None:

@@ -273,14 +273,16 @@ def _providers_apart(deployment: Deployment) -> Iterator[tuple[str, str]]:
 def _model(
     spec: ModelSpec, order: ModelOrder, profile: ModelProfile, deployment: Deployment
 ) -> Model:
+    # The library refuses to group paths without weights, for their workspace too.
+    groups = order.provider == "ge" or profile.sizes.weights > 0
     used = footprint(
         spec.name,
         profile.sizes,
         deployment.rule,
         threads=order.threads,
-        share_weights=order.share_weights,
-        share_workspace=order.share_workspace,
-        widens_workspace=order.shares_weights_alone and not order.dynamic,
+        share_weights=order.share_weights and groups,
+        share_workspace=order.share_workspace and groups,
+        widens_workspace=order.shares_weights_alone and groups and not order.dynamic,
     )
     same = profile.batch_ms == profile.service_ms
     return Model(

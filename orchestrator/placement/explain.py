@@ -110,9 +110,15 @@ def headline(problem: Problem, plan: Plan) -> str:
 
 def sharing_note(problem: Problem) -> str:
     """What the cards cannot share, in one line; empty where they can share everything."""
-    if not any(card.kind == "cpu" for card in problem.cards):
+    if any(card.kind == "cpu" for card in problem.cards):
+        return NOTHING_SHARED
+    names = [m.name for m in problem.models if not (m.weight_bytes or m.share_workspace)]
+    if not names:
         return ""
-    return NOTHING_SHARED
+    return (
+        f"without weights: {', '.join(names)}, which the library does not group, so that each "
+        "thread has a workspace of its own"
+    )
 
 
 def quality(plan: Plan) -> str:

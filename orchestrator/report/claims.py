@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from actors.claims.claims import Claim, Verdict
+from actors.claims.claims import Claim
+from actors.claims.judging import Verdict
 
 _MARKS = {Verdict.HELD: "held", Verdict.FAILED: "FAILED", Verdict.UNCHECKED: "not checked"}
 

@@ -4,6 +4,7 @@ import json
 import os
 import select
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -13,14 +14,16 @@ from hypothesis import strategies as st
 
 from actors.claims import claims, process, trial
 from actors.claims.bench import Bench, UncheckedError, set_up
-from actors.claims.claims import NOISE, Verdict, judge_weights, judge_workspace
+from actors.claims.claims import Claim
 from actors.claims.compare import compare_answers, distance
+from actors.claims.judging import NOISE, Verdict, judge_session, judge_weights, judge_workspace
 from actors.claims.networks import write_conv, write_mlp
 from actors.claims.trial import Members, Taken, Trial, TrialError
 from actors.errors import LoadError
 from actors.memory import ASCEND
+from actors.verdicts import MIXTURE
 from orchestrator.cli import main
-from orchestrator.cli.verify_card import spread
+from orchestrator.cli.verify_card import passed, spread
 from tests import models
 from tests.mindirs import write_mindir
 from tests.oms import write_om
@@ -29,30 +32,44 @@ MIB = 1 << 20
 BYTES = st.integers(2 * NOISE, 1 << 36)
 
 
-def taken(*steps: int) -> Taken:
+def taken(*steps: int, workspaces=(), weights=()) -> Taken:
     total = [sum(steps[: n + 1]) for n in range(len(steps))]
-    return Taken("library", 1 << 40, tuple(total), total[-1], {})
+    return Taken("library", 1 << 40, tuple(total), total[-1], {}, workspaces, weights)
 
 
-def builds(workspaces: list[int], other: int, shared: bool) -> Taken:
+def builds(workspaces: list[int], other: int, shared: bool, known: bool = True) -> Taken:
     """What a card takes for models of these workspaces, build by build."""
+    told = tuple(workspaces if known else [None for _ in workspaces])
     if not shared:
-        return taken(*(other + size for size in workspaces))
-    return taken(other + max(workspaces), *(other for _ in workspaces[1:]))
+        return taken(*(other + size for size in workspaces), workspaces=told)
+    steps = other + max(workspaces), *(other for _ in workspaces[1:])
+    return taken(*steps, workspaces=told)
+
+
+def threads(weights: int, other: int, copies: int = 5, known: bool = True) -> Taken:
+    """What five threads of a model take, build by build, of which so many have own weights."""
+    block = ASCEND.alloc(weights)
+    steps = [other + (block if thread < copies else 0) for thread in range(5)]
+    return taken(*steps, weights=(weights if known else None,))
 
 
 @settings(max_examples=30)
-@given(st.lists(BYTES, min_size=2, max_size=4), BYTES)
-def test_largest_workspace_is_told_from_none_shared_and_from_the_sum(workspaces, other):
-    alone = builds(workspaces, other, shared=False)
-    assert judge_workspace(alone, builds(workspaces, other, shared=True)).verdict is Verdict.HELD
-    assert judge_workspace(alone, alone).verdict is Verdict.FAILED
+@given(st.lists(BYTES, min_size=2, max_size=4), BYTES, st.booleans())
+def test_largest_workspace_is_told_from_none_shared_and_from_the_sum(workspaces, other, known):
+    alone = builds(workspaces, other, shared=False, known=known)
+    together = builds(workspaces, other, shared=True, known=known)
+    assert judge_workspace(alone, together).verdict is Verdict.HELD
     summed = taken(other + sum(workspaces), *(other for _ in workspaces[1:]))
     assert judge_workspace(alone, summed).verdict is Verdict.FAILED
+    if known:
+        assert judge_workspace(alone, alone).verdict is Verdict.FAILED
+    else:
+        with pytest.raises(UncheckedError, match="could not be proven here, because the files"):
+            judge_workspace(alone, alone)
 
 
 def test_a_failed_workspace_claim_says_the_numbers():
-    alone = taken(12 * MIB, 10 * MIB)
+    alone = taken(12 * MIB, 10 * MIB, workspaces=(11 * MIB, 9 * MIB))
     says = judge_workspace(alone, alone).says
     assert says == (
         "22.0 MiB unshared and 22.0 MiB as a group: the workspace is not that of the largest "
@@ -60,18 +77,62 @@ def test_a_failed_workspace_claim_says_the_numbers():
     )
 
 
+@pytest.mark.parametrize("workspaces", [(), (None, 9 * MIB)])
+def test_workspaces_that_no_file_tells_and_nobody_sees_are_neither_held_nor_failed(workspaces):
+    alone = taken(12 * MIB, 11 * MIB, workspaces=workspaces)
+    group = taken(12 * MIB, 10 * MIB)
+    with pytest.raises(UncheckedError) as caught:
+        judge_workspace(alone, group)
+    assert str(caught.value) == (
+        "it could not be proven here, because the files do not tell their workspaces and no build "
+        "is seen to take less in the group: 12.0 MiB, 11.0 MiB alone, 12.0 MiB, 10.0 MiB in the "
+        "group, 1.0 MiB saved. Nothing is shared, or the workspaces are too small to count: use "
+        "models with larger ones"
+    )
+
+
 @settings(max_examples=30)
 @given(BYTES, st.integers(0, 1 << 30), st.integers(1, 5))
 def test_copies_of_weights_are_counted(weights, other, copies):
-    block = ASCEND.alloc(weights)
-    found = judge_weights(taken(5 * (block + other)), taken(copies * block + 5 * other), weights)
+    found = judge_weights(threads(weights, other), threads(weights, other, copies), 1 << 40)
     assert (found.verdict is Verdict.HELD) == (copies == 1)
     assert f"{copies}.0 copies" in found.says
 
 
+@settings(max_examples=30)
+@given(BYTES, st.integers(0, 1 << 30), st.integers(1, 4))
+def test_copies_are_counted_by_what_is_measured_where_no_file_tells(weights, other, copies):
+    """Whatever part of the file the weights are, and however much each object has of its own."""
+    alone, group = threads(weights, other, known=False), threads(weights, other, copies)
+    found = judge_weights(alone, group, 3 * weights)
+    assert (found.verdict is Verdict.HELD) == (copies == 1)
+    assert f"{copies}.0 copies" in found.says
+
+
+def test_weights_that_no_file_tells_and_nobody_sees_are_neither_held_nor_failed():
+    alone = threads(9 * MIB, MIB, known=False)
+    told = r"could not be proven here, because the file does not tell its weights .*11\.0 MiB alone"
+    with pytest.raises(UncheckedError, match=told):
+        judge_weights(alone, alone, 9 * MIB)
+    known = threads(9 * MIB, MIB)
+    assert judge_weights(known, known, 9 * MIB).verdict is Verdict.FAILED
+
+
 def test_weights_too_small_to_count_are_not_judged():
-    with pytest.raises(UncheckedError, match=r"the weights are 1.0 MiB at most, too few to count"):
-        judge_weights(taken(5 * MIB), taken(MIB), MIB)
+    for weights, file_bytes in ((None, MIB), (MIB, 9 * MIB)):
+        few = taken(*[MIB] * 5, weights=(weights,))
+        with pytest.raises(UncheckedError, match=r"weights are 1\.0 MiB at most, too few to count"):
+            judge_weights(few, few, file_bytes)
+
+
+def test_a_session_that_saves_nothing_fails_where_there_was_something_to_save():
+    two, one = taken(20 * MIB), taken(10 * MIB)
+    for readable in (True, False):
+        assert judge_session(two, one, readable).verdict is Verdict.HELD
+    assert judge_session(two, two, readable=True).verdict is Verdict.FAILED
+    told = r"files do not tell which .* in common: two sessions take 20\.0 MiB, one session 20\.0"
+    with pytest.raises(UncheckedError, match=told):
+        judge_session(two, two, readable=False)
 
 
 def test_memory_that_cannot_be_read_is_said():
@@ -146,11 +207,6 @@ def test_workspaces_too_small_to_count_are_not_judged(tmp_path):
     bench = set_up("emulated", 0, tmp_path, small, [])
     with pytest.raises(UncheckedError, match=r"of which sharing saves 0\.0 MiB: too little to"):
         claims.one_workspace(bench)
-    unknown = [
-        Taken("library", 1 << 40, (MIB, 2 * MIB), 2 * MIB, {}, known) for known in ((), (None, 9))
-    ]
-    for taken_ in unknown:
-        assert judge_workspace(taken_, taken_).verdict is Verdict.FAILED, "nothing else tells"
 
 
 def ge_bench(folder, *names):
@@ -171,6 +227,29 @@ def test_ge_graphs_that_have_nothing_in_common_are_not_judged(tmp_path):
     write_mlp(tmp_path, "tiny", 1, 16)
     with pytest.raises(UncheckedError, match=r"can share is 0\.0 MiB at most, too little to count"):
         claims.ge_pair(ge_bench(tmp_path, "tiny", "tiny"))
+
+
+@pytest.mark.parametrize("broken", ["acl", "ge"])
+def test_models_that_do_not_run_at_all_disprove_nothing(tmp_path, broken):
+    good = write_mlp(tmp_path, "good", 1, 1024)
+    bad = str(models.write_garbage(tmp_path, "bad"))
+    pair = {"acl": (good, good), "ge": (good, good), broken: (bad, bad)}
+    bench = Bench("emulated", 0, other=1, **pair)
+    checks = [
+        claims.ge_beside_acl,
+        claims.one_workspace if broken == "acl" else claims.ge_each_card,
+    ]
+    for claim in checks:
+        with pytest.raises(UncheckedError, match="it does not run without sharing either: "):
+            claim(bench)
+
+
+def test_what_takes_next_to_nothing_proves_nothing(tmp_path):
+    tiny = write_mlp(tmp_path, "tiny", 1, 16)
+    bench = Bench("emulated", 0, other=1, acl=(tiny, tiny), ge=(tiny, tiny))
+    for claim in (claims.ge_each_card, claims.ge_beside_acl):
+        with pytest.raises(UncheckedError, match=r"all that the models take is 0\.\d MiB, too lit"):
+            claim(bench)
 
 
 def test_a_model_of_gears_is_tried_at_the_largest(tmp_path):
@@ -244,7 +323,8 @@ def test_what_a_process_leaves_behind_is_not_waited_for_but_killed(
 
 
 def test_a_failed_claim_is_exit_code_1(tmp_path, capsys, monkeypatch):
-    tried = {"one": lambda bench: judge_weights(taken(0), taken(9 * NOISE), 2 * NOISE)}
+    none = threads(2 * NOISE, 0)
+    tried = {"one": lambda bench: judge_weights(none, none, 2 * NOISE)}
     monkeypatch.setattr(claims, "CLAIMS", tried)
     mine = write_mlp(tmp_path, "mine", 1, 16)
     options = ["--models", mine, "--ge-models", mine]
@@ -261,7 +341,18 @@ def test_a_run_that_proved_nothing_does_not_pass(tmp_path, capsys, monkeypatch):
     found = json.loads(out)
     assert not found["held"]
     assert found["counts"] == {"held": 0, "failed": 0, "not checked": 1}
-    assert "error: nothing could be checked: what the graphs can share is 0.0 MiB at most" in err
+    told = "error: nothing was seen to be shared: what the graphs can share is 0.0 MiB at most"
+    assert told in err
+
+
+def test_equal_results_alone_are_no_card_that_shares(tmp_path):
+    equal = Claim("same results", Verdict.HELD, "as without sharing")
+    unread = Claim("one workspace", Verdict.UNCHECKED, "the card's memory cannot be read")
+    told = "nothing was seen to be shared: the card's memory cannot be read"
+    assert passed([unread, equal]) == (False, told)
+    assert passed([unread, replace(equal, name=MIXTURE)]) == (False, told)
+    assert passed([unread, replace(unread, name="GE pair", verdict=Verdict.HELD), equal])[0]
+    assert passed([unread, replace(equal, verdict=Verdict.FAILED)]) == (False, "")
 
 
 def test_what_cannot_be_checked_is_no_failure():

@@ -13,10 +13,11 @@ import pytest
 
 from actors import emulator, strangers, verdicts
 from actors.card import CardActor
-from actors.claims.claims import Claim, Verdict
-from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
+from actors.claims.claims import Claim
+from actors.claims.judging import Verdict
+from actors.errors import CardError, DoesNotFitError, LibraryError, LoadError, PredictError
 from actors.gauge import Gauge
-from actors.lite import LibraryError, LiteCard, load_library
+from actors.lite import LiteCard, load_library
 from actors.memory import card_memory
 from actors.messages import NOTHING_SHARED, ModelOrder
 from orchestrator.cli.verify_card import keep_mixture

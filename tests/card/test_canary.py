@@ -7,7 +7,8 @@ import pytest
 
 from actors import canary, verdicts
 from actors.card import CardActor
-from actors.claims.claims import Claim, Verdict
+from actors.claims.claims import Claim
+from actors.claims.judging import Verdict
 from actors.device import DeviceError
 from actors.environment import Machine
 from actors.errors import DoesNotFitError

@@ -14,8 +14,9 @@ import pytest
 from actors import emulator
 from actors.build_config import takes
 from actors.diagnosis import import_cure
-from actors.errors import LoadError, PredictError
-from actors.lite import EmulatedCard, LibraryError, LiteCard, group_flag, library_name, load_library
+from actors.errors import LibraryError, LoadError, PredictError
+from actors.lite import EmulatedCard, LiteCard, group_flag, library_name, load_library
+from actors.memory import Footprint
 from actors.messages import Arrays, ModelOrder
 from actors.model_object import ModelObject
 from actors.shapes import Gear
@@ -93,14 +94,46 @@ def test_files_that_are_no_models(tmp_path: Path, mlp: ModelOrder) -> None:
         assert name in caught.value.path
 
 
-def test_a_model_without_weights_that_nobody_has_measured_is_told_what_to_set(
+def test_a_model_without_weights_is_built_in_no_group(tmp_path: Path, mlp: ModelOrder) -> None:
+    """The library would refuse it there."""
+    card = emulated()
+    order = ModelOrder("empty", str(models.write_weightless(tmp_path, "empty")))
+    card.declare([order, mlp])
+    empty, full = card.build(order), card.build(mlp)
+    given = np.array([0, 1], np.float32)
+    found = empty.predict(empty.signature.gears[0], [given], copied)["y"]
+    np.testing.assert_allclose(found, np.exp(given), rtol=1e-6)
+    private = {entry.path: entry.private for entry in emulator.memory(0).models}
+    assert private[order.path] > 0
+    assert private[mlp.path] == 0, "it shares as before"
+    assert full.signature.inputs
+
+
+def test_a_model_without_weights_that_was_planned_with_some_is_told_what_to_set(
     tmp_path: Path,
 ) -> None:
     card = emulated()
-    order = ModelOrder("empty", str(models.write_weightless(tmp_path, "empty")))
+    wrong = Footprint("empty", weights=4096, workspace=4096, io=8192)
+    path = str(models.write_weightless(tmp_path, "empty"))
+    order = ModelOrder("empty", path, footprint=wrong)
     card.declare([order])
-    with pytest.raises(LoadError, match=r"empty has no weights and the library .*: set sharing \{"):
+    with pytest.raises(LoadError, match=r"empty has no weights, which its plan did not know, and"):
         card.build(order)
+
+
+def test_an_output_without_elements_has_its_shape_and_type(tmp_path: Path) -> None:
+    """The library shows another one, or dies of a division by the number of elements."""
+    card = emulated()
+    order = ModelOrder("found", str(models.write_found(tmp_path, "found", rows=2)))
+    card.declare([order])
+    target = card.build(order)
+    gear = target.signature.gears[0]
+    nothing, found = (
+        target.predict(gear, [np.array(values, np.float32)], copied)["y"]
+        for values in ([[0, 0], [0, 0]], [[0, 7], [0, 0]])
+    )
+    assert (nothing.shape, nothing.dtype) == ((2, 0), np.int64)
+    assert found.tolist() == [[0], [1]]
 
 
 def test_a_failed_sizing_tells_the_native_cause(tmp_path: Path, mlp: ModelOrder) -> None:

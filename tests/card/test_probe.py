@@ -1,5 +1,6 @@
 """The throw-away process: what it measures, and how its failures come back."""
 
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 from actors import emulator
 from actors.errors import LoadError
 from actors.messages import ModelOrder
+from actors.modelfiles import weightless
 from actors.probe import measure
 from tests import models
 from tests.card.conftest import with_times
@@ -41,6 +43,34 @@ def test_failures_come_back_as_one_clear_error(tmp_path: Path, mlp: ModelOrder) 
     assert "not an ONNX model" in str(caught.value)
     with pytest.raises(LoadError, match=r"measuring took longer than 0\.001 s"):
         measure(mlp, kind="emulated", timeout_seconds=0.001)
+
+
+def test_a_model_without_weights_is_measured_though_the_library_groups_none(tmp_path: Path) -> None:
+    path = models.write_weightless(tmp_path, "empty", width=4096)
+    found = measure(ModelOrder("empty", str(path)), kind="emulated")
+    assert (found.weight_bytes, found.tensor_bytes) == (0, (4096 * 4, 4096 * 4))
+    assert found.workspace_bytes > 0
+
+
+def test_one_of_which_only_the_library_knows_it_is_measured_anew_in_no_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlp: ModelOrder
+) -> None:
+    """A process that answers as the library does where nobody can read the compiled file."""
+    problem = "build_from_file failed! | native log: Weight size if 0!"
+    refused = LoadError("probe", "empty", "/m/empty.mindir", problem)
+    second = replace(measure(mlp, kind="emulated"), weight_bytes=0)
+    for name, answer in (("first", refused), ("second", second)):
+        (tmp_path / name).write_bytes(pickle.dumps(answer))
+    program = tmp_path / "python"
+    program.write_text(
+        f"#!/bin/sh\ncd {tmp_path}\ncp $5 job\n"
+        "if [ -e asked ]; then cp second $6; else touch asked; cp first $6; fi\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    assert measure(ModelOrder("empty", "/m/empty.mindir"), kind="ascend") == second
+    asked = pickle.loads((tmp_path / "job").read_bytes()).order
+    assert weightless(asked, "ascend")
 
 
 def test_a_dynamic_model_is_measured_from_a_script_without_a_main_guard(

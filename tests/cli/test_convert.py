@@ -189,8 +189,8 @@ def test_without_the_library_it_says_how_to_get_it(folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("gone.onnx",), "gone.onnx: found No such file or directory, wanted a file to read"),
-        ((".",), ".: found Is a directory, wanted a file to read: "),
+        (("gone.onnx",), "gone.onnx: found no such file, wanted a model file: correct its path"),
+        ((".",), ".: found a folder, wanted a model file: name the file in it"),
         (("bad.onnx",), "bad.onnx: found not an ONNX model: "),
         (("m.onnx", "--out", "made.ms"), "made.ms: the Converter writes .mindir files: write --o"),
         (("m.onnx", "--out", ""), ".: is a folder: name a .mindir file in it\n"),

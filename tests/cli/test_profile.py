@@ -10,7 +10,7 @@ from actors.onnxfile import read_onnx
 from orchestrator.cli import main
 from orchestrator.profiles import ProfileCache
 from orchestrator.units import format_bytes
-from tests.models import write_garbage, write_mlp, write_weightless
+from tests.models import write_garbage, write_mlp
 
 HEAD = "name: d\ncards: {kind: emulated, count: 1, capacity: 64MiB, allocation: exact}\nmodels:\n"
 ONE = "  - {name: one, path: one.mindir, sizes: {weights: 1MiB, workspace: 1MiB, io: 1MiB}}\n"
@@ -133,14 +133,15 @@ def test_a_damaged_model_is_named(capsys, tmp_path):
 
 def test_a_model_that_does_not_load_keeps_no_other_from_being_measured(capsys, tmp_path):
     write_mlp(tmp_path, "one", rows=4, width=64)
-    write_weightless(tmp_path, "empty")  # the library refuses to share what it has not
-    empty = "  - {name: empty, path: empty.mindir, batching: {axis: none}}\n"
-    (tmp_path / "d.yaml").write_text(HEAD + empty + "  - {name: one, path: one.mindir}\n")
+    file = write_mlp(tmp_path, "other", rows=2, width=64).with_suffix(".onnx")
+    file.write_bytes(file.read_bytes().replace(b"Relu", b"None"))  # no such operator
+    other = "  - {name: other, path: other.mindir}\n"
+    (tmp_path / "d.yaml").write_text(HEAD + other + "  - {name: one, path: one.mindir}\n")
     code, out, err = run(capsys, "profile", tmp_path / "d.yaml", "--out", tmp_path / "p.json")
     assert code == 1
     assert [line.split()[0] for line in out.splitlines()] == ["model", "one"]
     assert list(json.loads((tmp_path / "p.json").read_text())["models"]) == ["one"]
-    assert err.startswith(f"error: card probe: model empty ({tmp_path}/empty.mindir) did not load:")
+    assert err.startswith(f"error: card probe: model other ({tmp_path}/other.mindir) did not load:")
     assert len(err.splitlines()) == 1
 
 

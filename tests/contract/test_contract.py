@@ -78,12 +78,13 @@ def test_every_entry_names_its_source_and_its_evidence(release):
 
 
 def test_releases_are_matched_by_number():
-    assert [contract_of(v) for v in ("2.0.0", "2.3.1", "2.6.0", "2.7.1", "2.10.0")] == [
+    assert [contract_of(v) for v in ("2.0.0", "2.3.1", "2.6.0", "2.7.1", "2.8.0", "2.10.0")] == [
         "2.0",
         "2.3.1",
         "2.3.1",
         "2.7",
-        "2.7",
+        "2.8",
+        "2.8",
     ]
 
 
@@ -107,6 +108,9 @@ def test_signatures_have_the_parameters_and_defaults(library: Library):
         found = getattr(lite, head)
         got = parameters(getattr(found, method) if method else found.__init__)
         wanted = declared(entry["signature"], names)
+        if not emulated:  # a newer release may have dropped what nobody here gives
+            dropped = set(entry.get("may_lack", ())) - {parameter for parameter, _ in got}
+            wanted = [parameter for parameter in wanted if parameter[0] not in dropped]
         assert got[: len(wanted)] == wanted, name
         assert not emulated or got == wanted, name
 

@@ -205,7 +205,7 @@ def test_an_ignored_array_means_an_answer_from_old_data(mlp: Model):
         ("x", None, TypeError, "inputs must be list or tuple, but got <class 'str'>."),
         ([], None, RuntimeError, "model input len:1 not equal input len:0!"),
         ([3], None, TypeError, "inputs element must be Tensor, of numpy."),
-        ([values(4, 64)], (), TypeError, "inputs must be list, but got <class 'tuple'>."),
+        ([values(4, 64)], (), TypeError, "inputs must be list, but got <class 'list'>."),
         (
             [values(4, 64)],
             [3],

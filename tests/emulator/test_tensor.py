@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from actors import emulator as lite
 from actors.emulator import DataType, Format, Tensor
 
 
@@ -21,7 +22,7 @@ from actors.emulator import DataType, Format, Tensor
 )
 def test_texts_of_refused_data(array, error, text):
     with pytest.raises(error) as caught:
-        Tensor(shape=[2, 3]).set_data_from_numpy(array)
+        Tensor(shape=[2, 3], dtype=DataType.FLOAT32).set_data_from_numpy(array)
     assert str(caught.value) == text
 
 
@@ -44,6 +45,21 @@ def test_a_tensor_from_an_array_shows_it_and_one_from_a_tensor_copies_it():
     assert (shown.dtype, shown.shape) == (DataType.INT32, [2, 2])
     assert shown.get_data_to_numpy()[0, 0] == 5
     assert copied.get_data_to_numpy()[0, 0] == 1
+
+
+def test_a_shape_or_a_type_alone_is_ignored_and_the_device_with_it():
+    for arguments in ({"shape": [4]}, {"dtype": DataType.INT8}, {}):
+        made = Tensor(device="ascend:1", **arguments)
+        assert (made.shape, made.dtype, made.device) == ([], DataType.FLOAT32, "None:-1")
+    made = Tensor(shape=(4,), dtype=DataType.INT8, device="ascend")
+    assert (made.shape, made.dtype, made.device) == ([4], DataType.INT8, "ascend:0")
+
+
+def test_a_tensor_without_elements_shows_another_shape_and_type():
+    for shape in ([0, 4], [-1, 4]):
+        shown = Tensor(shape=shape, dtype=DataType.INT32).get_data_to_numpy()
+        assert (shown.shape, shown.dtype) == ((0,), np.float64)
+        assert lite.last_native_log() == f"Tensor shape {shape} is invalid"
 
 
 def test_a_tensor_from_a_fortran_order_array_has_no_data():

@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 
 from actors import accounts
+from actors.lite import group_flag
 from actors.memory import ASCEND, card_memory
 from actors.messages import Gear, GearMeasurement, Measurement
 from orchestrator.config import parse_deployment
 from orchestrator.errors import DeploymentError, PlanRefusedError
 from orchestrator.inventory import Inventory
 from orchestrator.placement import DeploymentPlan, plan_deployment, problem_of, solve
+from orchestrator.placement.explain import sharing_note
 from orchestrator.profiles import ProfileCache, collect
 from orchestrator.profiles.profile import measured_sizes
 
@@ -167,6 +169,24 @@ def test_a_card_that_does_not_share_tells_its_models_so():
     order = plan.orders("local/0")
     assert not order.share_workspace
     assert not any(m.share_workspace or m.footprint.share_workspace for m in order.models)
+
+
+def test_a_model_without_weights_shares_nothing_and_the_plan_says_so():
+    """The library refuses to group it, for its workspace too."""
+    none = {"weights": 0, "workspace": "20MiB", "io": "1MiB"}
+    data = dict(deployment(threads=3).as_data())
+    det, rec = data["models"]
+    data["models"] = [{**det, "sizes": none}, rec]
+    plan = planned(parse_deployment(data, folder="/models"))
+    (order,) = (m for slot in plan.slots for m in plan.orders(slot).models if m.name == "det")
+    assert (order.share_weights, order.share_workspace) == (False, False)
+    assert group_flag(order) is None
+    assert order.footprint.private_workspace == 3 * ASCEND.alloc(20 * MIB)
+    assert sharing_note(plan.problem) == (
+        "without weights: det, which the library does not group, so that each thread has a "
+        "workspace of its own"
+    )
+    assert sharing_note(planned(deployment(threads=3)).problem) == ""
 
 
 def test_problem_of_is_what_is_planned():

@@ -72,6 +72,21 @@ def test_a_script_says_how_much():
     assert 0 < shared <= 0.35 * alone
 
 
+@pytest.mark.skipif(find_spec("mindspore_lite") is not None, reason="the library is installed")
+@pytest.mark.parametrize("name", ["one_card", "driven"])
+def test_a_script_says_what_it_lacks_for_real_cards(name):
+    done = subprocess.run(
+        [sys.executable, "-m", f"examples.seed.{name}", "--kind", "ascend"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 2
+    told = "--kind ascend needs the vendor's mindspore_lite wheel (orchestrator doctor)"
+    assert done.stderr.endswith(f"{name}.py: error: {told}\n")
+
+
 @pytest.mark.ascend
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", NAMES)
