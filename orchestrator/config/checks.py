@@ -21,6 +21,9 @@ def deployment_findings(
     yield from _sharing_on_cpu(cards, sharing, models)
     for index, model in enumerate(models):
         yield from (f.below(("models", index)) for f in _counts(model, cards))
+        if model.allowed_kinds and cards.kind not in model.allowed_kinds:
+            text = f"{' and '.join(model.allowed_kinds)}, and all cards are of kind {cards.kind}"
+            yield Finding(("models", index, "allowed_kinds"), text)
         if placement.objective == "min_cards":
             yield from (f.below(("models", index)) for f in _demand(model, cards, placement))
     named, unknown = _group_names(models, placement)

@@ -48,8 +48,10 @@ def _smaller(
     profile: ModelProfile,
 ) -> Iterator[tuple[tuple[GearMeasurement, ...], ModelProfile]]:
     """The profile without its largest gear, its two largest, and so on."""
-    measured = profile.measurement.gears if profile.measurement else ()
-    gears = sorted(measured, key=lambda gear: (sum(gear.tensor_bytes), gear.workspace_bytes))
+    measured = profile.measurement
+    if measured is None:
+        return
+    gears = sorted(measured.gears, key=lambda gear: (sum(gear.tensor_bytes), gear.workspace_bytes))
     for count in range(len(gears) - 1, 0, -1):
         kept = tuple(gears[:count])
         tensors = tuple(map(max, zip(*(gear.tensor_bytes for gear in kept), strict=True)))
@@ -58,7 +60,7 @@ def _smaller(
             workspace=min(profile.sizes.workspace, max(gear.workspace_bytes for gear in kept)),
             tensors=tensors,
         )
-        yield kept, replace(profile, sizes=sizes)
+        yield kept, replace(profile, sizes=sizes, measurement=replace(measured, gears=kept))
 
 
 def _wanted(name: str, gears: tuple[GearMeasurement, ...]) -> str:
