@@ -96,6 +96,8 @@ def explain(problem: Problem, plan: Plan) -> str:
     estimated = sorted(name for name, origin in origins.items() if "estimated" in origin)
     if estimated:
         lines.append(f"note: sizes of {', '.join(estimated)} are estimated, not measured")
+    if plan.moves is not None:
+        lines.append(moved(plan))
     lines.append(quality(plan))
     return "\n".join(lines)
 
@@ -120,6 +122,14 @@ def sharing_note(problem: Problem) -> str:
     if not any(card.kind == "cpu" for card in problem.cards):
         return ""
     return NOTHING_SHARED
+
+
+def moved(plan: Plan) -> str:
+    """One line: what the change from the previous plan takes."""
+    return (
+        f"against the previous plan: {plan.moves} replicas move, {plan.restarts} cards restart, "
+        f"{format_bytes(plan.bytes_loaded or 0)} of weights are loaded"
+    )
 
 
 def quality(plan: Plan) -> str:
