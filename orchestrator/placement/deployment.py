@@ -138,7 +138,8 @@ class DeploymentPlan:
             raise DeploymentError(
                 source, (f"not a plan bundle: it needs {', '.join(_PARTS)}, hashes",)
             )
-        edited = [part for part in _PARTS if data["hashes"].get(part) != _hash(data[part])]
+        hashes = data["hashes"] if isinstance(data["hashes"], dict) else {}
+        edited = [part for part in _PARTS if hashes.get(part) != _hash(data[part])]
         problem = Problem.from_dict(data["problem"], f"{source}: problem")
         plan = Plan.from_dict(data["plan"], f"{source}: plan")
         broken = verify(problem, plan)
