@@ -17,6 +17,8 @@ def deployment_findings(
     """Everything that is wrong between sections that are right in themselves."""
     if not models:
         yield Finding(("models",), "has no model: list at least one")
+    if models and all(model.work_share == 0 for model in models):
+        yield Finding(("models", 0, "work_share"), "no model has a share of a job's work")
     yield from _duplicate_names(models)
     yield from _sharing_on_cpu(cards, sharing, models)
     for index, model in enumerate(models):

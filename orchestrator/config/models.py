@@ -176,11 +176,11 @@ class ModelSpec(Section):
     demand: Annotated[float, Field(strict=True, gt=0, le=1e9)] | None = Field(
         default=None, description="Items per second to plan for."
     )
-    work_share: Annotated[float, Field(strict=True, gt=0, le=1e9)] | None = Field(
+    work_share: Annotated[float, Field(strict=True, ge=0, le=1e9)] | None = Field(
         default=None,
         description="In place of demand for a batch job, which fills all cards: how many items of "
-        "this model there are for each record, or relative to the other models'. Omitted: 1; where "
-        "no model has it, as the demands are to each other.",
+        "this model there are for each record, or relative to the other models'; 0 for none. "
+        "Omitted: 1; where no model has it, as the demands are to each other.",
     )
     allowed_kinds: tuple[CardKind, ...] = Field(
         default=(), description="The only kinds of card it may be placed on. Omitted: any."

@@ -137,7 +137,9 @@ class Modelling:
         """Items a second (of a job, for each record), milliseconds of one, and rows of a batch."""
         demand = self._shares[spec.name] if self.job else spec.demand or 0.0
         if not profile.service_ms:
-            return (demand, self._usual_work / demand, None) if self.job else (0.0, 0.0, None)
+            return (
+                (demand, self._usual_work / (demand or 1.0), None) if self.job else (0.0, 0.0, None)
+            )
         joining = self._joining(spec, order, profile)
         if joining is None:
             return demand, profile.service_ms, None
@@ -166,8 +168,8 @@ class Modelling:
     def _shares(self) -> Mapping[str, float]:
         """Items of each model for each record of a job: as declared, else as the rates are."""
         models = self.deployment.models
-        if any(spec.work_share for spec in models):
-            return {spec.name: spec.work_share or 1.0 for spec in models}
+        if any(spec.work_share is not None for spec in models):
+            return {m.name: 1.0 if m.work_share is None else m.work_share for m in models}
         least = min((spec.demand for spec in models if spec.demand), default=1.0)
         return {spec.name: (spec.demand or least) / least for spec in models}
 
@@ -177,7 +179,7 @@ class Modelling:
         known = [
             share * (self.profiles[name].service_ms or 0.0)
             for name, share in self._shares.items()
-            if self.profiles[name].service_ms
+            if share and self.profiles[name].service_ms
         ]
         return statistics.fmean(known) if known else _ANY_MS
 

@@ -136,7 +136,7 @@ def test_types_of_cards():
         ({"allowed_types": ["310P", "310P"]}, r"allowed_types\[1\]: 310P is there twice"),
         ({"overlap": 0.0}, r"overlap: must be more than 0"),
         ({"overlap": "20%"}, r"overlap: expected a number"),
-        ({"work_share": -1.0}, r"work_share: must be more than 0"),
+        ({"work_share": -1.0}, r"work_share: must be at least 0"),
     ],
 )
 def test_what_a_model_must_not_say(model, message):
@@ -183,6 +183,24 @@ def test_a_model_of_a_job_whose_time_nobody_knows_gets_as_much_work_as_the_other
     assert [model.work for model in read.models] == pytest.approx([0.002] * 3)
     # An assumed time is nobody's reason to wait for; a's is known.
     assert [model.batch_time_ms for model in read.models] == [2, 0, 0]
+
+
+def test_a_job_of_one_model_gives_it_all_cards():
+    made = deployment(
+        {"name": "a", "service_time": "2ms", "work_share": 3.0},
+        {"name": "b", "service_time": "4ms"},
+        {"name": "c"},
+        cards={"count": 3},
+    )
+    alone = made.for_job("b")
+    read = problem(alone, batch=True)
+    assert [model.demand_rps for model in read.models] == [0, 1, 0]
+    inventory = Inventory.declared(made.cards)
+    plan = plan_deployment(alone, profiled(alone), inventory, batch=True).plan
+    assert plan.alpha == pytest.approx(3 / 0.004)
+    assert [len(plan.replicas(name)) for name in "abc"] == [1, 3, 1]
+    with pytest.raises(DeploymentError, match="work_share: no model has a share of a job's work"):
+        deployment({"name": "a", "work_share": 0.0}, {"name": "b", "work_share": 0.0})
 
 
 def test_a_job_on_cards_that_follow_the_work_has_no_shares():
