@@ -87,7 +87,7 @@ class Inventory:
                 raise _bad(text, f"cannot read {group.strip()!r}: {_SYNTAX}")
             count = int(match["count"])
             if not 1 <= count <= MOST_CARDS:
-                raise _bad(text, f"{count} cards: between 1 and {MOST_CARDS:,} can be planned")
+                raise _bad(text, f"between 1 and {MOST_CARDS:,} cards can be planned, got {count}")
             card = _supposed(match["what"], section, text)
             node = match["node"] or LOCAL_NODE
             made.extend(_slots(card, node, per_node[node], count))

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from actors.messages import ModelOrder
-from actors.shapes import gear_rows
 from orchestrator.dispatch import Route, TransportRules
 from orchestrator.placement import DeploymentPlan
+from orchestrator.profiles import gears_of, largest_batch
 
 #: A replica without planned load still gets this part of what the most loaded one gets.
 _LEAST_SHARE = 0.05
@@ -52,7 +52,4 @@ def _replicas(
 def batch_rows(plan: DeploymentPlan, order: ModelOrder) -> int:
     """Rows of a model's full batch."""
     measurement = plan.profiles[order.name].measurement
-    measured = measurement.gears if measurement else ()
-    gears = [one.gear for one in measured] or list(order.gears or ())
-    batch = max((gear_rows(gear, order.batching) for gear in gears), default=1)
-    return min(batch, order.batching.max_batch or batch)
+    return largest_batch(order, gears_of(plan.deployment.model(order.name), order, measurement))

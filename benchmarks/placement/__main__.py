@@ -1,31 +1,39 @@
 """Plans against their bounds and against others' greedy placement, on problems made from seeds.
 
 ``python -m benchmarks.placement [--full | --cell zipf/tight/300/same ...] [--seeds 2]
-[--seconds 30] [--json FILE] [--plot FILE]``. A cell is MIX/GOAL/MODELS/CARDS: a mix of cv, llm,
-diffusion, zipf; ``memory`` or ``load`` (fewest cards, without demand or with it), ``tight`` or
-``loose`` (largest alpha); 12 to 10,000 models; cards ``same`` or ``mixed``. ``all`` stands for each
-choice of a part, and for the models for 12, 50, 300 and 1000. ``--full`` measures them all, and
-10,000 models, with five seeds: hours. Every plan is judged by a checker that shares no code with
-the planner, and made in a process of its own. Seconds are those of one core.
+[--seconds 30] [--json FILE] [--plot FILE] [--page FILE]``; with ``--from FILE ...`` the tables, the
+plot and the page are made of what ``--json`` wrote, and nothing is planned.
+
+A cell is MIX/GOAL/MODELS/CARDS: a mix of cv, llm, diffusion, zipf; ``memory`` or ``load`` (fewest
+cards, without demand or with it), ``tight`` or ``loose`` (largest alpha); 12 to 10,000 models; and
+cards ``same`` or ``mixed``. ``all`` stands for each choice of a part, and for the models for 12,
+50, 300 and 1000. ``--full`` measures them all, and 10,000 models, with five seeds: hours.
+Every plan is judged by a checker that shares no code with the planner, and made in a process of its
+own. Seconds are those of one core.
 """
 
 import argparse
 import itertools
-import json
 import multiprocessing
 import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from benchmarks.placement.baselines import alpaserve, first_fit, muxserve, value_of
-from benchmarks.placement.growth import growth_plot, growth_table
+from benchmarks.placement.growth import growth_plot
 from benchmarks.placement.instances import GOALS, MIXES, Cell, make
-from benchmarks.placement.tables import cell_table, instance_table
+from benchmarks.placement.runs import Run, read, write
+from benchmarks.placement.tables import (
+    cell_table,
+    growth_table,
+    instance_table,
+    page,
+    target_table,
+)
 from orchestrator.errors import PlanRefusedError
 from orchestrator.placement import Plan, Problem, solve
 from tests.placement.checker import check
@@ -49,32 +57,6 @@ FULL = (
 )
 
 
-@dataclass(frozen=True)
-class Run:
-    """One plan. ``peak_mib``: the largest size of its process; ``broken``: rules it breaks."""
-
-    cell: str
-    seed: int
-    models: int
-    cards: int
-    value: float
-    bound: float
-    gap: float
-    bound_name: str
-    stop_reason: str
-    seconds: float
-    peak_mib: float
-    baselines: dict[str, float | None]
-    broken: tuple[str, ...]
-
-    @property
-    def beaten(self) -> bool:
-        """Whether a baseline's plan is better."""
-        values = [value for value in self.baselines.values() if value is not None]
-        fewer = self.cell.split("/")[1] in ("memory", "load")
-        return any(v < self.value if fewer else v > self.value * (1 + 1e-6) for v in values)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Plan and print tables; 1 if a plan breaks a rule or a baseline beats one."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -85,7 +67,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--budget", type=int, help="steps of one plan, instead of the default")
     parser.add_argument("--json", type=Path, help="write every run as JSON")
     parser.add_argument("--plot", type=Path, help="write how time and memory grow, as SVG")
+    parser.add_argument(
+        "--page", type=Path, help="write the tables as Markdown, with the plot beside"
+    )
+    parser.add_argument(
+        "--from", dest="files", nargs="+", type=Path, help="show what --json wrote, plan nothing"
+    )
     options = parser.parse_args(arguments)
+    runs = read(options.files) if options.files else planned(options)
+    console = Console(width=200)
+    console.print(instance_table(runs), cell_table(runs), growth_table(runs), target_table(runs))
+    plot = options.plot
+    if options.page:
+        plot = plot or options.page.with_name(f"{options.page.stem}-growth.svg")
+        options.page.write_text(page(runs, options.page.name, plot.name), encoding="utf-8")
+    if plot:
+        plot.write_text(growth_plot(runs), encoding="utf-8")
+    return int(any(one.broken or one.beaten for one in runs))
+
+
+def planned(options: argparse.Namespace) -> list[Run]:
+    """Plan what the options say; what is done so far is in the file of ``--json`` at any time."""
     texts = options.cell or (FULL if options.full else SOME)
     cells = list(dict.fromkeys(cell for text in texts for cell in expand(text)))
     seeds = options.seeds or (5 if options.full else 1)
@@ -94,12 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs.append(apart(cell, seed, options.seconds, options.budget))
         print(f"{runs[-1].cell} seed {seed}: {runs[-1].gap:.2%}", file=sys.stderr)
         if options.json:
-            options.json.write_text(json.dumps([asdict(one) for one in runs], indent=1) + "\n")
-    console = Console(width=160)
-    console.print(instance_table(runs), cell_table(runs), growth_table(runs))
-    if options.plot:
-        options.plot.write_text(growth_plot(runs), encoding="utf-8")
-    return int(any(one.broken or one.beaten for one in runs))
+            write(options.json, runs)
+    return runs
 
 
 def expand(text: str) -> Iterator[Cell]:

@@ -56,7 +56,8 @@ _Out = Annotated[
     typer.Option(help="Write deployment, profiles, problem and plan to a file, for `run`."),
 ]
 _Batch = Annotated[
-    bool, typer.Option("--batch", help="Plan for a batch job, which may keep cards fully busy.")
+    bool,
+    typer.Option("--batch", help="Plan for a batch job, which is to keep all cards fully busy."),
 ]
 _Profiles = Annotated[
     Path | None, typer.Option(help="Measurements that `profile --out` wrote, to go first.")
@@ -195,6 +196,9 @@ def _simulated(
 ) -> RenderableType:
     if bundle is None:
         text = f"needs a deployment, and {file} is only a problem: it tells no gears and no waits"
+        raise DeploymentError("--simulate", (text,))
+    if bundle.problem.job:
+        text = "a job's requests come as fast as they are answered: leave out --batch"
         raise DeploymentError("--simulate", (text,))
     sources = demand_of(bundle, load)
     if not sources:

@@ -252,6 +252,8 @@ def _run(
         if prepared.sink.complete:  # all but the summary and the mark
             return run_shown(prepared, None, console).outcome
         measure_shown(wanted, console)
+        if isinstance(wanted, Deployment) and spec.model is not None:
+            wanted = wanted.for_job(spec.model)
         with Orchestrator(wanted, address=address, batch=True) as running:
             return run_shown(prepared, running, console).outcome
 

@@ -17,10 +17,15 @@ def deployment_findings(
     """Everything that is wrong between sections that are right in themselves."""
     if not models:
         yield Finding(("models",), "has no model: list at least one")
+    if models and all(model.work_share == 0 for model in models):
+        yield Finding(("models", 0, "work_share"), "no model has a share of a job's work")
     yield from _duplicate_names(models)
     yield from _sharing_on_cpu(cards, sharing, models)
     for index, model in enumerate(models):
         yield from (f.below(("models", index)) for f in _counts(model, cards))
+        if model.allowed_kinds and cards.kind not in model.allowed_kinds:
+            text = f"{' and '.join(model.allowed_kinds)}, and all cards are of kind {cards.kind}"
+            yield Finding(("models", index, "allowed_kinds"), text)
         if placement.objective == "min_cards":
             yield from (f.below(("models", index)) for f in _demand(model, cards, placement))
     named, unknown = _group_names(models, placement)

@@ -60,6 +60,12 @@ class Deployment(Section):
             raise DeploymentError(self.name, (f"there is no model {name!r}{hint}",))
         return self.models[names.index(name)]
 
+    def for_job(self, model: str) -> "Deployment":
+        """The same for a batch job that runs this model alone: all of the work is its."""
+        shares = {spec.name: float(spec.name == model) for spec in self.models}
+        models = tuple(s.model_copy(update={"work_share": shares[s.name]}) for s in self.models)
+        return self.model_copy(update={"models": models})
+
     def orders(self) -> tuple[ModelOrder, ...]:
         """Every model as a card is told to build it, in the order of the file; no footprints.
 

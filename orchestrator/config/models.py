@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from actors.messages import Provider
+from actors.messages import CardKind, Provider
 from orchestrator.config.cards import Sharing, slot_parts
 from orchestrator.config.findings import Finding, require
 from orchestrator.config.section import (
@@ -176,6 +176,25 @@ class ModelSpec(Section):
     demand: Annotated[float, Field(strict=True, gt=0, le=1e9)] | None = Field(
         default=None, description="Items per second to plan for."
     )
+    work_share: Annotated[float, Field(strict=True, ge=0, le=1e9)] | None = Field(
+        default=None,
+        description="In place of demand for a batch job, which fills all cards: how many items of "
+        "this model there are for each record, or relative to the other models'; 0 for none. "
+        "Omitted: 1; where no model has it, as the demands are to each other.",
+    )
+    allowed_kinds: tuple[CardKind, ...] = Field(
+        default=(), description="The only kinds of card it may be placed on. Omitted: any."
+    )
+    allowed_types: tuple[Text, ...] = Field(
+        default=(),
+        description="The only types of card it may be placed on, such as 910B-64G. Omitted: any.",
+    )
+    overlap: Annotated[float, Field(strict=True, gt=0, le=100)] = Field(
+        default=1.0,
+        description="How much more of this model a card does whose models have workspaces of their "
+        "own and run side by side, as measured: 1.2 is a fifth more. A plan shares no workspace "
+        "where they fit and it serves more so.",
+    )
     max_delay: DurationAboveZero | None = Field(
         default=None,
         description="Longest batch of another model that it may have to wait for on a shared card.",
@@ -239,6 +258,8 @@ class ModelSpec(Section):
             yield Finding(
                 ("sharing", "workspace"), "a model with dynamic shapes shares no workspace"
             )
+        for key in ("allowed_kinds", "allowed_types"):
+            yield from _repeated(key, getattr(self, key))
         yield from self._pin_findings()
         yield from self.shape_findings()
 
@@ -248,8 +269,7 @@ class ModelSpec(Section):
                 yield Finding(
                     ("cards", number), f"expected <node>/<index>, such as local/0, got {slot!r}"
                 )
-            if slot in self.cards[:number]:
-                yield Finding(("cards", number), f"{slot} is there twice")
+        yield from _repeated("cards", self.cards)
         if self.cards and self.replicas.min > len(set(self.cards)):
             yield Finding(
                 ("replicas",),
@@ -275,6 +295,12 @@ class ModelSpec(Section):
         if self.demand is None or self.service_time is None:
             return None
         return math.ceil(self.demand * self.service_time / speed / utilisation - 1e-9)
+
+
+def _repeated(key: str, values: Sequence[str]) -> Iterator[Finding]:
+    for number, value in enumerate(values):
+        if value in values[:number]:
+            yield Finding((key, number), f"{value} is there twice")
 
 
 def resolved(value: str, info: ValidationInfo) -> str:

@@ -1,8 +1,9 @@
 """Which models go to which cards, and why. Pure: no Ray, no card, no clock."""
 
-from orchestrator.placement.deployment import DeploymentPlan, plan_deployment, problem_of
+from orchestrator.placement.deployment import DeploymentPlan, plan_deployment
 from orchestrator.placement.diff import Pace, PlanDiff, Step, plan_diff
 from orchestrator.placement.explain import explain
+from orchestrator.placement.modelling import problem_of
 from orchestrator.placement.moves import Change
 from orchestrator.placement.plan import CardPlan, Load, Plan, Point
 from orchestrator.placement.problem import Model, Problem

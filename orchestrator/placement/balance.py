@@ -73,8 +73,9 @@ def balance(
 
 def away(layout: Layout) -> int:
     """Replicas that are where the previous plan did not have them."""
-    homes = layout.sheet.homes
-    return sum(len(cards - home) for cards, home in zip(layout.at, homes, strict=True))
+    sheet = layout.sheet
+    places = zip(sheet.members, layout.at, sheet.homes, strict=True)
+    return sum(members * len(cards - home) for members, cards, home in places)
 
 
 class _Search:
@@ -148,10 +149,15 @@ class _Search:
 
     def _moved(self, *cards: int) -> int:
         """Replicas on these cards that are where the previous plan did not have them."""
-        homes, on = self.layout.sheet.homes, self.layout.on
+        sheet, on = self.layout.sheet, self.layout.on
         if self.moves_left is None:
             return 0
-        return sum(card not in homes[group] for card in cards for group in on[card])
+        return sum(
+            sheet.members[group]
+            for card in cards
+            for group in on[card]
+            if card not in sheet.homes[group]
+        )
 
     def _remember(self) -> None:
         """Keep the best."""

@@ -161,7 +161,9 @@ def _permission(model: Model, card: Card) -> Obstacle | None:
         return Obstacle("kind", f"kind {card.kind}, and {model.name} is allowed on {kinds}")
     if model.allowed_types is not None and card.type not in model.allowed_types:
         types = ", ".join(model.allowed_types)
-        return Obstacle("type", f"type {card.type}, and {model.name} is allowed on {types}")
+        return Obstacle(
+            "type", f"type {card.type or 'not given'}, and {model.name} is allowed on {types}"
+        )
     return None
 
 

@@ -1,10 +1,12 @@
 """The nearest changes that would make a refused problem fit, each proved by planning it."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from orchestrator.inventory import Card
-from orchestrator.placement.groups import natural
+from orchestrator.placement.bounds import min_cards_bound
+from orchestrator.placement.groups import natural, world
 from orchestrator.placement.problem import Model, Problem
 from orchestrator.placement.solve import search
 from orchestrator.units import format_bytes
@@ -28,10 +30,55 @@ def fits(problem: Problem) -> bool:
     return search(problem, CHECK_BUDGET) is not None
 
 
-def nearest_changes(trouble: Problem, whole: Problem) -> tuple[str, ...]:
-    """Changes to the models of ``trouble`` (which do not fit) after which the ``whole`` does."""
+@dataclass
+class Trials:
+    """Tries whether problems fit, until that has cost too much: each counts its models x cards.
+
+    ``cut``: something was not tried any more. ``interrupted`` ends it too, once it is true.
+    """
+
+    left: int
+    interrupted: Callable[[], bool] = lambda: False
+    made: int = 0
+    cut: bool = False
+
+    def fits(self, problem: Problem) -> bool:
+        """Whether a plan was found; not where that was not tried."""
+        return self._may() and self._tried(problem)
+
+    def misfits(self, problem: Problem) -> bool:
+        """Whether no plan was found; not where that was not tried."""
+        return self._may() and not self._tried(problem)
+
+    def part(self, parts: int) -> "Trials":
+        """One of so many parts of what is left; ``take_back`` ends it."""
+        given = self.left // parts
+        self.left -= given
+        return Trials(given, self.interrupted)
+
+    def take_back(self, part: "Trials") -> None:
+        """What a part has left is everybody's again."""
+        self.left += part.left
+        self.made += part.made
+        self.cut = self.cut or part.cut
+
+    def _may(self) -> bool:
+        self.cut = self.cut or self.left <= 0 or self.interrupted()
+        return not self.cut
+
+    def _tried(self, problem: Problem) -> bool:
+        self.left -= len(problem.models) * len(problem.cards)
+        self.made += 1
+        return fits(problem)
+
+
+def nearest_changes(trouble: Problem, whole: Problem, trials: Trials) -> tuple[str, ...]:
+    """Changes to the models of ``trouble`` (which do not fit) after which the ``whole`` does.
+
+    Each kind of change has its part of what may be tried, and what those before it left.
+    """
     names = sorted((model.name for model in trouble.models), key=natural)
-    kinds: tuple[Callable[[Problem, list[str]], Iterator[str]], ...] = (
+    kinds: tuple[Callable[[Problem, list[str], Trials], Iterator[str]], ...] = (
         _fewer_threads,
         _more_sharing,
         _fewer_replicas,
@@ -41,7 +88,12 @@ def nearest_changes(trouble: Problem, whole: Problem) -> tuple[str, ...]:
         _more_capacity,
         _less_demand,
     )
-    return tuple(text for kind in kinds for text in kind(whole, names))
+    found: list[str] = []
+    for index, kind in enumerate(kinds):
+        part = trials.part(len(kinds) - index)
+        found += kind(whole, names, part)
+        trials.take_back(part)
+    return tuple(found)
 
 
 def changed(problem: Problem, names: Iterable[str], **fields: object) -> Problem:
@@ -61,29 +113,35 @@ def _models(problem: Problem, names: list[str]) -> list[Model]:
     return [by_name[name] for name in names]
 
 
-def _fewer_threads(problem: Problem, names: list[str]) -> Iterator[str]:
+def _fewer_threads(problem: Problem, names: list[str], trials: Trials) -> Iterator[str]:
     """The most threads that fit, of one model; if no one model is enough, one thread each."""
     many = [model for model in _models(problem, names) if model.threads > 1]
     found = False
     for model in many:
-        most = _most(problem, model.name, "threads", 1, model.threads - 1)
+        most = _most(trials, problem, model.name, "threads", 1, model.threads - 1)
         if most is not None:
             found = True
             yield f"threads of {model.name} <= {most}"
-    if not found and len(many) > 1 and fits(changed(problem, [m.name for m in many], threads=1)):
+    if (
+        not found
+        and len(many) > 1
+        and trials.fits(changed(problem, [m.name for m in many], threads=1))
+    ):
         yield f"threads 1 for {', '.join(model.name for model in many)}"
 
 
-def _most(problem: Problem, name: str, field: str, low: int, high: int) -> int | None:
+def _most(
+    trials: Trials, problem: Problem, name: str, field: str, low: int, high: int
+) -> int | None:
     """The largest value of a model's field, from ``low`` to ``high``, that fits; None if none."""
 
     def good(value: int) -> bool:
-        return fits(changed(problem, [name], **{field: value}))
+        return trials.fits(changed(problem, [name], **{field: value}))
 
     return _largest(low, high, good) if low <= high and good(low) else None
 
 
-def _more_sharing(problem: Problem, names: list[str]) -> Iterator[str]:
+def _more_sharing(problem: Problem, names: list[str], trials: Trials) -> Iterator[str]:
     for field, word in (("share_workspace", "workspace"), ("share_weights", "weights")):
         own = [
             model.name
@@ -92,24 +150,26 @@ def _more_sharing(problem: Problem, names: list[str]) -> Iterator[str]:
             and not (field == "share_workspace" and model.dynamic)
             and not (field == "share_weights" and model.threads == 1)
         ]
-        one = next((name for name in own if fits(changed(problem, [name], **{field: True}))), None)
+        one = next(
+            (name for name in own if trials.fits(changed(problem, [name], **{field: True}))), None
+        )
         if one is not None:
             yield f"sharing {word} on for {one}"
-        elif len(own) > 1 and fits(changed(problem, own, **{field: True})):
+        elif len(own) > 1 and trials.fits(changed(problem, own, **{field: True})):
             yield f"sharing {word} on for {', '.join(own)}"
 
 
-def _fewer_replicas(problem: Problem, names: list[str]) -> Iterator[str]:
+def _fewer_replicas(problem: Problem, names: list[str], trials: Trials) -> Iterator[str]:
     for model in _models(problem, names):
         low = model.spread_nodes
-        most = _most(problem, model.name, "min_replicas", low, model.min_replicas - 1)
+        most = _most(trials, problem, model.name, "min_replicas", low, model.min_replicas - 1)
         if most is not None:
             yield f"replicas of {model.name} <= {most}"
-        if model.max_replicas and fits(changed(problem, [model.name], max_replicas=None)):
+        if model.max_replicas and trials.fits(changed(problem, [model.name], max_replicas=None)):
             yield f"no upper limit on the replicas of {model.name} ({model.max_replicas} now)"
 
 
-def _looser_rules(problem: Problem, names: list[str]) -> Iterator[str]:
+def _looser_rules(problem: Problem, names: list[str], trials: Trials) -> Iterator[str]:
     """Without one pin, permission, spread or group."""
     for model in _models(problem, names):
         for field, text in (
@@ -117,35 +177,47 @@ def _looser_rules(problem: Problem, names: list[str]) -> Iterator[str]:
             ("allowed_kinds", f"{model.name} allowed on every kind"),
             ("allowed_types", f"{model.name} allowed on every type"),
         ):
-            if getattr(model, field) and fits(changed(problem, [model.name], **{field: None})):
+            if getattr(model, field) and trials.fits(
+                changed(problem, [model.name], **{field: None})
+            ):
                 yield text
-        if model.spread_nodes > 1 and fits(changed(problem, [model.name], spread_nodes=1)):
+        if model.spread_nodes > 1 and trials.fits(changed(problem, [model.name], spread_nodes=1)):
             yield f"{model.name} not spread over {model.spread_nodes} nodes"
     for field in ("affinity", "anti_affinity"):
         groups: tuple[tuple[str, ...], ...] = getattr(problem, field)
         for group in groups:
             rest = tuple(other for other in groups if other != group)
-            if set(group) & set(names) and fits(replace(problem, **{field: rest})):  # type: ignore[arg-type]
+            if set(group) & set(names) and trials.fits(replace(problem, **{field: rest})):  # type: ignore[arg-type]
                 yield f"no {field} of {', '.join(group)}"
 
 
-def _longer_delay(problem: Problem, names: list[str]) -> Iterator[str]:
+def _longer_delay(problem: Problem, names: list[str], trials: Trials) -> Iterator[str]:
     for model in _models(problem, names):
-        if model.max_delay_ms and fits(changed(problem, [model.name], max_delay_ms=None)):
+        if model.max_delay_ms and trials.fits(changed(problem, [model.name], max_delay_ms=None)):
             yield f"no max_delay for {model.name} ({model.max_delay_ms:g} ms now)"
 
 
-def _more_cards(problem: Problem, _names: list[str]) -> Iterator[str]:
+def _more_cards(problem: Problem, _names: list[str], trials: Trials) -> Iterator[str]:
     """More of the largest cards there are, on its node."""
     like = max(problem.cards, key=lambda card: (card.usable_bytes, card.speed, natural(card.name)))
 
     def grown(count: int) -> Problem:
         return replace(problem, cards=(*problem.cards, *_copies(problem, like, count)))
 
-    count = smallest(_MOST_NEW_CARDS, lambda n: fits(grown(n)))
+    least = _lacking(problem, like)
+    count = smallest(least + _MOST_NEW_CARDS - 1, lambda n: trials.fits(grown(n)), least)
     if count is not None:
         more = "1 more card" if count == 1 else f"{count} more cards"
         yield f"{more} of {format_bytes(like.capacity_bytes)}"
+
+
+def _lacking(problem: Problem, like: Card) -> int:
+    """How many more such cards there must be at least, by the bound; 1 if that does not tell."""
+    alike = all(replace(card, name=like.name, node=like.node) == like for card in problem.cards)
+    if problem.objective != "min_cards" or not alike:
+        return 1
+    bound = min_cards_bound(world(problem), 0.0).value
+    return max(1, int(bound) - len(problem.cards)) if bound < math.inf else 1
 
 
 def _copies(problem: Problem, like: Card, count: int) -> Iterator[Card]:
@@ -155,7 +227,7 @@ def _copies(problem: Problem, like: Card, count: int) -> Iterator[Card]:
     return (replace(like, name=name) for name in free[:count])
 
 
-def _more_capacity(problem: Problem, _names: list[str]) -> Iterator[str]:
+def _more_capacity(problem: Problem, _names: list[str], trials: Trials) -> Iterator[str]:
     """The smallest growth of every card, in whole MiB (or bytes, for cards smaller than that)."""
     capacity = max(card.capacity_bytes for card in problem.cards)
     step = _MIB if capacity >= _MIB else 1
@@ -168,7 +240,7 @@ def _more_capacity(problem: Problem, _names: list[str]) -> Iterator[str]:
         )
         return replace(problem, cards=tuple(cards))
 
-    steps = smallest(-(-need // step), lambda n: fits(grown(n)))
+    steps = smallest(-(-need // step), lambda n: trials.fits(grown(n)))
     if steps is not None:
         now = {card.capacity_bytes for card in problem.cards}
         if len(now) == 1:
@@ -188,19 +260,19 @@ def most_needed(problem: Problem) -> int:
     return need + max(card.overhead_bytes + card.reserve_bytes for card in problem.cards)
 
 
-def _less_demand(problem: Problem, names: list[str]) -> Iterator[str]:
+def _less_demand(problem: Problem, names: list[str], trials: Trials) -> Iterator[str]:
     """The share of the demand that is served, in whole percent; a card may also be busier."""
     if not any(model.demand_rps for model in _models(problem, names)):
         return
-    if problem.max_utilisation < 1 and fits(replace(problem, max_utilisation=1.0)):
+    if problem.max_utilisation < 1 and trials.fits(replace(problem, max_utilisation=1.0)):
         yield f"max_utilisation 1 ({problem.max_utilisation:g} now)"
 
     def scaled(percent: int) -> Problem:
         models = (replace(m, demand_rps=m.demand_rps * percent / 100) for m in problem.models)
         return replace(problem, models=tuple(models))
 
-    if problem.objective == "min_cards" and fits(scaled(1)):
-        yield f"at most {_largest(1, 99, lambda n: fits(scaled(n)))} % of the demand"
+    if problem.objective == "min_cards" and trials.fits(scaled(1)):
+        yield f"at most {_largest(1, 99, lambda n: trials.fits(scaled(n)))} % of the demand"
 
 
 def _largest(low: int, high: int, good: Callable[[int], bool]) -> int:
@@ -211,15 +283,19 @@ def _largest(low: int, high: int, good: Callable[[int], bool]) -> int:
     return low
 
 
-def smallest(high: int, good: Callable[[int], bool]) -> int | None:
-    """The smallest number from 1 on that doubling and bisection find good; None up to ``high``."""
-    reach = 1
+def smallest(high: int, good: Callable[[int], bool], low: int = 1) -> int | None:
+    """The smallest number from ``low`` on that doubling and bisection find good, up to ``high``.
+
+    None if they find none.
+    """
+    if low > high:
+        return None
+    step, bad, reach = 1, low - 1, low
     while not good(reach):
         if reach >= high:
             return None
-        reach = min(2 * reach, high)
-    low = reach // 2
-    while reach - low > 1:
-        middle = (low + reach) // 2
-        low, reach = (low, middle) if good(middle) else (middle, reach)
+        bad, reach, step = reach, min(reach + step, high), 2 * step
+    while reach - bad > 1:
+        middle = (bad + reach) // 2
+        bad, reach = (bad, middle) if good(middle) else (middle, reach)
     return reach

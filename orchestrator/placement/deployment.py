@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from actors.hostmemory import HostMemory, together
-from actors.memory import CardMemory, footprint
+from actors.memory import CardMemory
 from actors.messages import CardOrder, ModelOrder
 from orchestrator.config import Deployment, ModelSpec, parse_deployment
 from orchestrator.errors import DeploymentError, PlanRefusedError
@@ -16,6 +16,7 @@ from orchestrator.inventory import Inventory
 from orchestrator.placement.board import Tally
 from orchestrator.placement.explain import explain, unshared_memory
 from orchestrator.placement.gears import with_conversions
+from orchestrator.placement.modelling import Modelling
 from orchestrator.placement.moves import Change
 from orchestrator.placement.plan import Plan
 from orchestrator.placement.problem import Model, Problem, load_json
@@ -137,7 +138,8 @@ class DeploymentPlan:
             raise DeploymentError(
                 source, (f"not a plan bundle: it needs {', '.join(_PARTS)}, hashes",)
             )
-        edited = [part for part in _PARTS if data["hashes"].get(part) != _hash(data[part])]
+        hashes = data["hashes"] if isinstance(data["hashes"], dict) else {}
+        edited = [part for part in _PARTS if hashes.get(part) != _hash(data[part])]
         problem = Problem.from_dict(data["problem"], f"{source}: problem")
         plan = Plan.from_dict(data["plan"], f"{source}: plan")
         broken = verify(problem, plan)
@@ -180,7 +182,7 @@ def plan_deployment(
     batch: bool = False,
     change: Change | None = None,
 ) -> DeploymentPlan:
-    """Place a deployment's models on the cards. ``batch``: for a job, which may fill the cards.
+    """Place a deployment's models on the cards. ``batch``: for a job, which is to fill the cards.
 
     ``change``: the plan that runs now, and how many of its replicas may move.
 
@@ -195,8 +197,9 @@ def plan_deployment(
     if deployment.cards.overhead is None and any(measured):
         inventory = inventory.taking(max(measured))
     change = change or Change()
-    problem = change.of(problem_of(deployment, profiles, inventory, batch=batch))
-    origins = tuple((spec.name, _origin(spec, profiles[spec.name])) for spec in deployment.models)
+    modelling = Modelling.of(deployment, profiles, inventory, batch=batch)
+    problem = change.of(modelling.problem(inventory))
+    origins = tuple((spec.name, modelling.origin(spec.name)) for spec in deployment.models)
     try:
         found = solve(
             problem,
@@ -207,106 +210,15 @@ def plan_deployment(
             improver=change.improver,
         )
     except PlanRefusedError as error:
-        specs = {spec.name: spec for spec in deployment.models}
-        orders = {order.name: order for order in deployment.orders()}
-        raise with_conversions(
-            error,
-            problem,
-            profiles,
-            lambda one: _model(specs[one.name], orders[one.name], one, deployment),
-        ) from None
+        raise with_conversions(error, problem, profiles, modelling.model) from None
     versions = tuple((spec.name, _version(spec, profiles[spec.name])) for spec in deployment.models)
     plan = replace(found, origins=origins, versions=tuple((n, v) for n, v in versions if v))
     return DeploymentPlan(deployment, dict(profiles), problem, plan)
 
 
-def _origin(spec: ModelSpec, profile: ModelProfile) -> str:
-    unknown = spec.demand is not None and profile.service_ms is None
-    return f"{profile.label}, demand left out: no known time" if unknown else profile.label
-
-
 def _version(spec: ModelSpec, profile: ModelProfile) -> str:
     """The user's label and what the files hold, as far as they are known."""
     return " ".join(filter(None, (spec.version, profile.files.short if profile.files else "")))
-
-
-def problem_of(
-    deployment: Deployment,
-    profiles: Mapping[str, ModelProfile],
-    inventory: Inventory,
-    *,
-    batch: bool = False,
-) -> Problem:
-    """The placement problem of a deployment: final bytes, milliseconds per item, and its rules.
-
-    Raises:
-        DeploymentError: rules that contradict each other or name unknown models or cards.
-    """
-    placement = deployment.placement
-    orders = {order.name: order for order in deployment.orders()}
-    problem = Problem(
-        objective=placement.objective,
-        models=tuple(
-            _model(spec, orders[spec.name], profiles[spec.name], deployment)
-            for spec in deployment.models
-        ),
-        cards=inventory.cards,
-        name=deployment.name,
-        affinity=placement.affinity,
-        anti_affinity=(*placement.anti_affinity, *_providers_apart(deployment)),
-        max_utilisation=placement.utilisation(batch),
-    )
-    problem.require_sound(deployment.name)
-    return problem
-
-
-def _providers_apart(deployment: Deployment) -> Iterator[tuple[str, str]]:
-    """Pairs of models that no card may mix: those of provider ge with those of provider acl."""
-    if deployment.cards.mix_ge_and_acl or deployment.cards.kind == "cpu":
-        return
-    for ge in deployment.models:
-        for acl in deployment.models:
-            if (ge.provider, acl.provider) == ("ge", "acl"):
-                yield ge.name, acl.name
-
-
-def _model(
-    spec: ModelSpec, order: ModelOrder, profile: ModelProfile, deployment: Deployment
-) -> Model:
-    # The library refuses to group paths without weights, for their workspace too.
-    groups = order.provider == "ge" or profile.sizes.weights > 0
-    used = footprint(
-        spec.name,
-        profile.sizes,
-        deployment.rule,
-        threads=order.threads,
-        share_weights=order.share_weights and groups,
-        share_workspace=order.share_workspace and groups,
-        widens_workspace=order.shares_weights_alone and groups and not order.dynamic,
-    )
-    same = profile.batch_ms == profile.service_ms
-    return Model(
-        name=spec.name,
-        weight_bytes=used.weights,
-        workspace_bytes=used.workspace,
-        io_bytes=used.io,
-        dynamic=used.dynamic,
-        threads=used.threads,
-        service_ms=profile.service_ms or 0.0,
-        demand_rps=(spec.demand or 0.0) if profile.service_ms else 0.0,
-        min_replicas=spec.replicas.min,
-        max_replicas=spec.replicas.max,
-        share_weights=used.share_weights,
-        share_workspace=used.share_workspace,
-        object_bytes=used.object_bytes,
-        streams=used.streams,
-        max_delay_ms=None if spec.max_delay is None else spec.max_delay * 1000,
-        batch_ms=None if same else profile.batch_ms,
-        spread_nodes=deployment.placement.spread.get(spec.name, 1),
-        cards=spec.cards or None,
-        widens_workspace=used.widens_workspace,
-        session_bytes=profile.session_bytes,
-    )
 
 
 def _hash(part: object) -> str:

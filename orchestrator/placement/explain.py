@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.memory import CardMemory, card_memory, unshared
 from actors.messages import NOTHING_SHARED
@@ -33,7 +33,8 @@ class ReplicaReason:
 
     ``workspace`` is what the model needs; if ``shared``, inside the card's, which ``sized_by`` set.
     ``widening``: the card's workspace, if it is as large as that only because this model, which
-    does not use it, is sized along with those that do.
+    does not use it, is sized along with those that do. ``timing``: of what time the items are, and
+    in which batches.
     """
 
     model: str
@@ -48,6 +49,7 @@ class ReplicaReason:
     rps: float
     rejected: tuple[Rejection, ...]
     widening: int = 0
+    timing: str = ""
 
     @property
     def total(self) -> int:
@@ -72,7 +74,8 @@ def reasons(problem: Problem, plan: Plan) -> tuple[ReplicaReason, ...]:
                     if other != slot
                 )
                 both = sorted((*others, *rejected), key=lambda r: natural(r.card))
-                found.append(_reason(plan, model, index, tallies[slot], tuple(both)))
+                reason = _reason(plan, model, index, tallies[slot], tuple(both))
+                found.append(replace(reason, timing=_timing(problem, model)))
     return tuple(found)
 
 
@@ -93,6 +96,8 @@ def explain(problem: Problem, plan: Plan) -> str:
     estimated = sorted(name for name, origin in origins.items() if "estimated" in origin)
     if estimated:
         lines.append(f"note: sizes of {', '.join(estimated)} are estimated, not measured")
+    if plan.moves is not None:
+        lines.append(moved(plan))
     lines.append(quality(plan))
     return "\n".join(lines)
 
@@ -105,7 +110,11 @@ def headline(problem: Problem, plan: Plan) -> str:
         f"{name}{len(problem.models)} models, {replicas} replicas on {plan.cards_used} of "
         f"{len(problem.cards)} cards ({plan.objective})"
     )
-    return text if plan.alpha is None else f"{text}, serves {plan.alpha:.4g} x the demand"
+    if plan.alpha is None:
+        return text
+    if problem.job:
+        return f"{text}, does {plan.alpha:.4g} records/s"
+    return f"{text}, serves {plan.alpha:.4g} x the demand"
 
 
 def sharing_note(problem: Problem) -> str:
@@ -118,6 +127,14 @@ def sharing_note(problem: Problem) -> str:
     return (
         f"without weights: {', '.join(names)}, which the library does not group, so that each "
         "thread has a workspace of its own"
+    )
+
+
+def moved(plan: Plan) -> str:
+    """One line: what the change from the previous plan takes."""
+    return (
+        f"against the previous plan: {plan.moves} replicas move, {plan.restarts} cards restart, "
+        f"{format_bytes(plan.bytes_loaded or 0)} of weights are loaded"
     )
 
 
@@ -166,6 +183,14 @@ def _reason(
     )
 
 
+def _timing(problem: Problem, model: Model) -> str:
+    """What one item takes of a card of speed 1, and how many are joined."""
+    text = f"of {model.service_ms:.3g} ms"
+    if model.batch_rows is not None and model.batch_time_ms > model.service_ms:
+        text += f" in batches of {model.batch_rows:.3g}"
+    return f"{text}, {model.demand_rps:g} a record" if problem.job else text
+
+
 def _rejections(
     scene: World, plan: Plan, group: Group, slots: Sequence[str], tallies: Mapping[str, Tally]
 ) -> list[Rejection]:
@@ -209,7 +234,7 @@ def _replica_line(reason: ReplicaReason, about: str) -> str:
             f" + workspace {format_bytes(reason.workspace)} inside that of {reason.sized_by}"
         )
     objects = f" + objects {format_bytes(reason.objects)}" if reason.objects else ""
-    load = f", {reason.rps:.4g} items/s" if reason.rps else ""
+    load = f", {reason.rps:.4g} items/s {reason.timing}" if reason.rps else ""
     source = f" [{about}]" if about else ""
     return (
         f"{reason.model}/{reason.index} -> {reason.card}  {format_bytes(reason.total)}  "

@@ -34,7 +34,10 @@ class Change:
         return tuple(old.card for old in self.previous if old.card not in cards)
 
     def of(self, problem: Problem) -> Problem:
-        """The problem with this previous plan, as far as its cards and models are still there."""
+        """The problem with this previous plan, as far as its cards and models are still there.
+
+        Where no card is, the whole new plan is to be moved.
+        """
         if not self.previous:
             return problem
         cards = {card.name for card in problem.cards}
@@ -44,7 +47,8 @@ class Change:
             for old in self.previous
             if old.card in cards
         )
-        return replace(problem, previous_plan=left)
+        nothing = tuple(PreviousCard(card.name, ()) for card in problem.cards[:1])
+        return replace(problem, previous_plan=left or nothing)
 
 
 @dataclass(frozen=True)

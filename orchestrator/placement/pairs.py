@@ -141,12 +141,15 @@ class Pair:
 
     def _moves(self) -> Numbers:
         """Replicas of every division that are where the previous plan did not have them."""
-        homes, total = self.layout.sheet.homes, np.zeros(len(self.energy), np.int64)
+        sheet, total = self.layout.sheet, np.zeros(len(self.energy), np.int64)
+
+        def new(group: int, card: int) -> int:
+            return 0 if card in sheet.homes[group] else sheet.members[group]
+
         for turn, card in enumerate(self.cards):
-            stay = (*self.stay[turn], *self.both)
-            total += sum(card not in homes[group] for group in stay)
-            new = np.array([card not in homes[group] for group in self.free], np.int64)
-            total += _sums(new)[:: -1 if turn else 1]
+            total += sum(new(group, card) for group in (*self.stay[turn], *self.both))
+            free = np.array([new(group, card) for group in self.free], np.int64)
+            total += _sums(free)[:: -1 if turn else 1]
         return total
 
     def best(self, most: int) -> list[int]:

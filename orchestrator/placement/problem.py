@@ -23,7 +23,8 @@ class Model:
     """One model to place. Sizes are final bytes; ``io_bytes`` and ``object_bytes`` are per thread.
 
     ``service_ms`` is card-exclusive milliseconds per item at speed 1 and at the batch that will be
-    used, ``batch_ms`` those of one whole such batch (absent: ``service_ms``, one item a batch).
+    used, which has ``batch_rows`` on average (None: nobody knows); ``batch_ms`` those of the
+    largest batch (absent: ``service_ms``, one item a batch).
     ``overlap`` is the gain in throughput on a card that shares no workspace. ``max_delay_ms``: on a
     sharing card no other member's batch may take longer. ``widens_workspace``: though it does not
     share the card's workspace, that is no smaller than its own if others use it. ``session_bytes``:
@@ -53,6 +54,7 @@ class Model:
     cards: tuple[str, ...] | None = None
     widens_workspace: bool = False
     session_bytes: int = 0
+    batch_rows: float | None = None
 
     @cached_property
     def footprint(self) -> Footprint:
@@ -79,7 +81,7 @@ class Model:
 
     @property
     def batch_time_ms(self) -> float:
-        """How long one batch holds a card of speed 1."""
+        """How long the largest batch holds a card of speed 1."""
         return self.service_ms if self.batch_ms is None else self.batch_ms
 
     @property
@@ -103,7 +105,10 @@ class PreviousCard:
 
 @dataclass(frozen=True)
 class Problem:
-    """Which models, on which cards, to what end."""
+    """Which models, on which cards, to what end.
+
+    ``job``: the demands are items for each record of a batch job, and alpha the records a second.
+    """
 
     objective: Objective
     models: tuple[Model, ...]
@@ -113,6 +118,7 @@ class Problem:
     anti_affinity: tuple[tuple[str, ...], ...] = ()
     max_utilisation: float = 1.0
     previous_plan: tuple[PreviousCard, ...] = ()
+    job: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The public JSON; what equals its default is left out."""
@@ -125,6 +131,8 @@ class Problem:
                 record[key] = [list(group) for group in getattr(self, key)]
         if self.max_utilisation != 1.0:
             record["max_utilisation"] = self.max_utilisation
+        if self.job:
+            record["job"] = True
         if self.previous_plan:
             record["previous_plan"] = [
                 _plain(old, ("card", "models")) for old in self.previous_plan
@@ -168,6 +176,7 @@ class Problem:
                 PreviousCard(old["card"], tuple(old["models"]), old.get("share_workspace"))
                 for old in previous
             ),
+            job=top.get("job", False),
         )
         problem.require_sound(source)
         return problem
@@ -203,6 +212,7 @@ PROBLEM: Mapping[str, Kind] = {
     "anti_affinity": GROUPS,
     "max_utilisation": strict.number(0, above=True, high=1),
     "previous_plan": RECORDS,
+    "job": FLAG,
 }
 PROBLEM_REQUIRED = ("objective", "models", "cards")
 _SIZE = strict.whole(0)
@@ -230,6 +240,7 @@ MODEL: Mapping[str, Kind] = {
     "cards": strict.optional(NAMES),
     "widens_workspace": FLAG,
     "session_bytes": _SIZE,
+    "batch_rows": strict.optional(strict.number(1)),
 }
 MODEL_REQUIRED = ("name", "weight_bytes", "workspace_bytes", "io_bytes")
 CARD: Mapping[str, Kind] = {

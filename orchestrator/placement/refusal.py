@@ -11,6 +11,7 @@ from orchestrator.placement.board import empty_tally, forbidden, joined, overful
 from orchestrator.placement.bounds import min_cards_bound
 from orchestrator.placement.changes import (
     CHECK_BUDGET,
+    Trials,
     fits,
     most_needed,
     nearest_changes,
@@ -24,11 +25,13 @@ from orchestrator.placement.sheet import sheet
 from orchestrator.placement.solve import search
 from orchestrator.units import format_bytes
 
-#: Groups times cards of all checks that may be spent on leaving models out of a set: of large
-#: problems the set that is named may then be larger than it need be.
-_MOST_CHECKED = 400_000
-#: Cards whose obstacle is written out when a model can go nowhere.
-_CARDS_SHOWN = 4
+#: Models times cards that may be tried to leave models out of a set, and to find changes: some ten
+#: seconds. The set that is named may be larger than it need be where that is not enough.
+_MOST_NARROWED, _MOST_CHANGED = 100_000, 1_000_000
+#: Cards whose obstacle, and models whose bytes, are written out.
+_CARDS_SHOWN, _MODELS_SHOWN = 4, 8
+_NOT_NARROWED = "more of these models could be left out: not all of that was tried"
+_NOT_CHANGED = "not every change was tried that might let it fit"
 
 
 def solve(
@@ -58,20 +61,18 @@ def solve(
     plan = search(problem, budget, seed, interrupted, moves, improver)
     if plan is None and moves is not None and problem.previous_plan:
         other = search(problem, budget, seed, interrupted)
-        raise _too_few_moves(
-            problem, moves, other, lambda n: search(problem, budget, seed, moves=n)
-        )
+        if other is None:
+            raise refusal(problem, interrupted)
+        raise _too_few_moves(moves, other, lambda n: search(problem, budget, seed, moves=n))
     if plan is None:
-        raise refusal(problem)
+        raise refusal(problem, interrupted)
     return plan
 
 
 def _too_few_moves(
-    problem: Problem, moves: int, other: Plan | None, within: Callable[[int], Plan | None]
+    moves: int, other: Plan, within: Callable[[int], Plan | None]
 ) -> PlanRefusedError:
     """What is wrong when the limit on moves is; ``within`` searches with another limit."""
-    if other is None:
-        return refusal(problem)
     limits = sorted({*(point.moves for point in other.curve), other.moves or 0})
     enough = next((n for n in limits if n > moves and within(n) is not None), None)
     return PlanRefusedError(
@@ -81,17 +82,52 @@ def _too_few_moves(
     )
 
 
-def refusal(problem: Problem) -> PlanRefusedError:
-    """Why nothing fits: one model that fits nowhere, or the smallest set that does not together."""
+def refusal(problem: Problem, interrupted: Callable[[], bool] = lambda: False) -> PlanRefusedError:
+    """Why nothing fits: one model that fits nowhere, or the smallest set that does not together.
+
+    What is tried for it is limited, and once it is ``interrupted`` nothing more is; it says so.
+    """
     scene = world(problem)
+    narrowing = Trials(_MOST_NARROWED, interrupted)
+    changing = Trials(_MOST_CHANGED, interrupted)
+    trouble = next(_alone(scene, narrowing), None)
+    if trouble is not None:
+        reason, details = _one_group(scene, world(trouble).groups[0])
+    else:
+        trouble = _smallest_misfit(problem, narrowing)
+        reason, details = _together(world(trouble))
+    changes = nearest_changes(trouble, problem, changing)
+    cut = [
+        text
+        for trials, text in ((narrowing, _NOT_NARROWED), (changing, _NOT_CHANGED))
+        if trials.cut
+    ]
+    return PlanRefusedError(reason, (*details, *cut), changes)
+
+
+def _alone(scene: World, trials: Trials) -> Iterator[Problem]:
+    """The groups, as problems, that do not even fit when each has all the cards."""
     for group in scene.groups:
-        alone = only(problem, [model.name for model in group.models])
-        if not fits(alone):
-            reason, details = _one_group(scene, group)
-            return PlanRefusedError(reason, details, nearest_changes(alone, problem))
-    trouble = _smallest_misfit(problem)
-    reason, details = _together(world(trouble))
-    return PlanRefusedError(reason, details, nearest_changes(trouble, problem))
+        if not _fits_alone(scene, group):
+            alone = only(scene.problem, [model.name for model in group.models])
+            if trials.misfits(alone):
+                yield alone
+
+
+def _fits_alone(scene: World, group: Group) -> bool:
+    """Whether the group has room if it has all cards, as far as that is seen at a glance."""
+    work, held, nodes = group.work, 0, set[str]()
+    few = scene.problem.objective == "min_cards"
+    for index in group.allowed:
+        card = scene.cards[index]
+        tally = empty_tally(card)
+        if forbidden(scene, group, tally) or overfull(tally, joined(tally, group.models)):
+            continue
+        held, work = held + 1, work - scene.room(card)
+        nodes.add(card.node)
+        if held >= group.low and len(nodes) >= group.spread and (work <= 0 or not few):
+            return group.high is None or held <= group.high
+    return False
 
 
 def only(problem: Problem, names: Iterable[str]) -> Problem:
@@ -111,21 +147,20 @@ def _within(groups: Sequence[tuple[str, ...]], kept: set[str]) -> tuple[tuple[st
     return tuple(group for group in cut if len(group) > 1)
 
 
-def _smallest_misfit(problem: Problem) -> Problem:
+def _smallest_misfit(problem: Problem, trials: Trials) -> Problem:
     """A set that does not fit and of which no model can be left out: leave out all that can be.
 
     Affinity groups are left out whole. Large sets are first halved, to need fewer searches.
     """
     groups = [[model.name for model in group.models] for group in world(problem).groups]
     groups.sort(key=lambda names: natural(names[0]))
-    size, left = len(groups), _MOST_CHECKED
-    while size > 1:
+    size = len(groups)
+    while size > 1 and not trials.cut:
         size = -(-size // 2)
         position = 0
-        while position < len(groups) and left > 0:
-            left -= len(groups) * len(problem.cards)
+        while position < len(groups) and not trials.cut:
             rest = groups[:position] + groups[position + size :]
-            if rest and not fits(only(problem, chain(*rest))):
+            if rest and trials.misfits(only(problem, chain(*rest))):
                 groups = rest
             else:
                 position += size
@@ -172,7 +207,9 @@ def _too_much_work(scene: World, group: Group, able: Sequence[Card]) -> str:
 
 def _together(scene: World) -> tuple[str, tuple[str, ...]]:
     """A set that does not fit although each of its groups would alone."""
-    names = " + ".join(group.name for group in scene.groups)
+    names = " + ".join(group.name for group in scene.groups[:_MODELS_SHOWN])
+    if len(scene.groups) > _MODELS_SHOWN:
+        names += f" and {len(scene.groups) - _MODELS_SHOWN} more"
     cards = _count(scene.cards)
     idle = tuple(replace(model, demand_rps=0.0) for model in scene.problem.models)
     details = list(_parts(scene.models))
@@ -218,10 +255,13 @@ def _missing_each(scene: World, count: int) -> int | None:
 def _parts(models: Sequence[Model]) -> Iterator[str]:
     """Each model's bytes by part, the largest consumer first."""
     sized = [(CardMemory().plus(model.footprint), model) for model in models]
-    for used, model in sorted(sized, key=lambda item: (-item[0].total, natural(item[1].name))):
+    sized.sort(key=lambda item: (-item[0].total, natural(item[1].name)))
+    for used, model in sized[:_MODELS_SHOWN]:
         replicas = f", {model.replicas_needed} replicas" if model.replicas_needed > 1 else ""
         threads = f", {model.threads} threads" if model.threads > 1 else ""
         yield f"{model.name}: {format_bytes(used.total)} a card ({used.parts()}){threads}{replicas}"
+    if len(sized) > _MODELS_SHOWN:
+        yield f"and {len(sized) - _MODELS_SHOWN} more models, none of which is larger"
 
 
 def _count(cards: Sequence[Card]) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,11 @@ class Sheet:
     special: bool
     plain: bool
     widened: bool
+
+    @cached_property
+    def members(self) -> tuple[int, ...]:
+        """Models of each group: as many replicas move where it does."""
+        return tuple(len(group.models) for group in self.world.groups)
 
     @property
     def groups(self) -> int:

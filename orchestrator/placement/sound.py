@@ -32,13 +32,18 @@ def _names(problem: Problem, findings: Findings) -> None:
         _once(what, names, findings)
     for where, groups in (("affinity", problem.affinity), ("anti_affinity", problem.anti_affinity)):
         for index, group in enumerate(groups):
+            if not group:
+                findings.add(f"{where}[{index}]", "names no model")
             _known(f"{where}[{index}]", group, models, "model", findings)
             _once(f"{where}[{index}]", group, findings)
     for model in problem.models:
         _known(f"models ({model.name}): cards", model.cards or (), cards, "card", findings)
+        for key in ("cards", "allowed_kinds", "allowed_types"):
+            _once(f"models ({model.name}): {key}", getattr(model, key) or (), findings)
     for index, old in enumerate(problem.previous_plan):
         _known(f"previous_plan[{index}]", (old.card,), cards, "card", findings)
         _known(f"previous_plan[{index}]", old.models, models, "model", findings)
+        _once(f"previous_plan[{index}]", old.models, findings)
     _once("previous_plan", [old.card for old in problem.previous_plan], findings)
 
 
@@ -62,8 +67,9 @@ def _models(problem: Problem, findings: Findings) -> None:
             )
         if model.demand_rps > 0 and model.service_ms == 0:
             findings.add(where, f"demand_rps {model.demand_rps:g} needs a service_ms above 0")
-        if model.cards is not None and not model.cards:
-            findings.add(where, "cards is an empty list: leave it out or name a card")
+        for key, what in (("cards", "card"), ("allowed_kinds", "kind"), ("allowed_types", "type")):
+            if getattr(model, key) == ():
+                findings.add(where, f"{key} is an empty list: leave it out or name a {what}")
         used = CardMemory().plus(model.footprint)
         if used.total > _MOST_BYTES:
             text = f"takes {used.total:,} bytes of a card ({used.parts()}, {model.threads} threads)"

@@ -10,13 +10,18 @@ from orchestrator.profiles.profile import (
     session_members,
 )
 from orchestrator.profiles.residuals import Residuals
+from orchestrator.profiles.times import BatchTime, batch_times, gears_of, largest_batch
 
 __all__ = [
+    "BatchTime",
     "ModelProfile",
     "ProfileCache",
     "ProfileFile",
     "Residuals",
+    "batch_times",
     "collect",
+    "gears_of",
+    "largest_batch",
     "measured_sizes",
     "missing",
     "profile_key",

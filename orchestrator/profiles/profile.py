@@ -8,10 +8,10 @@ from typing import Any, Literal
 from actors.memory import Sizes
 from actors.messages import Measurement, ModelFiles, ModelOrder, StoredFile
 from actors.modelfiles import model_bytes
-from actors.shapes import Gear, gear_rows
 from orchestrator.config import Cards, Deployment, ModelSpec
 from orchestrator.errors import DeploymentError
 from orchestrator.profiles.cache import ProfileCache, measurement_from, model_file, model_path
+from orchestrator.profiles.times import batch_times, gears_of, largest_batch
 from orchestrator.sources import known_files
 
 Origin = Literal["measured", "compiled", "declared", "estimated"]
@@ -227,31 +227,16 @@ def _estimated(order: ModelOrder, file_bytes: int) -> Sizes:
 def _times(
     spec: ModelSpec, order: ModelOrder, cards: Cards, measurement: Measurement | None
 ) -> tuple[float | None, float | None, str]:
-    """Milliseconds of one item and of one batch at speed 1, and the field that declared them."""
-    gears = order.gears or (spec.shapes.combinations if spec.shapes else ())
-    if measurement is not None:
-        gears = tuple(measured.gear for measured in measurement.gears)
-    rows = max((_rows(gear, order) for gear in gears), default=1)
+    """Milliseconds of one item and of one batch at speed 1, and the field that declared them.
+
+    Of the largest batch: what a demand makes of it is the plan's to find out.
+    """
+    rows = largest_batch(order, gears_of(spec, order, measurement))
     if spec.service_time is not None:
         item = spec.service_time * 1000
         return item, item * rows, "service_time"
-    if measurement is not None:
-        batch = _full_batch_ms(measurement, order, rows)
-    elif cards.kind == "emulated" and spec.emulated is not None:
-        batch = max(spec.emulated.execute) * 1000
-    else:
+    times = batch_times(spec, order, cards, measurement)
+    if not times:
         return None, None, ""
-    return batch / rows * cards.speed, batch * cards.speed, "" if measurement else "emulated"
-
-
-def _full_batch_ms(measurement: Measurement, order: ModelOrder, rows: int) -> float:
-    """The smallest gears that hold a full batch; the slowest of those that differ in other axes."""
-    holding = [m for m in measurement.gears if gear_rows(m.gear, order.batching) >= rows]
-    least = min(gear_rows(m.gear, order.batching) for m in holding)
-    return max(m.execute_ms for m in holding if gear_rows(m.gear, order.batching) == least)
-
-
-def _rows(gear: Gear, order: ModelOrder) -> int:
-    """Rows that a full batch of the gear serves: the declared largest batch caps them."""
-    rows = gear_rows(gear, order.batching)
-    return rows if order.batching.max_batch is None else min(rows, order.batching.max_batch)
+    batch = times[-1].execute_ms
+    return batch / rows, batch, "" if measurement else "emulated"

@@ -9,6 +9,7 @@ from actors.shapes import gear_rows
 from actors.terms import terms_of
 from orchestrator.dispatch import Route, TransportRules
 from orchestrator.placement import DeploymentPlan
+from orchestrator.profiles import batch_times
 from orchestrator.routes import batch_rows, planned_models, routes
 
 
@@ -89,15 +90,13 @@ def demand_of(plan: DeploymentPlan, times: float = 1.0) -> list[Source]:
 
 
 def _times(plan: DeploymentPlan, order: ModelOrder) -> BatchTimes:
-    """As measured gear by gear, else as long for each row."""
-    profile, measurement = plan.profiles[order.name], plan.profiles[order.name].measurement
-    most, speed = batch_rows(plan, order), plan.deployment.cards.speed
-    gears: dict[int, float] = {}
-    if measurement is not None and "service_time" not in profile.declared:
-        for one in measurement.gears:
-            rows = gear_rows(one.gear, order.batching)
-            gears[rows] = max(gears.get(rows, 0.0), one.execute_ms * speed / 1000)
+    """As known gear by gear, else as long for each row."""
+    profile, measured = plan.profiles[order.name], plan.profiles[order.name].measurement
+    spec, most = plan.deployment.model(order.name), batch_rows(plan, order)
+    times = batch_times(spec, order, plan.deployment.cards, measured)
+    if times:
+        gears = tuple((time.rows, time.execute_ms / 1000) for time in times)
     else:
         held = {gear_rows(gear, order.batching) for gear in order.gears or ()} or {most}
-        gears = {rows: (profile.service_ms or 0.0) * rows / 1000 for rows in held}
-    return BatchTimes(tuple(sorted(gears.items())), most, order.threads)
+        gears = tuple((rows, (profile.service_ms or 0.0) * rows / 1000) for rows in sorted(held))
+    return BatchTimes(gears, most, order.threads)

@@ -134,6 +134,13 @@ def test_a_bundle_edited_to_something_that_does_not_fit_says_so():
         DeploymentPlan.from_json(json.dumps(data), "b.json")
 
 
+@pytest.mark.parametrize("hashes", [[1], None, "x", {}])
+def test_hashes_that_are_none_are_those_of_no_part(hashes):
+    data = {**json.loads(planned(deployment()).to_json()), "hashes": hashes}
+    with pytest.raises(DeploymentError, match=r"b\.json: deployment was changed after the plan"):
+        DeploymentPlan.from_json(json.dumps(data), "b.json")
+
+
 def test_other_json_is_no_bundle():
     for text in ("{}", "[]", '{"plan": {}}'):
         with pytest.raises(DeploymentError, match="not a plan bundle: it needs deployment"):

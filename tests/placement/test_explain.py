@@ -27,7 +27,7 @@ def test_text():
         == """\
 3 models, 3 replicas on 2 of 4 cards (min_cards), serves 2.5 x the demand
 det/0 -> local/1  89.0 MiB  weights 5.0 MiB + workspace 60.0 MiB (the shared one) + io 24.0 MiB, \
-20 items/s
+20 items/s of 20 ms
   local/0  not taken: fits, but would be one card more
   local/2  rejected: needs 69.0 MiB, free 13.0 MiB of 50.0 MiB (holds rec): 58,720,256 bytes too few
   local/3  not taken: fits, but would be one card more
@@ -36,7 +36,7 @@ own/0 -> local/1  15.0 MiB  weights 4.0 MiB + workspace 10.0 MiB of its own + io
   local/2  rejected: own is pinned to local/1
   local/3  rejected: own is pinned to local/1
 rec/0 -> local/2  37.0 MiB  weights 11.0 MiB + workspace 20.0 MiB (the shared one) + io 6.0 MiB, \
-20 items/s
+20 items/s of 5 ms
   local/0  not taken: fits, but would be one card more
   local/1  rejected: needs 17.0 MiB, free 16.0 MiB of 120.0 MiB (holds det, own): \
 1,048,576 bytes too few

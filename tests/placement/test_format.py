@@ -48,6 +48,22 @@ WRONG = [
         "no card is called 'local/7' (there are: local/0, local/1)",
     ),
     (changed((*A, "cards"), []), "models (a): cards is an empty list"),
+    (changed((*A, "allowed_types"), []), "models (a): allowed_types is an empty list"),
+    (
+        changed((*A, "cards"), ["local/0", "local/0"]),
+        "models (a): cards: the name 'local/0' is given 2 times",
+    ),
+    (
+        changed((*A, "allowed_kinds"), ["cpu", "cpu"]),
+        "models (a): allowed_kinds: the name 'cpu' is given 2 times",
+    ),
+    (changed(("affinity",), [[]]), "affinity[0]: names no model"),
+    (
+        changed(("previous_plan",), [{"card": "local/0", "models": ["a", "a"]}]),
+        "previous_plan[0]: the name 'a' is given 2 times",
+    ),
+    (changed((*A, "batch_rows"), 0.5), "batch_rows must be a number of at least 1, or null"),
+    (changed(("job",), "yes"), "job must be true or false"),
     (changed(A, 5), "models[0]: expected a record with keys, got int"),
     (changed((*A, "max_replicas"), 0), "max_replicas must be a whole number from 1"),
     (changed((*A, "spread_nodes"), 0), "spread_nodes must be a whole number from 1"),

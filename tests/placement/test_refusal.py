@@ -6,6 +6,8 @@ import pytest
 
 from orchestrator.errors import PlanRefusedError
 from orchestrator.placement import Problem, solve
+from orchestrator.placement.changes import Trials
+from orchestrator.placement.refusal import refusal
 from tests.placement.build import MIB, cards, model, problem
 
 DET = model("det", 5, 60, 12, threads=2)
@@ -147,3 +149,52 @@ def test_a_large_set_is_narrowed_down():
     many = [model(f"m{i}", 1) for i in range(30)] + [model("x", 60), model("y", 60)]
     _, error = refused(many, cards(1, 100))
     assert error.reason.startswith("x + y:")
+
+
+def test_what_is_tried_is_limited_and_nothing_is_said_that_was_not_tried():
+    data = Problem.from_dict(problem([DET, REC], cards(1, 100)))
+    one, two = (replace(data, models=data.models[:count]) for count in (1, 2))
+    trials = Trials(4)
+    assert trials.fits(one)
+    assert trials.misfits(two)
+    assert (trials.left, trials.made, trials.cut) == (1, 2, False)
+    assert trials.misfits(two)  # the last may go beyond
+    assert not trials.fits(one)
+    assert not trials.misfits(two)
+    assert (trials.left, trials.made, trials.cut) == (-1, 3, True)
+
+
+def test_parts_of_what_may_be_tried_come_back():
+    data = Problem.from_dict(problem([DET], cards(1, 100)))
+    trials = Trials(9)
+    part = trials.part(3)
+    assert (part.left, trials.left) == (3, 6)
+    assert part.fits(data)
+    trials.take_back(part)
+    assert (trials.left, trials.made, trials.cut) == (8, 1, False)
+
+
+def test_a_refusal_that_is_interrupted_says_so():
+    data = Problem.from_dict(problem([DET, REC, CLS], cards(1, 100)))
+    cut = refusal(data, interrupted=lambda: True)
+    assert cut.reason == "cls + det + rec: do not fit together on 1 card"
+    assert cut.details[-2:] == (
+        "more of these models could be left out: not all of that was tried",
+        "not every change was tried that might let it fit",
+    )
+    assert cut.changes == ()
+
+
+def test_a_long_set_is_told_by_its_first_names_and_largest_models():
+    many = [model(f"m{i}", 10) for i in range(1, 31)]
+    _, error = refused(many, cards(1, 99))
+    assert error.reason == (
+        "m20 + m21 + m22 + m23 + m24 + m25 + m26 + m27 and 2 more: do not fit together on 1 card"
+    )
+    assert "and 2 more models, none of which is larger" in error.details
+
+
+def test_many_cards_too_few_are_counted_from_the_bound():
+    many = [model(f"m{i}", 60) for i in range(90)]
+    _, error = refused(many, cards(2, 100))
+    assert "88 more cards of 100.0 MiB" in error.changes

@@ -95,6 +95,15 @@ def test_lost_cards_and_models_are_left_out_of_the_previous_plan():
     assert Change().of(data) is data
 
 
+def test_a_limit_on_moves_holds_although_all_cards_are_gone():
+    data = read([model("a", 10), model("b", 10)], cards(1, 50))
+    all_gone = Change((PreviousCard("gone/0", ("a", "b")),)).of(data)
+    plan = solve(all_gone)
+    assert (plan.moves, plan.restarts, plan.bytes_loaded) == (2, 0, 20 * MIB)
+    with pytest.raises(PlanRefusedError, match="moves at most 1 replicas\n  fits if: moves 2"):
+        solve(all_gone, moves=1)
+
+
 def test_new_models_go_beside_what_runs():
     data = read(
         [model("a", 10), model("b", 30), model("new", 10)],
