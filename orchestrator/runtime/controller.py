@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import replace
-from functools import partial
 
 from actors.errors import CardBrokenError
 from actors.messages import CardIdentity, LoadReport
@@ -23,7 +22,6 @@ from orchestrator.runtime.losses import Loss
 from orchestrator.runtime.options import RestartRules
 from orchestrator.runtime.plugs import Plugs
 from orchestrator.runtime.slots import Listener, Slot, SlotState, bind
-from orchestrator.runtime.starts import Starts
 from orchestrator.runtime.waits import Waits
 from orchestrator.runtime.watchdog import Watchdog
 
@@ -64,7 +62,6 @@ class Controller:
         self._watchdog = Watchdog(
             self._events, clock, self._rules.watch, self._serving, self._hangs
         )
-        self._starts = Starts()
         self._listener: Listener | None = None
 
     def start(self, listener: Listener, *, patient: bool = False) -> "Future[None]":
@@ -196,12 +193,22 @@ class Controller:
         where = f"process {identity.pid} on card {identity.npu_id or '?'}"
         self._note(slot, "restart" if slot.restarts else "start", where)
         self._events.when_done(process.watch(), self._ended, process)
-        begun = partial(self._events.put, self._begun, process)
-        report = self._starts.load(process, slot.order, identity, begun)
-        self._events.when_done(report, self._loaded, process)
+        self._events.when_done(process.enter(slot.order.host.peak), self._entered, process)
 
     def _unplugged(self, process: CardProcess, _done: "Future[None]") -> None:
         self._plugs.ended(process)
+
+    def _entered(self, process: CardProcess, done: "Future[None]") -> None:
+        """It is its turn to load."""
+        slot = self._slot_of(process)
+        if slot is None or slot.state is not SlotState.LOADING:
+            return
+        error = done.exception()
+        if error is not None:
+            self._failed(slot, error, str(error))
+            return
+        self._events.after(self._rules.load, self._stuck, process)
+        self._events.when_done(process.load(slot.order), self._loaded, process)
 
     def _loaded(self, process: CardProcess, done: "Future[LoadReport]") -> None:
         slot = self._slot_of(process)
@@ -217,9 +224,6 @@ class Controller:
         self._note(slot, "ready", f"ready after {slot.report.seconds:.1f} s")
         self._serve(slot, process)
         self._waits.serves(slot.name)
-
-    def _begun(self, process: CardProcess) -> None:
-        self._events.after(self._rules.load, self._stuck, process)
 
     def _stuck(self, process: CardProcess) -> None:
         slot = self._slot_of(process)
