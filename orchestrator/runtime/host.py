@@ -36,7 +36,7 @@ from orchestrator.runtime.parcels import (
     unpack_requests,
 )
 from orchestrator.runtime.staging import staged, with_sources
-from orchestrator.runtime.starts import Turn
+from orchestrator.runtime.turns import Turn
 
 #: The resource whose ids are those of the driver; what else may count cards is counted from 0.
 _NPU = "NPU"

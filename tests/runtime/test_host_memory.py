@@ -16,7 +16,7 @@ from actors.messages import CardIdentity
 from orchestrator.errors import CardLostError, PackageDiffersError
 from orchestrator.runtime.fleet import ours
 from orchestrator.runtime.package import package_version, require_same, sources_digest
-from orchestrator.runtime.starts import Load, Turn, may_begin
+from orchestrator.runtime.turns import Load, Turn, may_begin
 
 HOST_FULL = (
     "card local/0: Ray killed its process because the memory of its host, not of the card, ran "
@@ -73,7 +73,7 @@ def test_what_a_load_has_taken_already_it_does_not_take_again():
 KILLED = """
 import sys, threading
 from pathlib import Path
-from orchestrator.runtime.starts import Turn
+from orchestrator.runtime.turns import Turn
 turn = Turn(int(sys.argv[1]), Path(sys.argv[2]))
 turn.wait(threading.Event())
 print("begun", flush=True)

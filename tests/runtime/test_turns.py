@@ -14,7 +14,7 @@ from orchestrator import DeploymentPlan
 from orchestrator.runtime.connect import Connection
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.running import Running
-from orchestrator.runtime.starts import Turn
+from orchestrator.runtime.turns import Turn
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
 
