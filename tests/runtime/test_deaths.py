@@ -19,7 +19,7 @@ from orchestrator.runtime.options import Options, RestartRules
 from orchestrator.runtime.running import Running
 from orchestrator.runtime.status import CardStatus
 from tests.models import write_mlp
-from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
+from tests.runtime.deployments import WIDTH, Truth, geared, model, planned, rows
 
 
 def card(running: Orchestrator, slot: str) -> CardStatus:
@@ -68,10 +68,8 @@ def test_requests_of_many_callers_in_one_call_to_a_killed_card(
     cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each is answered once, and elsewhere, and none with the answer to another's."""
-    gears = {"gears": [{"x": [1, WIDTH]}, {"x": [4, WIDTH]}]}
-    path = write_mlp(tmp_path, "many", width=WIDTH, gears=[1, 4])
     timing = {"service_time": "10ms", "emulated": {"execute": "40ms"}}
-    plan = planned(model("many", path, shapes=gears, replicas=2, **timing), name="callers")
+    plan = planned(geared("many", tmp_path, replicas=2, **timing), name="callers")
     callers, each, most_calls = 8, 40, TransportRules().most_calls
     x, done = rows(callers * each), Counter[int]()
     with Orchestrator(plan) as made, ThreadPoolExecutor(callers) as threads:
@@ -90,7 +88,7 @@ def test_requests_of_many_callers_in_one_call_to_a_killed_card(
         got = np.concatenate([y for one in answers for y in one.result()])
         (counted,) = made.status().models
         assert until_back(made, "local/0").pid != seen.pid
-    assert np.allclose(got, Truth(path)(x), atol=1e-5)
+    assert np.allclose(got, Truth(tmp_path / "many.mindir")(x), atol=1e-5)
     assert done == Counter(range(len(x)))
     told = [one for one in caplog.records if getattr(one, "event", "") == "interrupted"]
     (interrupted,) = (int(one.getMessage().split()[2]) for one in told)

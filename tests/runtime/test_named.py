@@ -27,7 +27,7 @@ from orchestrator import (
 from orchestrator.cli import main
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.connect import Connection
-from orchestrator.runtime.named import drain, status_of, take_down
+from orchestrator.runtime.named import drain, status_of
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.record import kept
 from orchestrator.runtime.up import up
@@ -37,9 +37,11 @@ from tests.runtime.deployments import (
     Truth,
     all_ready,
     card_of,
+    geared,
     model,
     planned,
     rows,
+    standing,
     until,
 )
 
@@ -50,11 +52,9 @@ NAME = "reader"
 def plan(tmp_path_factory: pytest.TempPathFactory) -> DeploymentPlan:
     """``both`` on two cards, ``slow`` on one of them."""
     folder = tmp_path_factory.mktemp("named")
-    gears = {"gears": [{"x": [1, WIDTH]}, {"x": [4, WIDTH]}]}
-    both = write_mlp(folder, "both", width=WIDTH, gears=[1, 4])
     slow = write_mlp(folder, "slow", width=WIDTH, rows=1, seed=1)
     return planned(
-        model("both", both, shapes=gears, replicas=2),
+        geared("both", folder, replicas=2),
         model("slow", slow, emulated={"execute": "300ms"}, cards=["local/1"]),
         name=NAME,
     )
@@ -67,10 +67,8 @@ def truth(plan: DeploymentPlan) -> Truth:
 
 @pytest.fixture(scope="module")
 def named(cluster: Connection, plan: DeploymentPlan) -> Iterator[str]:
-    up(plan, Options())
-    yield NAME
-    if NAME in kept():
-        take_down(NAME)
+    with standing(plan) as name:
+        yield name
 
 
 @pytest.fixture(scope="module")
