@@ -47,9 +47,9 @@ class HostWatch:
         return HostMemory(before, max(peak - before, 0), max(now - before, 0))
 
 
-def free_bytes() -> int:
-    """What the host can give without swapping; 0 where Linux does not tell."""
-    return _field(Path("/proc/meminfo"), "MemAvailable")
+def resident_bytes(pid: int) -> int:
+    """What a process has now; 0 where it has gone, or Linux does not tell."""
+    return _field(Path(f"/proc/{pid}/status"), "VmRSS")
 
 
 def together(models: Iterable[tuple[HostMemory | None, int]]) -> HostMemory:

@@ -48,7 +48,7 @@ class CardIdentity:
 
     ``ray_id`` is Ray's id, which is CANN's number (``actors.device`` tells the three apart).
     ``visible`` is the list of such numbers that the process sees, as CANN reads it; empty: all.
-    ``package`` is the version of this project there, ``host_free_bytes`` what its host had free.
+    ``package`` is the version of this project there.
     """
 
     node_id: str
@@ -58,7 +58,6 @@ class CardIdentity:
     library: str = ""
     visible: str = ""
     package: str = ""
-    host_free_bytes: int = 0
     ray_id: str = ""
 
 

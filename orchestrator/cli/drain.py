@@ -29,7 +29,12 @@ def drain(
 
     connection = join(address)
     try:
-        slots = empty(deployment or the_only_one(), where, undo=undo)
+        done = empty(deployment or the_only_one(), where, undo=undo)
     finally:
         connection.close()
-    typer.echo(f"{'starting again' if undo else 'drained'}: {', '.join(slots)}")
+    if done.slots:
+        typer.echo(f"{'starting again' if undo else 'drained'}: {', '.join(done.slots)}")
+    if done.others:
+        typer.echo(f"{'not drained' if undo else 'drained before'}: {', '.join(done.others)}")
+    if done.unserved:
+        typer.echo(f"on no other card, so they wait for --undo: {', '.join(done.unserved)}")

@@ -48,10 +48,13 @@ def _show(look: Callable[[], "Status"], *, watch: bool, as_json: bool) -> None:
     if not watch:
         typer.echo(look().to_json() if as_json else str(look()))
         return
-    with Live(console=results_console(), auto_refresh=False, redirect_stdout=False) as live:
+    console = results_console()
+    with Live(console=console, auto_refresh=False, redirect_stdout=False) as live:
         while True:
             if as_json:
                 typer.echo(json.dumps(look().to_dict()))
-            else:
+            elif console.is_terminal:
                 live.update(Text(str(look())), refresh=True)
+            else:  # a file or a pipe, where nothing can be written over
+                typer.echo(f"{look()}\n")
             time.sleep(_EVERY_SECONDS)

@@ -7,9 +7,8 @@ time or after a crash: cards that serve are taken as they are, the others are st
 import asyncio
 import logging
 import os
-import secrets
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -32,8 +31,9 @@ from orchestrator.runtime.inherited import (
     serving_now,
 )
 from orchestrator.runtime.journal import Journal, log_events
+from orchestrator.runtime.keeping import Kept, News
 from orchestrator.runtime.loads import Loads
-from orchestrator.runtime.losses import Loss, Losses
+from orchestrator.runtime.losses import Loss
 from orchestrator.runtime.metrics import publish
 from orchestrator.runtime.package import package_version
 from orchestrator.runtime.record import Record, kept
@@ -45,13 +45,11 @@ from orchestrator.runtime.view import View
 
 _log = logging.getLogger(__name__)
 
-#: A driver that has heard nothing for so long asks again.
-_FOLLOW_SECONDS = 20.0
 #: A card that a driver could not reach, and that answers us within this time, is not replaced.
 _ALIVE_SECONDS = 5.0
 
 
-class ControllerHost:
+class ControllerHost(Kept):
     """What Ray runs in the controller's process. Its methods are called by any number of drivers.
 
     Raises:
@@ -62,10 +60,8 @@ class ControllerHost:
         record = Record.load(name)
         if record is None:
             raise NoSuchDeploymentError(name, kept())
-        self._record = record
-        self._lock = threading.Lock()
-        self._version = (secrets.token_hex(4), 0)
-        self._waiting: list[Future[None]] = []
+        super().__init__(record)
+        self._news = News()
         self._fleet = fleet_of(record)
         found = serving_now(self._fleet, record)
         differs = any(
@@ -98,18 +94,18 @@ class ControllerHost:
 
     def serving(self, slot: str, life: int, card: object) -> None:
         """See Listener."""
-        self._post()
+        self._news.post()
 
     def down(self, slot: str, life: int, reason: str) -> None:
         """See Listener."""
-        self._post()
+        self._news.post()
 
     def give_up(self, slot: str, reason: str) -> None:
         """See Listener; once it has served, the others take over."""
         if slot in self._record.losses.lost:
             taken_over = self._survivors.gone(slot)
-            taken_over.add_done_callback(lambda _: self._post())
-        self._post()
+            taken_over.add_done_callback(lambda _: self._news.post())
+        self._news.post()
 
     def failed(self, slot: Slot) -> None:
         """See Listener."""
@@ -130,16 +126,7 @@ class ControllerHost:
 
     async def follow(self, seen: tuple[str, int] | None) -> View | None:
         """The next view after that of version ``seen``; None if there was none for long."""
-        news: Future[None] = Future()
-        with self._lock:
-            self._waiting = [one for one in self._waiting if not one.done()]
-            if seen != self._version:
-                news.set_result(None)
-            else:
-                self._waiting.append(news)
-        try:
-            await asyncio.wait_for(asyncio.wrap_future(news), _FOLLOW_SECONDS)
-        except asyncio.TimeoutError:
+        if not await self._news.after(seen):
             return None
         return self._view()
 
@@ -198,38 +185,9 @@ class ControllerHost:
         self._loads.tell(driver, waiting)
 
     @property
-    def plan(self) -> DeploymentPlan:
-        """See Scaled."""
-        return self._record.plan
-
-    @property
-    def asleep(self) -> bool:
-        """See Scaled."""
-        return self._record.asleep
-
-    @property
-    def nodes(self) -> Mapping[str, str]:
-        """See Scaled."""
-        return self._record.nodes
-
-    @property
-    def drained(self) -> Collection[str]:
-        """See Scaled."""
-        return self._record.drained | self._record.losses.lost.keys()
-
-    @property
-    def losses(self) -> Losses:
-        """See Planned."""
-        return self._record.losses
-
-    @property
     def plugged(self) -> list[str]:
         """See Scaled."""
         return self._controller.plugged
-
-    def update_losses(self, change: Callable[[Losses], Losses]) -> None:
-        """See Planned."""
-        self._keep(lambda before: replace(before, losses=change(before.losses)))
 
     def slots(self) -> list[Slot]:
         """See Scaled."""
@@ -313,8 +271,7 @@ class ControllerHost:
         await asyncio.to_thread(self._controller.close, 0.0)
 
     def _view(self) -> View:
-        with self._lock:
-            version, record = self._version, self._record
+        version, record = self._news.version, self._record
         slots = tuple(sorted(shown(self._controller.slots.copy().values()), key=_by_number))
         self._signatures.update(signatures_of(slots))
         return View(
@@ -334,15 +291,6 @@ class ControllerHost:
             package_version(),
         )
 
-    def _post(self) -> None:
-        """Let everybody who follows look again."""
-        with self._lock:
-            self._version = (self._version[0], self._version[1] + 1)
-            waiting, self._waiting = self._waiting, []
-        for news in waiting:
-            if news.set_running_or_notify_cancel():
-                news.set_result(None)
-
     def _has_changed(self, work: "Future[None]") -> None:
         error = None if work.cancelled() else work.exception()
         if error is None:
@@ -357,22 +305,7 @@ class ControllerHost:
                 if self._record.changing or not self._record.served:
                     self._record = replace(self._record, served=True, changing=False)
                     self._record.save()
-            self._survivors.resume().add_done_callback(lambda _: self._post())
-
-    def _keep(self, change: Callable[[Record], Record]) -> None:
-        with self._lock:
-            self._record = change(self._record)
-            self._record.save()
-
-    def _keep_at_last(self, change: Callable[[Record], Record]) -> None:
-        """Keep what has become of cards: now, or with the next change if the store is away.
-
-        Cards are to be replaced all the same.
-        """
-        try:
-            self._keep(change)
-        except Exception:
-            _log.exception("deployment %s: what became of its cards is not kept", self._record.name)
+            self._survivors.resume().add_done_callback(lambda _: self._news.post())
 
     def _begin_change(self) -> "Future[None]":
         return beside("orchestrator-change", self._carry_out)
@@ -381,7 +314,7 @@ class ControllerHost:
         """From what the cards hold to what the plan wants, step by step."""
         record, controller = self._record, self._controller
         self._follow_the_work()
-        self._post()
+        self._news.post()
         if record.asleep:
             give_back_all(controller)
         else:
@@ -390,7 +323,7 @@ class ControllerHost:
             for name, slot in lost_slots(self._record).items():
                 if name not in controller.slots:  # for whoever wants them back
                     controller.install(slot)
-        self._post()
+        self._news.post()
 
     def _follow_the_work(self) -> None:
         """Look after the number of cards, from the first plan on that wants that."""

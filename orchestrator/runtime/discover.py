@@ -139,7 +139,7 @@ def inventory_of(cards: Cards, nodes: tuple[Node, ...], *, started: bool) -> Inv
     found = sum(node.cards for node in nodes)
     wanted = cards.count or max(found, 1)
     if found < wanted:
-        raise CardsUnavailableError(wanted, found, cards.resource, _hint(cards, started))
+        raise CardsUnavailableError(wanted, found, cards.resource, _hint(cards, found, started))
     changes: dict[str, object] = {"count": 1}
     if cards.kind == "ascend" and cards.capacity is None:
         changes["capacity"] = idle_bytes(ray.get([_cards_of(node) for node in nodes]))
@@ -207,9 +207,11 @@ def bind_nodes(
     return bound
 
 
-def _hint(cards: Cards, started: bool) -> str:
+def _hint(cards: Cards, found: int, started: bool) -> str:
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     total = int(resources.get(cards.resource, 0))
+    if total and total <= found:
+        return f"it has {total} in all: set cards.count lower, or add nodes"
     if total:
         return (
             f"of {total} in the cluster some are in use by other work: wait for it, set "

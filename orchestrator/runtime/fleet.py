@@ -83,6 +83,10 @@ class CardProcess:
         """Ends with the process: CardLostError when it died, None when it was stopped."""
         return self._call(self._actor.watch)
 
+    def enter(self, peak: int) -> "Future[None]":
+        """See CardHost.enter."""
+        return self._call(self._actor.enter, peak)
+
     def load(self, order: CardOrder) -> "Future[LoadReport]":
         """See CardActor.load."""
         return self._call(self._actor.load, order)

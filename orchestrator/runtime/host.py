@@ -4,6 +4,7 @@ An actor starts empty, because only after its start does it know which card Ray 
 that is imported here, Ray apart, brings native libraries along: the card's own comes first.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -15,7 +16,6 @@ import ray
 from actors import device
 from actors.card import CardActor
 from actors.errors import CardBrokenError, LoadError
-from actors.hostmemory import free_bytes
 from actors.leaving import leave_early
 from actors.messages import (
     Answers,
@@ -36,6 +36,7 @@ from orchestrator.runtime.parcels import (
     unpack_requests,
 )
 from orchestrator.runtime.staging import staged, with_sources
+from orchestrator.runtime.turns import Turn
 
 #: The resource whose ids are those of the driver; what else may count cards is counted from 0.
 _NPU = "NPU"
@@ -60,6 +61,7 @@ class CardHost:
         self._over = threading.Event()
         self._broken: CardBrokenError | None = None
         self._held: Held | None = None
+        self._turn: Turn | None = None
 
     @ray.method(concurrency_group="control")
     def identify(self, resource: str, kind: CardKind) -> CardIdentity:
@@ -81,12 +83,7 @@ class CardHost:
             npu_id = device.npu_id_of(int(ids[0]))
         visible = os.environ.get(device.VISIBLE, "")
         found = self._card.identify(context.get_node_id(), npu_id, device_id, visible)
-        return replace(
-            found,
-            ray_id=",".join(ids),
-            package=package_version(),
-            host_free_bytes=free_bytes(),
-        )
+        return replace(found, ray_id=",".join(ids), package=package_version())
 
     @ray.method(concurrency_group="life")
     def watch(self) -> None:
@@ -98,6 +95,17 @@ class CardHost:
         self._over.wait()
         if self._broken is not None:
             raise self._broken
+
+    @ray.method(concurrency_group="control")
+    def enter(self, peak: int) -> None:
+        """Return when its host has so many bytes for its load, beside all loads under way there.
+
+        0, which is not known, does not wait.
+        """
+        if peak:
+            with contextlib.suppress(OSError):  # of the cache: the load will say what is wrong
+                self._turn = Turn(peak)
+                self._turn.wait(self._over)
 
     @ray.method(concurrency_group="control")
     def load(self, order: CardOrder) -> LoadReport:
@@ -115,6 +123,9 @@ class CardHost:
             publish(self._samples, self._over)
             return self._held.report
         finally:
+            if self._turn is not None:
+                self._turn.end()
+                self._turn = None
             if order.kind != "emulated":
                 leave_early(self._card.stop)
 

@@ -5,6 +5,7 @@ import os
 import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -177,11 +178,23 @@ def status_of(name: str, timeout_seconds: float) -> Status:
     return seen.controlled_by(view.pid, view.scaling, view.notes)
 
 
-def drain(name: str, where: str, *, undo: bool = False) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Drained:
+    """What ``drain`` did. ``slots`` have changed, ``others`` were so before.
+
+    ``unserved``: models all of whose cards are drained now.
+    """
+
+    slots: tuple[str, ...]
+    others: tuple[str, ...]
+    unserved: tuple[str, ...]
+
+
+def drain(name: str, where: str, *, undo: bool = False) -> Drained:
     """Let the processes of a card, or of all cards of a node, finish what they have, and end them.
 
     Those cards then stay empty, whatever happens, until ``undo`` starts them again; so it does for
-    cards that were given up. Returns the slots.
+    cards that were given up.
 
     Raises:
         NoSuchDeploymentError: there is no such deployment.
@@ -190,16 +203,26 @@ def drain(name: str, where: str, *, undo: bool = False) -> tuple[str, ...]:
     """
     client = ControllerClient(name)
     view: View = client.ask("view")
-    slots = tuple(
-        slot.name
+    named = [
+        slot
         for slot in view.slots
         if where in (slot.name, slot.name.rpartition("/")[0], slot.node_id)
-    )
-    if not slots:
+    ]
+    if not named:
         known = ", ".join(slot.name for slot in view.slots)
         raise DeploymentError(name, (f"no card or node {where!r}: its cards are {known}",))
-    client.ask("undo" if undo else "drain", slots)
-    return slots
+    client.ask("undo" if undo else "drain", tuple(slot.name for slot in named))
+    empty = {slot.name for slot in named if slot.name in view.drained or (undo and slot.lost)}
+    after: View = client.ask("view")
+    return Drained(
+        tuple(slot.name for slot in named if (slot.name in empty) is undo),
+        tuple(slot.name for slot in named if (slot.name in empty) is not undo),
+        tuple(
+            model.name
+            for model in after.plan.deployment.models
+            if (on := after.plan.plan.replicas(model.name)) and after.drained.issuperset(on)
+        ),
+    )
 
 
 def the_only_one() -> str:

@@ -142,7 +142,12 @@ def _change(request: _Wanted, before: Record, agreed: Callable[[PlanDiff], bool]
     diff = transition(orders_held(view.slots, view.drained), plan, Pace.seen(loads))
     if diff.steps and not agreed(diff):
         return Outcome(plan, diff, done=False)
-    request.options.progress(f"replacing {len(diff.replaced)} cards, one after the other")
+    changed = len({step.card for step in diff.steps})
+    request.options.progress(
+        f"changing {changed} cards, one after the other"
+        if changed
+        else "no card changes: they do what the plan wants"
+    )
     client.ask("change", plan, bound, view.generation + 1, whole)
     client.ask("settled")
     return Outcome(plan, diff)

@@ -27,8 +27,7 @@ import ray
 from orchestrator import Deployment, Orchestrator
 from orchestrator.runtime.io.store import MANIFEST, SUCCESS
 from orchestrator.runtime.status import CardStatus, Status
-from tests.models import write_mlp
-from tests.runtime.deployments import WIDTH, Truth, deployment, model, rows
+from tests.runtime.deployments import WIDTH, Truth, deployment, geared, rows
 from tests.runtime.nodes import NodeProcess
 
 TARGETS = ("driver", "card", "cards", "hang", "worker", "controller", "node")
@@ -125,10 +124,7 @@ class Strikes:
 
 def chaos_deployment(folder: Path, cards: int, resource: str = "NPU") -> Deployment:
     """One model on so many cards, 4 ms a batch."""
-    path = write_mlp(folder, "both", width=WIDTH, gears=[1, 4])
-    gears = {"gears": [{"x": [1, WIDTH]}, {"x": [4, WIDTH]}]}
-    busy = {"execute": "4ms"}
-    both = model("both", path, shapes=gears, replicas=cards, emulated=busy)
+    both = geared("both", folder, replicas=cards, emulated={"execute": "4ms"})
     made = deployment(both, count=cards, name=f"chaos-{resource.lower()}")
     section = {**made.cards.model_dump(), "resource": resource}
     return Deployment.model_validate({**made.model_dump(), "cards": section})

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from onnxruntime import InferenceSession
 
 from examples.ray_job.prepare import main as prepare
 from examples.ray_job.submit import HERE, refused, token_here
@@ -79,7 +80,7 @@ def head_process() -> Iterator[str | None]:
                     one.kill()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def head() -> Iterator[str]:
     """The address of its dashboard. Ray's own limit for a start is tight on a busy machine."""
     if not PYTHON.exists():
@@ -112,6 +113,48 @@ def submit(address: str, folder: Path, *run: str, token: str) -> "subprocess.Com
         text=True,
         check=False,
     )
+
+
+CONNECTS = """
+import sys
+import numpy as np
+from orchestrator import NoSuchDeploymentError, Orchestrator
+from orchestrator.cli import main
+
+x = np.load("x.npy")
+if sys.argv[1] == "starts":
+    assert main(["up", "deployment.yaml"]) == 0
+with Orchestrator.connect("embed") as running:
+    answers = running.model("embed").map({"x": x[i : i + 1]} for i in range(len(x)))
+    np.save(sys.argv[2], np.concatenate([one["y"] for one in answers]))
+if sys.argv[1] == "ends":
+    assert main(["down", "embed"]) == 0
+    try:
+        Orchestrator.connect("embed").start()
+    except NoSuchDeploymentError as error:
+        print(error)
+"""
+
+
+def test_jobs_start_join_and_end_a_deployment(head: str, shipped: Path, tmp_path: Path) -> None:
+    (shipped / "connects.py").write_text(CONNECTS)
+    x = np.random.default_rng(0).standard_normal((20, 8)).astype(np.float32)
+    np.save(shipped / "x.npy", x)
+    for does in ("starts", "ends"):
+        words = ["--", "python", "connects.py", does, tmp_path / f"{does}.npy"]
+        job = subprocess.run(
+            [*RAY, "job", "submit", "--address", head, "--working-dir", shipped, *words],
+            env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert job.returncode == 0, job.stdout + job.stderr
+    assert "no deployment 'embed' runs in this cluster" in job.stdout
+    model = InferenceSession(shipped / "models" / "embed.onnx", providers=["CPUExecutionProvider"])
+    wanted = np.concatenate([model.run(None, {"x": x[i : i + 4]})[0] for i in range(0, 20, 4)])
+    for does in ("starts", "ends"):
+        assert np.allclose(np.load(tmp_path / f"{does}.npy"), wanted, atol=1e-5)
 
 
 def test_a_job_from_a_laptop(head: str, shipped: Path, tmp_path: Path) -> None:

@@ -51,6 +51,18 @@ def test_bytes_that_only_plans_reckon_with_replace_nothing() -> None:
     assert not same_work(order, replace(order, share_workspace=not order.share_workspace))
 
 
+def test_a_model_that_the_deployment_has_no_more_is_told() -> None:
+    found = transition(held(plan_of(A, B, on("c", "local/0"))), plan_of(A, B))
+    assert [str(step) for step in found.steps] == [
+        "drain local/0: a, c",
+        "stop local/0: a, c",
+        "wait local/0",
+        "start local/0: a",
+    ]
+    assert found.ended == ("c",)
+    assert found.lines()[-1] == "c is not served any more"
+
+
 def test_cards_that_hold_only_what_nobody_wants_stop_first() -> None:
     found = transition(held(plan_of(A, B)), plan_of(A, on("c", "local/1")))
     assert [str(step) for step in found.steps] == [

@@ -1,7 +1,8 @@
 """Deployments of tiny models with declared sizes, so that nothing has to be measured first."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,28 @@ import onnxruntime
 
 from orchestrator import Deployment, DeploymentPlan, Inventory, plan_deployment
 from orchestrator.profiles import ProfileCache, collect
-from orchestrator.runtime.named import status_of
+from orchestrator.runtime.named import status_of, take_down
+from orchestrator.runtime.options import Options
+from orchestrator.runtime.record import kept
 from orchestrator.runtime.status import CardStatus, Status
+from orchestrator.runtime.up import up
 from tests.models import write_mlp, write_pair
 
 SIZES = {"weights": "1MiB", "workspace": "1MiB", "io": "1MiB", "objects": "0B"}
 WIDTH = 16
+GEARS = {"gears": [{"x": [1, WIDTH]}, {"x": [4, WIDTH]}]}
 #: Of the package's deployment: few, so that a test can reach it.
 MAX_IN_FLIGHT = 12
 
 
 def model(name: str, path: Path, **fields: Any) -> dict[str, Any]:
     return {"name": name, "path": str(path), "sizes": SIZES, "service_time": "1ms", **fields}
+
+
+def geared(name: str, folder: Path, **fields: Any) -> dict[str, Any]:
+    """A new model with gears 1 and 4."""
+    path = write_mlp(folder, name, width=WIDTH, gears=[1, 4])
+    return model(name, path, shapes=GEARS, **fields)
 
 
 def deployment(*models: dict[str, Any], count: int = 2, name: str = "tiny") -> Deployment:
@@ -37,14 +48,21 @@ def planned(*models: dict[str, Any], count: int = 2, name: str = "tiny") -> Depl
 
 def three_models(folder: Path) -> DeploymentPlan:
     """``both`` on two cards, gears 1 and 4; ``pair`` on one; ``slow`` on one, 1 s a batch."""
-    gears = {"gears": [{"x": [1, WIDTH]}, {"x": [4, WIDTH]}]}
-    both = write_mlp(folder, "both", width=WIDTH, gears=[1, 4])
     slow = write_mlp(folder, "slow", width=WIDTH, rows=1, seed=1)
     return planned(
-        model("both", both, shapes=gears, threads=2, replicas=2),
+        geared("both", folder, threads=2, replicas=2),
         model("pair", write_pair(folder, "pair", rows=4)),
         model("slow", slow, emulated={"execute": "1s"}, cards=["local/1"]),
     )
+
+
+@contextlib.contextmanager
+def standing(wanted: Deployment | DeploymentPlan) -> Iterator[str]:
+    """A named deployment, by its name; down afterwards, if it is still up."""
+    name = up(wanted, Options()).plan.deployment.name
+    yield name
+    if name in kept():
+        take_down(name)
 
 
 def card_of(status: Status, slot: str) -> CardStatus:

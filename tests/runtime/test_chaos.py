@@ -10,13 +10,12 @@ import pytest
 
 from orchestrator import Orchestrator
 from orchestrator.runtime.connect import Connection
-from orchestrator.runtime.named import status_of, take_down
-from orchestrator.runtime.options import Options, RestartRules, WatchRules
+from orchestrator.runtime.named import status_of
+from orchestrator.runtime.options import RestartRules, WatchRules
 from orchestrator.runtime.status import ModelStatus
-from orchestrator.runtime.up import up
 from tests.chaos import schedules
 from tests.chaos.schedules import Strikes, Victims
-from tests.runtime.deployments import Truth, rows
+from tests.runtime.deployments import Truth, rows, standing
 from tests.runtime.nodes import RESOURCE, NodeProcess, further_node
 
 RECORDS = 300
@@ -40,9 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def named(cluster: Connection, folder: Path, faults_file: Path) -> Iterator[Victims]:
     """A named deployment on two cards of this Ray's own node."""
-    up(schedules.chaos_deployment(folder, 2), Options())
-    yield Victims(lambda: status_of(NAME, 250.0), faults_file)
-    take_down(NAME)
+    with standing(schedules.chaos_deployment(folder, 2)):
+        yield Victims(lambda: status_of(NAME, 250.0), faults_file)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,12 @@ import pytest
 
 from actors.modelcache import ModelCache
 from orchestrator import CardLostError, Orchestrator, RequestFailedError
+from orchestrator.dispatch import TransportRules
 from orchestrator.runtime.options import Options, RestartRules
 from orchestrator.runtime.running import Running
 from orchestrator.runtime.status import CardStatus
 from tests.models import write_mlp
-from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
+from tests.runtime.deployments import WIDTH, Truth, geared, model, planned, rows
 
 
 def card(running: Orchestrator, slot: str) -> CardStatus:
@@ -59,6 +62,38 @@ def test_a_killed_card_loses_nothing_and_comes_back(running, truth: Truth) -> No
     after = until_back(running, "local/0")
     assert after.pid != before.pid
     assert after.restarts == before.restarts + 1
+
+
+def test_requests_of_many_callers_in_one_call_to_a_killed_card(
+    cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each is answered once, and elsewhere, and none with the answer to another's."""
+    timing = {"service_time": "10ms", "emulated": {"execute": "40ms"}}
+    plan = planned(geared("many", tmp_path, replicas=2, **timing), name="callers")
+    callers, each, most_calls = 8, 40, TransportRules().most_calls
+    x, done = rows(callers * each), Counter[int]()
+    with Orchestrator(plan) as made, ThreadPoolExecutor(callers) as threads:
+
+        def call(caller: int) -> list[np.ndarray]:
+            mine = range(caller * each, (caller + 1) * each)
+            sent = [made.model("many").submit({"x": x[i : i + 1]}) for i in mine]
+            for i, future in zip(mine, sent, strict=True):
+                future.add_done_callback(lambda _, i=i: done.update([i]))
+            return [future.result()["y"] for future in sent]
+
+        answers = [threads.submit(call, caller) for caller in range(callers)]
+        while (seen := card(made, "local/0")).in_flight < 2 * most_calls:
+            pass
+        os.kill(seen.pid, signal.SIGKILL)
+        got = np.concatenate([y for one in answers for y in one.result()])
+        (counted,) = made.status().models
+        assert until_back(made, "local/0").pid != seen.pid
+    assert np.allclose(got, Truth(tmp_path / "many.mindir")(x), atol=1e-5)
+    assert done == Counter(range(len(x)))
+    told = [one for one in caplog.records if getattr(one, "event", "") == "interrupted"]
+    (interrupted,) = (int(one.getMessage().split()[2]) for one in told)
+    assert interrupted > most_calls  # so several were in one call
+    assert (counted.answered, counted.failed, counted.retried) == (len(x), 0, interrupted)
 
 
 def test_a_build_that_fails_on_a_restart_is_tried_again(cluster, tmp_path: Path) -> None:

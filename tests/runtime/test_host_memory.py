@@ -1,16 +1,22 @@
 """Memory of hosts: who may load when, and what a process that Ray killed for it is said to be."""
 
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ray.exceptions import OutOfMemoryError, RayActorError
 
-from actors.hostmemory import HostMemory, HostWatch, together
+from actors.hostmemory import HostMemory, HostWatch, resident_bytes, together
 from actors.messages import CardIdentity
 from orchestrator.errors import CardLostError, PackageDiffersError
 from orchestrator.runtime.fleet import ours
 from orchestrator.runtime.package import package_version, require_same, sources_digest
-from orchestrator.runtime.starts import NodeStarts
+from orchestrator.runtime.turns import Load, Turn, may_begin
 
 HOST_FULL = (
     "card local/0: Ray killed its process because the memory of its host, not of the card, ran "
@@ -35,40 +41,64 @@ def test_models_load_one_after_the_other():
     assert together([(HostMemory(), 0)]) == HostMemory()
 
 
-def test_loads_wait_for_room_and_those_that_nobody_knows_do_not():
-    node, begun = NodeStarts(), []
+@given(st.lists(st.integers(1, 90), min_size=1, max_size=12), st.integers(0, 100))
+def test_peaks_fit_and_everybody_has_his_turn(peaks, room):
+    waiting = [elsewhere(number, peak) for number, peak in enumerate(peaks)]
+    begun, done = [], []
+    while waiting or begun:
+        for one in reversed(waiting):  # whoever looks first does not overtake
+            if may_begin(one, [other for other in (*waiting, *begun) if other != one], room):
+                assert one == waiting.pop(0)
+                begun.append(replace(one, begun=True))
+        assert begun
+        assert len(begun) == 1 or sum(one.peak for one in begun) <= room
+        done.append(begun.pop(0).number)
+    assert done == list(range(len(peaks)))
 
-    def enter(name, peak, steady=0):
-        needs = HostMemory(1, peak, steady)
-        for begin in node.enter(needs, 100, lambda: begun.append(name)):
-            begin()
-        return needs
 
-    first, _, _ = enter("a", 60, 30), enter("b", 60, 30), enter("unknown", 0)
-    assert begun == ["a"]  # whoever comes later does not overtake
-    for begin in node.leave(first, stays=True):
-        begin()
-    assert begun == ["a", "b", "unknown"]
+def elsewhere(number: int, peak: int) -> Load:
+    """Of another container, whose processes cannot be seen from here."""
+    return Load(number, peak, before=0, pid=1, pids="other")
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 90), st.integers(0, 90)), max_size=12), st.integers(0, 100)
-)
-def test_peaks_fit_and_everybody_has_his_turn(sizes, free):
-    node = NodeStarts()
-    loads = [HostMemory(1, max(peak, steady), steady) for peak, steady in sizes]
-    done = []
-    for number, needs in enumerate(loads):
-        for begin in node.enter(needs, free, lambda n=number: done.append(n)):
-            begin()
-    held = 0
-    while node.loading:
-        assert len(node.loading) == 1 or held + sum(n.peak for n in node.loading) <= free
-        ended = node.loading[0]
-        held += ended.steady
-        for begin in node.leave(ended, stays=True):
-            begin()
-    assert done == list(range(len(loads)))
+def test_what_a_load_has_taken_already_it_does_not_take_again():
+    before = resident_bytes(os.getpid())
+    begun = Load(1, 64 << 20, before, os.getpid(), "here", begun=True)
+    taken = bytearray(48 << 20)
+    assert begun.to_come("here") < 32 << 20
+    assert begun.to_come("there") == 64 << 20
+    del taken
+
+
+KILLED = """
+import sys, threading
+from pathlib import Path
+from orchestrator.runtime.turns import Turn
+turn = Turn(int(sys.argv[1]), Path(sys.argv[2]))
+turn.wait(threading.Event())
+print("begun", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_whoever_is_killed_while_it_loads_takes_no_room(tmp_path):
+    """Of two others the first waits for the killed one, and the second for the first."""
+    command = [sys.executable, "-c", KILLED, str(1 << 60), str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as killed:
+        assert killed.stdout.readline() == "begun\n"
+        first, second = Turn(1, tmp_path), Turn(1, tmp_path)
+        assert [one.begun for one in first.others()] == [True, False]
+        killed.kill()
+        first.wait(threading.Event())
+        over = threading.Event()
+        over.set()
+        second.wait(over)
+        assert [one.begun for one in second.others()] == [True]
+        first.end()
+        second.wait(threading.Event())
+        assert second.others() == []
+        second.end()
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from orchestrator.runtime.following import Seen
 from orchestrator.runtime.lending import Board
 from orchestrator.runtime.options import Options
 from tests.models import write_mlp
-from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
+from tests.runtime.deployments import WIDTH, Truth, geared, model, planned, rows
 from tests.runtime.test_deaths import card, until_back
 
 remote: Any = ray.remote(num_cpus=0)
@@ -38,9 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def owner(cluster: Connection, files: Path) -> Iterator[Orchestrator]:
     """One model on two cards. What it lends ends with it."""
-    gears = {"gears": [{"x": [1, WIDTH]}, {"x": [4, WIDTH]}]}
-    path = write_mlp(files, "both", width=WIDTH, gears=[1, 4])
-    with Orchestrator(planned(model("both", path, shapes=gears, threads=2, replicas=2))) as made:
+    with Orchestrator(planned(geared("both", files, threads=2, replicas=2))) as made:
         yield made
 
 

@@ -27,7 +27,7 @@ from orchestrator import (
 from orchestrator.cli import main
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.connect import Connection
-from orchestrator.runtime.named import drain, status_of, take_down
+from orchestrator.runtime.named import drain, status_of
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.record import kept
 from orchestrator.runtime.up import up
@@ -37,9 +37,11 @@ from tests.runtime.deployments import (
     Truth,
     all_ready,
     card_of,
+    geared,
     model,
     planned,
     rows,
+    standing,
     until,
 )
 
@@ -50,11 +52,9 @@ NAME = "reader"
 def plan(tmp_path_factory: pytest.TempPathFactory) -> DeploymentPlan:
     """``both`` on two cards, ``slow`` on one of them."""
     folder = tmp_path_factory.mktemp("named")
-    gears = {"gears": [{"x": [1, WIDTH]}, {"x": [4, WIDTH]}]}
-    both = write_mlp(folder, "both", width=WIDTH, gears=[1, 4])
     slow = write_mlp(folder, "slow", width=WIDTH, rows=1, seed=1)
     return planned(
-        model("both", both, shapes=gears, replicas=2),
+        geared("both", folder, replicas=2),
         model("slow", slow, emulated={"execute": "300ms"}, cards=["local/1"]),
         name=NAME,
     )
@@ -67,10 +67,8 @@ def truth(plan: DeploymentPlan) -> Truth:
 
 @pytest.fixture(scope="module")
 def named(cluster: Connection, plan: DeploymentPlan) -> Iterator[str]:
-    up(plan, Options())
-    yield NAME
-    if NAME in kept():
-        take_down(NAME)
+    with standing(plan) as name:
+        yield name
 
 
 @pytest.fixture(scope="module")
@@ -136,19 +134,32 @@ def test_a_killed_controller_comes_back_and_nobody_notices(driver: Orchestrator,
     assert card_of(last, "local/1").pid == card_of(after, "local/1").pid
 
 
-def test_a_drained_card_stays_empty_until_undo(named: str, driver: Orchestrator, truth) -> None:
+def test_a_drained_card_stays_empty_until_undo(
+    named: str, driver: Orchestrator, truth, capsys
+) -> None:
     until(NAME, all_ready)
     x = rows(30)
     futures = [driver.model("both").submit({"x": x[i : i + 1]}) for i in range(30)]
+    capsys.readouterr()
     assert main(["drain", "local/0"]) == 0
+    assert main(["drain", "local/0"]) == 0
+    assert capsys.readouterr().out == "drained: local/0\ndrained before: local/0\n"
     assert np.allclose(np.concatenate([f.result()["y"] for f in futures]), truth(x), atol=1e-5)
     drained = card_of(status_of(named, 250.0), "local/0")
     assert (drained.state, drained.pid, drained.why) == ("drained", None, "it was drained")
     assert np.allclose(driver.model("both").predict({"x": x})["y"], truth(x), atol=1e-5)
     with pytest.raises(DeploymentError, match="no card or node 'local/7': its cards are local/0, "):
         drain(named, "local/7")
-    assert main(["drain", "local/0", "--undo"]) == 0
+    assert main(["drain", "local/1"]) == 0
+    waiting = "drained: local/1\non no other card, so they wait for --undo: both, slow\n"
+    assert capsys.readouterr().out == waiting
+    future = driver.model("slow").submit({"x": x[:1]})
+    assert main(["drain", "local", "--undo"]) == 0
+    assert future.result()["y"].shape == (1, WIDTH)
     until(NAME, all_ready)
+    capsys.readouterr()
+    assert main(["drain", "local", "--undo"]) == 0
+    assert capsys.readouterr().out == "not drained: local/0, local/1\n"
 
 
 def test_a_job_runs_on_a_deployment_that_is_up(named: str, truth, tmp_path: Path, capsys) -> None:
@@ -180,15 +191,21 @@ def test_the_status_on_the_command_line(named: str, capsys) -> None:
     )
 
 
-def test_watching_the_status_is_a_line_each_time_until_ctrl_c(named: str) -> None:
+def watching(named: str, *words: str) -> "subprocess.Popen[str]":
     address = ray.get_runtime_context().gcs_address
-    words = ["status", named, "--watch", "--json", "--address", address]
-    command = [sys.executable, "-m", "orchestrator", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
-        assert watching.stdout is not None
-        shown = [json.loads(watching.stdout.readline()) for _ in range(2)]
-        watching.send_signal(signal.SIGINT)
-        assert watching.wait() == 130
+    command = [sys.executable, "-m", "orchestrator", "status", named, "--watch", *words]
+    return subprocess.Popen([*command, "--address", address], stdout=subprocess.PIPE, text=True)
+
+
+def test_watching_the_status_in_a_pipe_until_ctrl_c(named: str) -> None:
+    """For people one below the other, for programs a line each time."""
+    with watching(named) as plain, watching(named, "--json") as for_programs:
+        shown = [json.loads(for_programs.stdout.readline()) for _ in range(2)]
+        titles = (line for line in plain.stdout if line.startswith("deployment"))
+        assert [next(titles) for _ in range(2)] == [f"deployment {NAME}\n"] * 2
+        for one in (plain, for_programs):
+            one.send_signal(signal.SIGINT)
+            assert one.wait() == 130
     assert [one["deployment"] for one in shown] == [NAME] * 2
     before, after = (one["cards"][0]["uptime_seconds"] for one in shown)
     assert before < after
@@ -202,6 +219,9 @@ def test_up_again_replaces_what_differs_though_the_controller_dies_meanwhile(
     more = write_mlp(tmp_path, "more", width=WIDTH, rows=1, seed=2)
     changed = planned(*specs, model("more", more, cards=["local/1"]), name=NAME)
     file = tmp_path / "changed.json"
+    file.write_text(plan.to_json())
+    assert main(["up", str(file)]) == 0
+    assert "no card changes: they do what the plan wants" in capsys.readouterr().err
     file.write_text(changed.to_json())
     assert main(["up", str(file)]) == 1
     told = capsys.readouterr()

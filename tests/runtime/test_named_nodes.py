@@ -11,12 +11,19 @@ import pytest
 from orchestrator import Deployment, DeploymentError, Orchestrator
 from orchestrator.cli import main
 from orchestrator.runtime.connect import Connection
-from orchestrator.runtime.named import drain, status_of, take_down
-from orchestrator.runtime.options import Options
+from orchestrator.runtime.named import drain, status_of
 from orchestrator.runtime.status import CardStatus, Status
-from orchestrator.runtime.up import up
 from tests.models import write_mlp
-from tests.runtime.deployments import WIDTH, Truth, all_ready, deployment, model, rows, until
+from tests.runtime.deployments import (
+    WIDTH,
+    Truth,
+    all_ready,
+    deployment,
+    model,
+    rows,
+    standing,
+    until,
+)
 from tests.runtime.nodes import RESOURCE, NodeProcess, further_node
 
 NAME = "nodes"
@@ -39,10 +46,9 @@ def node(cluster: Connection) -> Iterator[NodeProcess]:
 
 @pytest.fixture(scope="module")
 def driver(node: NodeProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orchestrator]:
-    up(on_far_nodes(tmp_path_factory.mktemp("nodes")), Options())
-    with Orchestrator.connect(NAME) as joined:
+    wanted = on_far_nodes(tmp_path_factory.mktemp("nodes"))
+    with standing(wanted), Orchestrator.connect(NAME) as joined:
         yield joined
-    take_down(NAME)
 
 
 def cards_on(node: NodeProcess, status: Status) -> list[CardStatus]:

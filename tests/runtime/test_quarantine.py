@@ -18,7 +18,6 @@ from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.connect import Connection
 from orchestrator.runtime.named import drain, status_of, take_down
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.record import kept
 from orchestrator.runtime.up import up
 from tests.models import write_mlp
 from tests.runtime.deployments import (
@@ -26,25 +25,25 @@ from tests.runtime.deployments import (
     Truth,
     all_ready,
     card_of,
+    geared,
     model,
     planned,
     rows,
+    standing,
     until,
 )
 
 NAME = "ward"
-GEARS = {"gears": [{"x": [1, WIDTH]}, {"x": [4, WIDTH]}]}
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> DeploymentPlan:
     """``both`` on two cards, ``only`` on the first, ``slow`` on the second."""
     folder = tmp_path_factory.mktemp("ward")
-    both = write_mlp(folder, "both", width=WIDTH, gears=[1, 4])
     only = write_mlp(folder, "only", width=WIDTH, rows=1, seed=1)
     slow = write_mlp(folder, "slow", width=WIDTH, rows=1, seed=2)
     return planned(
-        model("both", both, shapes=GEARS, replicas=2),
+        geared("both", folder, replicas=2),
         model("only", only, cards=["local/0"]),
         model("slow", slow, emulated={"execute": "1s"}, cards=["local/1"]),
         name=NAME,
@@ -53,11 +52,8 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> DeploymentPlan:
 
 @pytest.fixture(scope="module")
 def driver(cluster: Connection, plan: DeploymentPlan) -> Iterator[Orchestrator]:
-    up(plan, Options())
-    with Orchestrator.connect(NAME) as joined:
+    with standing(plan), Orchestrator.connect(NAME) as joined:
         yield joined
-    if NAME in kept():
-        take_down(NAME)
 
 
 def all_answered(driver: Orchestrator, truth: Truth, count: int = 20) -> None:
@@ -77,7 +73,7 @@ def kill_if_busy(slot: str, killed: set[int]) -> None:
 
 def test_requests_that_kill_cards_do_not_cost_the_card_its_place(driver: Orchestrator) -> None:
     until(NAME, all_ready)
-    for _ in range(3):  # nine deaths in a row: five of its own would have a card given up
+    for _ in range(2):  # six deaths in a row: five of its own would have a card given up
         future = driver.model("slow").submit({"x": rows(1)})
         killed: set[int] = set()
         while not future.done():
@@ -86,7 +82,7 @@ def test_requests_that_kill_cards_do_not_cost_the_card_its_place(driver: Orchest
         with pytest.raises(RequestFailedError, match="2 cards died while it was the only request"):
             future.result()
     assert driver.model("slow").predict({"x": rows(1)})["y"].shape == (1, WIDTH)
-    assert card_of(until(NAME, all_ready), "local/1").restarts == 9
+    assert card_of(until(NAME, all_ready), "local/1").restarts == 6
 
 
 def test_undo_while_a_card_still_finishes_what_it_has(driver: Orchestrator) -> None:

@@ -55,13 +55,13 @@ def test_a_ray_of_our_own_runs_no_process_that_it_does_not_need(cluster: Connect
 
 
 def test_more_cards_than_there_are(cluster: Connection) -> None:
-    nodes = find_nodes("NPU")
-    free = sum(node.cards for node in nodes)
-    with pytest.raises(CardsUnavailableError) as told:
-        inventory_of(Cards(kind="emulated", count=9, capacity=1 << 30), nodes, started=False)
-    assert str(told.value).startswith(
-        f"the deployment wants 9 cards and the cluster has {free} free of resource NPU: of 5 in "
-    )
+    cards = Cards(kind="emulated", count=9, capacity=1 << 30)
+    for free, hint in [(4, "of 5 in the cluster some are in use"), (5, "it has 5 in all: set")]:
+        with pytest.raises(CardsUnavailableError) as told:
+            inventory_of(cards, (Node("local", "id", free),), started=False)
+        assert str(told.value).startswith(
+            f"the deployment wants 9 cards and the cluster has {free} free of resource NPU: {hint}"
+        )
 
 
 def test_a_resource_that_no_node_offers(cluster: Connection) -> None:

@@ -1,0 +1,62 @@
+"""Starts on one host: loads of all deployments take turns where they do not fit at once."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from actors.hostmemory import HostMemory
+from actors.messages import Measurement
+from orchestrator import DeploymentPlan
+from orchestrator.runtime.connect import Connection
+from orchestrator.runtime.options import Options
+from orchestrator.runtime.running import Running
+from orchestrator.runtime.turns import Turn
+from tests.models import write_mlp
+from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
+
+#: More than any host has: one such load may run, but no two at once.
+HUGE = 1 << 60
+
+
+def heavy(path: Path, name: str, count: int) -> DeploymentPlan:
+    """One model, which takes next to nothing and is known to take more than any host has."""
+    plan = planned(model("one", path, replicas=count), count=count, name=name)
+    seen = Measurement(
+        0, 0, 0, False, (), (), (), library="", host=HostMemory(process=1 << 20, peak=HUGE)
+    )
+    profile = replace(plan.profiles["one"], measurement=seen)
+    return replace(plan, profiles={"one": profile})
+
+
+def test_loads_of_two_deployments_take_turns(cluster: Connection, tmp_path: Path) -> None:
+    path = write_mlp(tmp_path, "one", width=WIDTH, rows=1)
+    plans = [heavy(path, "two-cards", 2), heavy(path, "one-card", 1)]
+    deployed = [Running(Options()) for _ in plans]
+    mine, begun = Turn(HUGE), []
+    mine.wait(threading.Event())
+    pairs = zip(deployed, plans, strict=True)
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            started = [threads.submit(one.start, plan) for one, plan in pairs]
+            while len(mine.others()) < 3:
+                time.sleep(0.05)
+            early = [one for one in mine.others() if one.begun]
+            states = [slot.state.value for one in deployed for slot in one.slots()]
+            mine.end()
+            while not all(one.done() for one in started):
+                begun.append([one.number for one in mine.others() if one.begun])
+                time.sleep(0.01)
+        x = rows(2)
+        for one in deployed:
+            y = one.submit("one", {"x": x}, None, True, "online").result()["y"]
+            assert np.allclose(y, Truth(path)(x), atol=1e-5)
+    finally:
+        for one in deployed:
+            one.close()
+    assert (early, states) == ([], ["loading"] * 3)
+    assert max(map(len, begun)) == 1
+    assert len({number for numbers in begun for number in numbers}) == 3
