@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
@@ -36,8 +35,10 @@ NextPart = Callable[[], Awaitable[Part | None]]
 
 _log = logging.getLogger(__name__)
 
-#: Batches that are read ahead of those that are asked for; most sources decode them later.
-_AHEAD = 8
+#: Batches that are read ahead of those that are asked for, and bytes after which there are no more.
+_AHEAD, _AHEAD_BYTES = 8, 4 << 20
+#: Bytes of a batch that is decoded where it is read.
+_SMALL = 1 << 18
 #: A request that failed sooner has not waited for a card: the next one would fail as soon.
 _WAITED_SECONDS = 0.25
 #: Requests of a batch are sent so often; each time they wait for a card as long as requests may.
@@ -123,25 +124,27 @@ class Work:
                 taken = await feed.take()
                 if taken is None:
                     return
-                if taken[0].index in self._wary:
-                    await self._do(*taken)
+                if taken.part.index in self._wary:
+                    await self._do(taken)
                     continue
-            await self._do(*taken)
+            await self._do(taken)
 
-    async def _do(self, part: Part, number: int, load: Load | None) -> None:
-        if load is None:
+    async def _do(self, taken: "_Taken") -> None:
+        part, number = taken.part, taken.number
+        if taken.load is None:
             await self._told.ended(part, number)
             return
         wary = self._wary.get(part.index)
         if wary is None:
-            made = await self._loaded(part, load)
+            made = await self._loaded(part, taken.load, taken.batch)
         else:
-            made = await self._warily(part, number, load, wary)
+            made = await self._warily(part, number, taken.load, wary)
         self._tables.setdefault(part.index, {})[number] = made.tables
         await self._told.settled(part, number, Settled(made.records, made.rejects))
 
-    async def _loaded(self, part: Part, load: Load) -> "_Made":
-        batch = await asyncio.to_thread(load)
+    async def _loaded(self, part: Part, load: Load, batch: Batch | None = None) -> "_Made":
+        if batch is None:
+            batch = await asyncio.to_thread(load)
         for reject in batch.rejects:
             await self._told.set_aside(part, reject)
         return _Made(rejects=batch.rejects) + await self._through(part, batch, load)
@@ -207,7 +210,7 @@ class Work:
         )
 
     async def _some(self, part: Part, load: Load, rows: slice, hunt: "_Hunt") -> "_Made":
-        some = partial(_rows, load, rows)
+        some = load.rows(rows)
         return await self._through(part, await asyncio.to_thread(some), some, hunt)
 
     async def _called(self, batch: Batch, load: Load, hunt: "_Hunt") -> pa.Table | Exception:
@@ -260,10 +263,6 @@ class _Hunt:
     known: bool = False
 
 
-def _rows(load: Load, rows: slice) -> Batch:
-    return load().rows(rows)
-
-
 @dataclass(frozen=True)
 class _Wary:
     """See ``Work.beware``."""
@@ -295,6 +294,19 @@ class _Made:
         )
 
 
+@dataclass(frozen=True)
+class _Taken:
+    """A batch of a part by its number, decoded if that cost little.
+
+    Without a batch the part is read to its end, and the number that of its batches.
+    """
+
+    part: Part
+    number: int
+    load: Load | None = None
+    batch: Batch | None = None
+
+
 class _Feed:
     """Gives out the batches of all parts, in order, to whoever asks; one at a time may.
 
@@ -305,11 +317,11 @@ class _Feed:
         self._task, self._next_part, self._single = task, next_part, single
         self._part: Part | None = None
         self._batches: Iterator[Load] = iter(())
-        self._ahead: deque[Load] = deque()
+        self._ahead: deque[tuple[Load, Batch | None]] = deque()
         self._given = 0
 
-    async def take(self) -> tuple[Part, int, Load | None] | None:
-        """A part, the number of a batch and the batch; without a batch, the number of them all."""
+    async def take(self) -> _Taken | None:
+        """The next one, or the end of a part; None when there is nothing any more."""
         if self._part is None:
             self._part = await self._next_part()
             if self._part is None:
@@ -321,13 +333,22 @@ class _Feed:
         part, number = self._part, self._given
         self._given += 1
         if self._ahead:
-            return part, number, self._ahead.popleft()
+            return _Taken(part, number, *self._ahead.popleft())
         self._part = None
-        return part, number, None
+        return _Taken(part, number)
 
     def _rows(self, part: Part) -> int:
         return 1 if part.index in self._single else self._task.rows
 
-    def _few(self) -> list[Load]:
+    def _few(self) -> list[tuple[Load, Batch | None]]:
         """The next batches: going to another thread costs as much as making a small one."""
-        return list(islice(self._batches, _AHEAD))
+        assert self._part is not None, "of a part"
+        few: list[tuple[Load, Batch | None]] = []
+        held, wary = 0, self._part.index in self._single
+        for load in islice(self._batches, _AHEAD):
+            small = 0 < load.held <= _SMALL and not wary
+            few.append((load, load() if small else None))
+            held += load.held
+            if held > _AHEAD_BYTES:
+                break
+        return few
