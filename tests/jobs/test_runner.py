@@ -68,8 +68,9 @@ def run(  # noqa: PLR0913 - what the tests vary
     in_flight=8,
     tolerance=None,
     output_format="parquet",
+    kind=None,
 ):
-    source, sink = open_source(pages), OutputFolder(out, output_format)
+    source, sink = open_source(pages, kind), OutputFolder(out, output_format)
     hands = Here(Task(source, pipeline, source.batch_size, in_flight), None, unserved)
     part_size = part_size or source.part_size
     with contextlib.closing(sink):

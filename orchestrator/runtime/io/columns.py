@@ -71,6 +71,16 @@ def _nested(value: object) -> object:
     return value
 
 
+def nbytes_of(column: Array) -> int:
+    """Bytes of its values; of objects those of text, bytes and arrays are counted."""
+    if column.dtype != object:
+        return column.nbytes
+    sizes = (
+        len(one) if isinstance(one, bytes | str) else getattr(one, "nbytes", 0) for one in column
+    )
+    return sum(sizes)
+
+
 def to_columns(table: pa.Table) -> Columns:
     """The inverse of ``to_table``: lists that are equally long become further axes.
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from orchestrator.errors import JobError
 from orchestrator.jobs import RECORD_ID, Part, Piece, Reject, Stage, Unit
-from orchestrator.runtime.io.columns import Columns, to_columns
+from orchestrator.runtime.io.columns import Columns, nbytes_of, to_columns
 
 #: Bytes that a source of rows reads and decodes at once.
 _AT_ONCE = 1 << 20
@@ -32,6 +32,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values, about."""
+        return sum(map(nbytes_of, self.columns.values()))
 
     def rows(self, rows: slice) -> "Batch":
         """Some of the records, without the rejects."""
