@@ -13,7 +13,7 @@ from orchestrator.errors import JobError, NotServingError
 from orchestrator.jobs import RECORD_ID, Job, JobSummary, Progress
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.accounts import card_documents
-from orchestrator.runtime.crew import Crew, workers_for
+from orchestrator.runtime.crew import Crew
 from orchestrator.runtime.facts import job_facts
 from orchestrator.runtime.following import Following, Lender
 from orchestrator.runtime.io.dataset import DatasetRows
@@ -21,6 +21,7 @@ from orchestrator.runtime.io.inputs import open_source, part_size_of
 from orchestrator.runtime.io.output import OutputFolder
 from orchestrator.runtime.jobspec import JobSpec, input_name, keep_apart, refuse_resume
 from orchestrator.runtime.runner import Here, JobHooks, run_job
+from orchestrator.runtime.staffing import driver_suffices
 from orchestrator.runtime.status import Status
 from orchestrator.runtime.through import Model, ThroughModel
 from orchestrator.runtime.work import Pipeline, Task
@@ -135,12 +136,12 @@ class PreparedJob:
 
         hooks = JobHooks(told)
         try:
-            if not (count := self._workers(serving.plan)):
+            if self._done_here(serving.plan):
                 models = serving.models_for(spec.priority)
                 hands = Here(task, models, serving.lender.unserved)
                 hooks = replace(hooks, describe=lambda: describe(serving, {}))
                 return run_job(hands, self.sink, hooks, self._tolerance, stop)
-            crew = Crew(self._order(task, serving), serving.lender, count)
+            crew = Crew(self._order(task, serving), serving.lender, self.spec.workers)
             hooks = replace(hooks, describe=lambda: describe(serving, crew.answered))
             with closing(crew):
                 return run_job(crew, self.sink, hooks, self._tolerance, stop)
@@ -148,14 +149,10 @@ class PreparedJob:
             with suppress(NotServingError):  # closed under the job, which has told that
                 serving.expect(0, None)
 
-    def _workers(self, plan: DeploymentPlan) -> int:
-        left = len(self.job.parts) - len(self.sink.done)
-        if self.spec.workers is not None:
-            return min(self.spec.workers, left)
-        cards = len(plan.slots)
-        if plan.deployment.autoscale is not None:
-            cards = plan.deployment.cards.count or cards
-        return workers_for(cards, left)
+    def _done_here(self, plan: DeploymentPlan) -> bool:
+        if self.sink.complete or self.spec.workers is not None:
+            return self.sink.complete or self.spec.workers == 0
+        return driver_suffices(plan)
 
     def _order(self, task: Task, serving: Serving) -> WorkOrder:
         place = self.sink.place

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from tests.models import write_mlp
@@ -16,6 +17,7 @@ from tests.runtime.elastic import SETTINGS, elastic_cluster
 DRIVER = """
 import json, sys, time
 from pathlib import Path
+import numpy as np
 import ray
 from orchestrator import Orchestrator, load_deployment
 
@@ -29,11 +31,15 @@ def nodes():
     return len(alive)
 
 ray.init(sys.argv[1], log_to_driver=False)
+async def one(batch, models):
+    answer = await models.one.predict_async({"x": batch["data"]})
+    where = ray.get_runtime_context().get_node_id()
+    return {"y": answer["y"], "node": np.array([where])}
+
 nodes()
 with Orchestrator(load_deployment(folder / "deployment.yaml")) as orc:
     nodes()
-    columns = {"x": "data"}
-    job = orc.run(folder / "in.npy", folder / "out", model="one", columns=columns, batch_size=1)
+    job = orc.run(folder / "in.npy", folder / "out", pipeline=one, batch_size=1, part_size=200)
     while not job.done:
         nodes()
         time.sleep(0.2)
@@ -81,6 +87,8 @@ def test_nodes_come_for_a_job_and_go(tmp_path: Path) -> None:
     assert driver.returncode == 0, driver.stderr
     told = json.loads(driver.stdout.splitlines()[-1])
     assert told["rows"] == 4000
+    where = set(pq.read_table(tmp_path / "out")["node"].to_pylist())
+    assert len(where) > 1, "workers ran beside the driver alone"
     assert told["nodes"][0] == 0
     assert max(told["nodes"]) == 2
     assert told["nodes"][-1] == 0
