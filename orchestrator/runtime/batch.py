@@ -1,5 +1,6 @@
 """A batch job from its input to its output: what the command line and ``orc.run`` share."""
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -26,6 +27,9 @@ from orchestrator.runtime.status import Status
 from orchestrator.runtime.through import Model, ThroughModel
 from orchestrator.runtime.work import Pipeline, Task
 from orchestrator.runtime.worker import WorkOrder
+
+_log = logging.getLogger(__name__)
+_PERHAPS_A_RECORD = "if a record ends the driver, leave --workers 0 out, and a worker finds it"
 
 
 class Models(Protocol):
@@ -136,12 +140,12 @@ class PreparedJob:
 
         hooks = JobHooks(told)
         try:
-            if self._done_here(serving.plan):
+            if (count := self._workers(serving.plan)) == 0:
                 models = serving.models_for(spec.priority)
                 hands = Here(task, models, serving.lender.unserved)
                 hooks = replace(hooks, describe=lambda: describe(serving, {}))
                 return run_job(hands, self.sink, hooks, self._tolerance, stop)
-            crew = Crew(self._order(task, serving), serving.lender, self.spec.workers)
+            crew = Crew(self._order(task, serving), serving.lender, count)
             hooks = replace(hooks, describe=lambda: describe(serving, crew.answered))
             with closing(crew):
                 return run_job(crew, self.sink, hooks, self._tolerance, stop)
@@ -149,10 +153,16 @@ class PreparedJob:
             with suppress(NotServingError):  # closed under the job, which has told that
                 serving.expect(0, None)
 
-    def _done_here(self, plan: DeploymentPlan) -> bool:
-        if self.sink.complete or self.spec.workers is not None:
-            return self.sink.complete or self.spec.workers == 0
-        return driver_suffices(plan)
+    def _workers(self, plan: DeploymentPlan) -> int | None:
+        """How many do the work: none but this process, so many, or as many as suit the cluster."""
+        if self.sink.complete:
+            return 0
+        if self.spec.workers == 0 and self.sink.crashed:
+            _log.warning("the run before this one ended without a word: %s", _PERHAPS_A_RECORD)
+        if self.spec.workers is not None:
+            return self.spec.workers
+        # If a record ended the driver, it ends a worker now, and that is found out.
+        return 0 if driver_suffices(plan) and not self.sink.crashed else None
 
     def _order(self, task: Task, serving: Serving) -> WorkOrder:
         place = self.sink.place

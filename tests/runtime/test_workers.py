@@ -17,6 +17,7 @@ import ray
 
 from actors.messages import CardOrder
 from orchestrator import Orchestrator
+from orchestrator.errors import JobError
 from orchestrator.jobs import JobSummary, Outcome
 from orchestrator.runtime.io.draft import Place
 from orchestrator.runtime.io.inputs import open_source
@@ -142,6 +143,20 @@ def test_a_cancelled_job_saves_what_is_in_flight_and_goes_on(
     (out / "_stopped").unlink()
     resumed = start(running, lines, out, workers=0, resume=True, accept_changes=True)
     check(resumed.wait(), out, truth)
+
+
+def test_after_a_run_that_ended_without_a_word_a_worker_touches_the_records(
+    running: Orchestrator, lines: Path, truth, tmp_path
+) -> None:
+    async def failing(batch, models):
+        raise ValueError("at once")
+
+    out = tmp_path / "out"
+    with pytest.raises(JobError, match="at once"):
+        start(running, lines, out, failing, workers=None, on_error="fail").wait()
+    (out / "_summary.json").unlink()  # as a driver leaves it that is killed
+    again = start(running, lines, out, workers=None, resume=True, accept_changes=True)
+    assert os.getpid() not in check(again.wait(), out, truth)["pid"].to_pylist()
 
 
 def test_a_node_that_comes_during_a_job_gets_a_worker_and_one_that_goes_is_not_missed(
