@@ -173,7 +173,10 @@ class PreparedJob:
     def _pipeline(self, deployment: Deployment) -> Pipeline:
         spec = self.spec
         if (spec.pipeline is None) == (spec.model is None):
-            raise JobError(input_name(spec), "a job has a model or a pipeline, one of the two")
+            raise JobError(
+                input_name(spec),
+                "a job has a model or a pipeline, one of the two: --model or --pipeline",
+            )
         if spec.pipeline is not None:
             if spec.columns or spec.ids != (RECORD_ID,):
                 raise JobError(
