@@ -27,6 +27,8 @@ IDLE_SECONDS = 3.0
 #: What the look once a second, and the end of a process, may take on top.
 LEAVE_SECONDS = 3.0
 TARGET = 1.3
+#: What takes longer never ends.
+PATIENCE_SECONDS = 180.0
 
 
 def measure(folder: Path) -> list[Row]:
@@ -96,7 +98,7 @@ def drive(address: str, deployment: Path) -> dict[str, Any]:
         return sum(n["Alive"] and bool(n["Resources"].get("NPU")) for n in ray.nodes())
 
     if wanted.autoscale is None:
-        _until(lambda: nodes() == CARDS)
+        _until(lambda: nodes() == CARDS, "four nodes are there")
     seen, node_seconds, started = [nodes()], 0.0, time.perf_counter()
     with Orchestrator(wanted, batch=True) as running:
         node_seconds = time.perf_counter() - started if seen == [0] else 0.0
@@ -116,11 +118,11 @@ def drive(address: str, deployment: Path) -> dict[str, Any]:
         job.report()
         seconds, ended = time.perf_counter() - started, time.perf_counter()
         if wanted.autoscale is not None:
-            _until(lambda: not running.status().cards)
+            _until(lambda: not running.status().cards, "no card is kept")
             seen.append(0)
         idle = time.perf_counter() - ended
         if wanted.autoscale is not None:
-            _until(lambda: not nodes())
+            _until(lambda: not nodes(), "no node is left")
     return {
         "seconds": seconds,
         "node_seconds": node_seconds,
@@ -129,8 +131,11 @@ def drive(address: str, deployment: Path) -> dict[str, Any]:
     }
 
 
-def _until(true: Callable[[], bool]) -> None:
+def _until(true: Callable[[], bool], what: str) -> None:
+    late = time.monotonic() + PATIENCE_SECONDS
     while not true():
+        if time.monotonic() > late:
+            raise TimeoutError(f"after {PATIENCE_SECONDS:g} s it is not so that {what}")
         time.sleep(0.1)
 
 

@@ -66,6 +66,9 @@ class Tolerance:
         Raises:
             ValueError: neither; or a limit although the first error stops the job.
         """
+        known = [one.value for one in OnError]
+        if on_error not in known:
+            raise ValueError(f"on error {on_error!r} is none of {', '.join(known)}")
         on_error = OnError(on_error)
         if max_errors is None:
             return Tolerance(on_error)

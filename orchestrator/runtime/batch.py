@@ -1,5 +1,6 @@
 """A batch job from its input to its output: what the command line and ``orc.run`` share."""
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -13,7 +14,7 @@ from orchestrator.errors import JobError, NotServingError
 from orchestrator.jobs import RECORD_ID, Job, JobSummary, Progress
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.accounts import card_documents
-from orchestrator.runtime.crew import Crew, workers_for
+from orchestrator.runtime.crew import Crew
 from orchestrator.runtime.facts import job_facts
 from orchestrator.runtime.following import Following, Lender
 from orchestrator.runtime.io.dataset import DatasetRows
@@ -21,10 +22,14 @@ from orchestrator.runtime.io.inputs import open_source, part_size_of
 from orchestrator.runtime.io.output import OutputFolder
 from orchestrator.runtime.jobspec import JobSpec, input_name, keep_apart, refuse_resume
 from orchestrator.runtime.runner import Here, JobHooks, run_job
+from orchestrator.runtime.staffing import driver_suffices
 from orchestrator.runtime.status import Status
 from orchestrator.runtime.through import Model, ThroughModel
 from orchestrator.runtime.work import Pipeline, Task
 from orchestrator.runtime.worker import WorkOrder
+
+_log = logging.getLogger(__name__)
+_PERHAPS_A_RECORD = "if a record ends the driver, leave --workers 0 out, and a worker finds it"
 
 
 class Models(Protocol):
@@ -135,7 +140,7 @@ class PreparedJob:
 
         hooks = JobHooks(told)
         try:
-            if not (count := self._workers(serving.plan)):
+            if (count := self._workers(serving.plan)) == 0:
                 models = serving.models_for(spec.priority)
                 hands = Here(task, models, serving.lender.unserved)
                 hooks = replace(hooks, describe=lambda: describe(serving, {}))
@@ -148,14 +153,16 @@ class PreparedJob:
             with suppress(NotServingError):  # closed under the job, which has told that
                 serving.expect(0, None)
 
-    def _workers(self, plan: DeploymentPlan) -> int:
-        left = len(self.job.parts) - len(self.sink.done)
+    def _workers(self, plan: DeploymentPlan) -> int | None:
+        """How many do the work: none but this process, so many, or as many as suit the cluster."""
+        if self.sink.complete:
+            return 0
+        if self.spec.workers == 0 and self.sink.crashed:
+            _log.warning("the run before this one ended without a word: %s", _PERHAPS_A_RECORD)
         if self.spec.workers is not None:
-            return min(self.spec.workers, left)
-        cards = len(plan.slots)
-        if plan.deployment.autoscale is not None:
-            cards = plan.deployment.cards.count or cards
-        return workers_for(cards, left)
+            return self.spec.workers
+        # If a record ended the driver, it ends a worker now, and that is found out.
+        return 0 if driver_suffices(plan) and not self.sink.crashed else None
 
     def _order(self, task: Task, serving: Serving) -> WorkOrder:
         place = self.sink.place
@@ -166,7 +173,10 @@ class PreparedJob:
     def _pipeline(self, deployment: Deployment) -> Pipeline:
         spec = self.spec
         if (spec.pipeline is None) == (spec.model is None):
-            raise JobError(input_name(spec), "a job has a model or a pipeline, one of the two")
+            raise JobError(
+                input_name(spec),
+                "a job has a model or a pipeline, one of the two: --model or --pipeline",
+            )
         if spec.pipeline is not None:
             if spec.columns or spec.ids != (RECORD_ID,):
                 raise JobError(

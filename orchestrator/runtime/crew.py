@@ -2,28 +2,29 @@
 
 The driver gives them parts, hears counts, and has them write; no record passes through it. A worker
 that dies is replaced, and the parts that it had are done anew by others: what it wrote has a hidden
-name until the driver lists it, so nothing is there twice.
+name until the driver lists it, so nothing is there twice. Nodes that come get workers as cards do,
+and where cards are given back workers leave, so that their nodes can go.
 """
 
 import asyncio
 import contextlib
 import threading
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
-from orchestrator.errors import JobError, OrchestratorError
+from orchestrator.errors import JobError
 from orchestrator.jobs import Part
 from orchestrator.runtime.following import Lender
 from orchestrator.runtime.io.draft import Draft, Place
 from orchestrator.runtime.outlook import Sent
 from orchestrator.runtime.runner import Books
+from orchestrator.runtime.staffing import Staffing, worker_process
 from orchestrator.runtime.worker import (
     BatchSettled,
     Blamed,
@@ -37,13 +38,10 @@ from orchestrator.runtime.worker import (
     WorkerProcess,
     WorkOrder,
 )
+from orchestrator.runtime.workercall import WorkerLostError, answer, ours
 
 #: Parts that a worker holds: one is written while the next is done.
 _HELD = 2
-#: Workers for each card, where the cluster has the CPUs.
-_PER_CARD = 2
-#: On one machine of at most so many CPUs more processes would only be in each other's way.
-_FEW_CPUS = 4
 #: A part that so many workers ended with is done record by record, by a worker of its own.
 _DEATHS_BEFORE_WARY = 2
 #: So many ended while it was read, or more: it is not tried again; nor are more starts in a row.
@@ -53,26 +51,8 @@ _MOST_DEADLY = 20
 _START_SECONDS = 300.0
 _START_TICK = 0.5
 _STOP_TICK = 0.1
-
-
-def workers_for(cards: int, parts: int) -> int:
-    """How many workers suit a job on the cluster that this process is connected to.
-
-    None, so that the driver does the work itself, on one small machine and where no CPUs are told.
-    """
-    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    cpus = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
-    if not cpus or (len(nodes) == 1 and cpus <= _FEW_CPUS):
-        return 0
-    free = int(ray.available_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
-    return min(_PER_CARD * cards, max(free, 1), parts)
-
-
-@dataclass(eq=False, repr=False)
-class WorkerLostError(OrchestratorError):
-    """A worker's process or its node is gone."""
-
-    reason: str
+#: So often it is looked whether more workers suit, or fewer.
+_COUNT_SECONDS = 2.0
 
 
 @dataclass(eq=False)
@@ -80,16 +60,22 @@ class _Member:
     process: WorkerProcess
     parts: dict[int, Part] = field(default_factory=dict)
     ready: bool = False
+    node: str = ""
+    leaving: bool = False
     sent: Sent = field(default_factory=Sent)
 
 
 class Crew:
-    """So many workers, for one run of a job. ``answered``: requests that they had answered."""
+    """Workers for one run of a job: so many, or without a ``count`` as many as suit the cluster.
 
-    def __init__(self, order: WorkOrder, lender: Lender | None, count: int) -> None:
+    ``answered``: requests that they had answered.
+    """
+
+    def __init__(self, order: WorkOrder, lender: Lender, count: int | None) -> None:
         self.ignored = order.task.source.ignored
         self.answered: Counter[str] = Counter()
-        self._order, self._lender, self._count = order, lender, count
+        self._order, self._lender = order, lender
+        self._staffing = Staffing(lambda: lender.seen().slots, count)
         self._members: list[_Member] = []
         self._deaths: Counter[int] = Counter()
         self._deadly: dict[int, Counter[int]] = {}
@@ -112,18 +98,15 @@ class Crew:
         changed = asyncio.Event()
         order = ray.put(self._order)
         with contextlib.ExitStack() as undo:
-            if self._lender is not None:
-                tell = self._loop.call_soon_threadsafe
-                undo.callback(self._lender.watch(lambda: tell(changed.set)))  # type: ignore[arg-type]
-            aides = [self._pass_on(changed), self._hear_of(stop)]
-            tasks = [self._serve(order, changed) for _ in range(self._count)]
-            asked = [asyncio.ensure_future(one) for one in (*aides, *tasks)]
+            tell = self._loop.call_soon_threadsafe
+            undo.callback(self._lender.watch(lambda: tell(changed.set)))  # type: ignore[arg-type]
+            aides = [
+                asyncio.ensure_future(one) for one in (self._pass_on(changed), self._hear_of(stop))
+            ]
             try:
-                await asyncio.gather(*asked[len(aides) :])
+                await self._staffed(order, changed)
             finally:
-                for one in asked:
-                    one.cancel()
-                await asyncio.gather(*asked, return_exceptions=True)
+                await _end(aides)
 
     def write(self, part: Part, place: Place, schema: pa.Schema | None) -> Draft:
         """See Hands.
@@ -135,7 +118,7 @@ class Crew:
         try:
             draft: Draft = self._holder(part).process.call("write", part, place, schema).result()
         except RayError as error:
-            raise _ours(error) from error
+            raise ours(error) from error
         return draft
 
     def saved(self, part: Part) -> None:
@@ -158,44 +141,94 @@ class Crew:
                 return member
         raise WorkerLostError(f"the worker that had {part.name} is gone")
 
-    async def _serve(self, order: "ray.ObjectRef[WorkOrder]", changed: asyncio.Event) -> None:
-        """Keep one worker, and start the next where it died, until there is nothing to do."""
-        node: str | None = None
-        while not self._stopping:
-            self._stop_if_over()
-            member = _Member(WorkerProcess(cpus=1.0 if node is None else 0.0, node=node))
-            self._members.append(member)
-            try:
-                if await self._opened(member, order):
-                    member.ready = True
-                    changed.set()
-                    self._deal()
-                    await self._listen(member)
+    async def _staffed(self, order: "ray.ObjectRef[WorkOrder]", changed: asyncio.Event) -> None:
+        """Have as many workers as there should be, until there is nothing to do."""
+        serving: set[asyncio.Future[None]] = set()
+        try:
+            while True:
+                if not self._stopping:
+                    self._stop_if_over()
+                    staying = len(serving) - sum(one.leaving for one in self._members)
+                    self._let_go(self._staffing.too_many(staying))
+                    here, missing = await self._missing(staying)
+                    new = (self._serve(order, changed, here) for _ in range(missing))
+                    serving |= {asyncio.ensure_future(one) for one in new}
+                if not serving:
                     return
-                # Input or output are not seen from there; they are from here.
-                node = ray.get_runtime_context().get_node_id()
-                self._dismiss(member)
-            except WorkerLostError as error:
-                await self._bury(member, error.reason)
+                any_ended = asyncio.FIRST_COMPLETED
+                ended, serving = await asyncio.wait(
+                    serving, timeout=_COUNT_SECONDS, return_when=any_ended
+                )
+                for problem in [one.exception() for one in ended]:
+                    if problem is not None:
+                        raise problem
+        finally:
+            await _end(serving)
 
-    async def _opened(self, member: _Member, order: "ray.ObjectRef[WorkOrder]") -> bool:
-        """Whether it has begun; not where input or output are not seen, or nothing is left."""
-        opening = asyncio.ensure_future(_answer(member.process.call("open", order)))
+    async def _missing(self, staying: int) -> tuple[bool, int]:
+        """See Staffing; what is free is only known when all that were started have begun."""
+        if not all(member.ready for member in self._members):
+            return False, 0
+        return await asyncio.to_thread(self._staffing.missing, staying, len(self._unsaved))
+
+    def _let_go(self, count: int) -> None:
+        """Have some workers end what they have and leave: first those on nodes without cards."""
+        nodes = self._staffing.nodes() if count else frozenset()
+        stay = [member for member in self._members if member.ready and not member.leaving]
+        for member in sorted(stay, key=lambda one: (one.node in nodes, len(one.parts)))[:count]:
+            member.leaving = True
+        if count:
+            self._deal()
+
+    async def _serve(
+        self, order: "ray.ObjectRef[WorkOrder]", changed: asyncio.Event, here: bool
+    ) -> None:
+        """Have one worker until there is nothing to do for it, or it dies."""
+        if self._stopping:
+            return
+        member = _Member(worker_process(here))
+        self._members.append(member)
+        try:
+            node = await self._opened(member, order)
+            if node == "" and not here:  # input or output are not seen from there
+                self._dismiss(member)
+                await self._serve(order, changed, here=True)
+                return
+            if not node or self._stopping:
+                self._dismiss(member)
+                return
+            member.ready, member.node = True, node
+            changed.set()
+            self._deal()
+            await self._listen(member)
+            if member.leaving and not self._stopping:
+                self._dismiss(member)
+        except WorkerLostError as error:
+            await self._bury(member, error.reason)
+
+    async def _opened(self, member: _Member, order: "ray.ObjectRef[WorkOrder]") -> str | None:
+        """The node where it has begun; empty where input or output are not seen.
+
+        None where it has not: nothing is left, or no CPU for it was found while others work.
+        """
+        opening = asyncio.ensure_future(answer(member.process.call("open", order)))
         late = self._loop.time() + _START_SECONDS
         try:
             while not (await asyncio.wait({opening}, timeout=_START_TICK))[0]:
                 if self._stopping:
-                    return False
-                if self._loop.time() > late and not any(one.ready for one in self._members):
+                    return None
+                if self._loop.time() > late:
+                    if any(one.ready for one in self._members):
+                        return None
                     problem = f"none could be started within {_START_SECONDS:g} s: are CPUs free?"
                     raise JobError("the job's workers", f"{problem} ray status shows it")
-            return bool(opening.result())
+            return str(opening.result())
         finally:
             opening.cancel()
 
     async def _listen(self, member: _Member) -> None:
         while True:
-            for news in await _answer(member.process.call("news")):
+            for news in await answer(member.process.call("news")):
                 if isinstance(news, Over):
                     if news.error is not None:
                         raise news.error
@@ -218,22 +251,21 @@ class Crew:
             member.process.call("noted")
         elif isinstance(news, Sends):
             self._hears(member, news.sent)
-        elif isinstance(news, Blamed) and self._lender is not None:
+        elif isinstance(news, Blamed):
             self._lender.pardon(news.deaths)
-        elif isinstance(news, Unreachable) and self._lender is not None:
+        elif isinstance(news, Unreachable):
             looked = self._lender.look(news.slot, news.life, news.reason)
             told = news
 
-            def answer(there: "Future[bool]") -> None:
+            def tell(there: "Future[bool]") -> None:
                 found = there.exception() is None and there.result()
                 member.process.call("looked", told.slot, told.life, found)
 
-            looked.add_done_callback(answer)
+            looked.add_done_callback(tell)
 
     def _hears(self, member: _Member, sent: Sent) -> None:
         member.sent = sent
-        if self._lender is not None:
-            self._lender.hear(member, sent)
+        self._lender.hear(member, sent)
 
     async def _bury(self, member: _Member, why: str) -> None:
         """Let others do what a dead worker had."""
@@ -269,7 +301,7 @@ class Crew:
             raise JobError(f"{part.name}, which begins with {part.pieces[0]}", told)
 
     def _stop_if_over(self) -> None:
-        if self._lender is not None and self._lender.over:
+        if self._lender.over:
             where = f"deployment {self._lender.plan.deployment.name}"
             raise JobError(where, "was taken down, or left, before the job had ended")
 
@@ -281,6 +313,9 @@ class Crew:
         """Give parts to those who have the fewest; when nothing is left, let everybody go."""
         if not self._unsaved:
             self._stop()
+        for member in self._members:
+            if member.leaving and not member.parts:
+                member.process.call("stop")
         while self._left and not self._stopping:
             part = self._left[0]
             free = [one for one in self._members if one.ready and self._may_have(one, part)]
@@ -293,6 +328,8 @@ class Crew:
 
     def _may_have(self, member: _Member, part: Part) -> bool:
         """A part that workers ended with is done alone, so that no other is held against it."""
+        if member.leaving:
+            return False
         if part.index in self._deadly:
             return not member.parts
         return len(member.parts) < _HELD and not self._deadly.keys() & member.parts.keys()
@@ -309,43 +346,15 @@ class Crew:
 
     async def _pass_on(self, changed: asyncio.Event) -> None:
         """Tell all workers how the cards are, one change after the other."""
-        while self._lender is not None:
+        while True:
             await changed.wait()
             changed.clear()
             seen = self._lender.seen()
             told = [one.process.call("follow", seen) for one in self._members if one.ready]
-            await asyncio.gather(*map(_answer, told), return_exceptions=True)
+            await asyncio.gather(*map(answer, told), return_exceptions=True)
 
 
-async def _answer(call: "Future[Any]") -> Any:  # noqa: ANN401 - as the method answers
-    """What a worker answers; it goes on when we no longer wait for it.
-
-    Raises:
-        WorkerLostError: the worker is gone.
-        OrchestratorError: what it raised.
-    """
-    try:
-        return await asyncio.shield(asyncio.wrap_future(call))
-    except RayError as error:
-        raise _ours(error) from error
-
-
-def _ours(error: RayError) -> OrchestratorError:
-    """What a call to a worker raised: an error of its own, or what became of its process."""
-    if not isinstance(error, RayTaskError):  # the process, its node, or what Ray kept of it is gone
-        return WorkerLostError(_few_words(error))
-    if isinstance(error.cause, RayError):  # what it was given is
-        return WorkerLostError(_few_words(error.cause))
-    if isinstance(error.cause, OrchestratorError):
-        return error.cause
-    where = "the job's workers"
-    if isinstance(error.cause, ImportError):
-        hint = "what the pipeline imports must be there on every node: ray job submit --working-dir"
-        return JobError(where, f"{error.cause}; {hint} ships a folder")
-    return JobError(where, f"{type(error.cause).__name__}: {error.cause}")
-
-
-def _few_words(error: RayError) -> str:
-    """Ray's first line; its list of guesses is left out."""
-    text = str(error).partition("Some common causes")[0].strip()
-    return text.splitlines()[0] if text else type(error).__name__
+async def _end(tasks: Collection["asyncio.Future[None]"]) -> None:
+    for one in tasks:
+        one.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

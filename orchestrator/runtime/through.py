@@ -87,10 +87,11 @@ class ThroughModel:
 
     def _is_open(self, spec: TensorSpec) -> bool:
         """Whether the rows of an output may differ in shape: then they are lists, always."""
-        row = spec.shape if self._axis is None else np.delete(spec.shape, self._axis)
-        return OPEN in row
+        return OPEN in _row_shape(spec, self._axis)
 
     async def _together(self, model: Model, inputs: Columns, axis: int) -> Columns:
+        if axis == 0:
+            return await model.predict_async(inputs)
         placed = {name: np.moveaxis(array, 0, axis) for name, array in inputs.items()}
         answer = await model.predict_async(placed)
         return {name: np.moveaxis(array, axis, 0) for name, array in answer.items()}
@@ -132,12 +133,16 @@ def _as_input(column: Array, spec: TensorSpec, axis: int | None) -> Array:
             return _column(rows)
         column = np.stack(rows)
     column = _exact(column, spec)
-    row = spec.shape if axis is None else tuple(np.delete(spec.shape, axis))
+    row = _row_shape(spec, axis)
     # Files often hold images as flat lists; a shape that is known says how they were.
     flat = OPEN not in row and column.shape[1:] != row
     if flat and column[0].size == int(np.prod(row)):
         return column.reshape(len(column), *row)
     return column
+
+
+def _row_shape(spec: TensorSpec, axis: int | None) -> tuple[int, ...]:
+    return spec.shape if axis is None else (*spec.shape[:axis], *spec.shape[axis + 1 :])
 
 
 def _exact(values: Array, spec: TensorSpec) -> Array:

@@ -1,19 +1,16 @@
 """The work of a batch job, wherever it is done: parts are read, computed and written here.
 
 The pipeline function runs on the event loop of ``Work.run``, with many batches in flight; the
-models that it calls run on the cards. Memory is bounded by the batches in flight and the rows of
-the parts that are held here until they are written.
+models that it calls run on the cards. Memory is bounded whatever is slow: of the batches in flight
+there are fewer where they are large, and results that wait to be written go to disk beyond a limit.
 """
 
 import asyncio
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -21,8 +18,10 @@ import pyarrow as pa
 from orchestrator.errors import DeadlineError, JobError, OrchestratorError, RequestFailedError
 from orchestrator.jobs import Part, Reject, Settled, Stage, Unit
 from orchestrator.runtime.blame import deadly_rows, not_the_records, rejected
+from orchestrator.runtime.feed import Feed, NextPart, Room, Taken
 from orchestrator.runtime.io.columns import Array, Columns, to_table
 from orchestrator.runtime.io.draft import Draft, Place, write_draft
+from orchestrator.runtime.io.held import IN_MEMORY, Held
 from orchestrator.runtime.io.source import Batch, Load, Source
 from orchestrator.runtime.suspicion import suspected
 from orchestrator.runtime.through import ThroughModel
@@ -31,13 +30,9 @@ from orchestrator.runtime.through import ThroughModel
 Pipeline = Callable[[Columns, Any], Awaitable[Mapping[str, Array]]]
 #: Tells the job's driver, and comes back when it knows, which record of a part is touched now.
 Note = Callable[[int | None], Awaitable[None]]
-#: The next part to do; None when there is none any more.
-NextPart = Callable[[], Awaitable[Part | None]]
 
 _log = logging.getLogger(__name__)
 
-#: Batches that are read ahead of those that are asked for; most sources decode them later.
-_AHEAD = 8
 #: A request that failed sooner has not waited for a card: the next one would fail as soon.
 _WAITED_SECONDS = 0.25
 #: Requests of a batch are sent so often; each time they wait for a card as long as requests may.
@@ -79,15 +74,15 @@ class Work:
         self, task: Task, models: object, told: Told, unserved: Callable[[str], str]
     ) -> None:
         self._task, self._models, self._told, self._unserved = task, models, told, unserved
-        self._tables: dict[int, dict[int, tuple[pa.Table, ...]]] = {}
+        self._held = Held(IN_MEMORY)
         self._stop = threading.Event()
-        self._turn = asyncio.Lock()
+        self._turn, self._room = asyncio.Lock(), Room(task.in_flight)
         self._wary: dict[int, _Wary] = {}
 
     async def run(self, next_part: NextPart, stop: threading.Event) -> None:
         """Do parts until there are none, or until ``stop``: what is in flight is then finished."""
         self._stop = stop
-        feed = _Feed(self._task, next_part, self._wary)
+        feed = Feed(self._task.source, self._task.rows, next_part, self._wary)
         workers = [asyncio.ensure_future(self._work(feed)) for _ in range(self._task.in_flight)]
         try:
             await asyncio.gather(*workers)
@@ -102,12 +97,11 @@ class Work:
         Raises:
             JobError: it cannot be written.
         """
-        batches = sorted(self._tables[part.index].items())
-        return write_draft(place, part.name, [one for _, batch in batches for one in batch], schema)
+        return write_draft(place, part.name, self._held.of(part.index), schema)
 
     def saved(self, part: Part) -> None:
         """Forget a part: it is in the output."""
-        self._tables.pop(part.index, None)
+        self._held.drop(part.index)
 
     def beware(self, part: Part, deadly: Mapping[int, int], note: Note) -> None:
         """Do a part that workers ended with record by record, with nothing else at the same time.
@@ -117,31 +111,37 @@ class Work:
         """
         self._wary[part.index] = _Wary(deadly, note)
 
-    async def _work(self, feed: "_Feed") -> None:
-        while not self._stop.is_set():
+    async def _work(self, feed: Feed) -> None:
+        while True:
             async with self._turn:
-                taken = await feed.take()
+                await self._room.wait()
+                taken = None if self._stop.is_set() else await feed.take()
                 if taken is None:
                     return
-                if taken[0].index in self._wary:
-                    await self._do(*taken)
+                if taken.part.index in self._wary:
+                    await self._do(taken)
                     continue
-            await self._do(*taken)
+            with self._room.inside():
+                await self._do(taken)
 
-    async def _do(self, part: Part, number: int, load: Load | None) -> None:
-        if load is None:
+    async def _do(self, taken: Taken) -> None:
+        part, number = taken.part, taken.number
+        if taken.load is None:
             await self._told.ended(part, number)
             return
         wary = self._wary.get(part.index)
         if wary is None:
-            made = await self._loaded(part, load)
+            made = await self._loaded(part, taken.load, taken.batch)
         else:
-            made = await self._warily(part, number, load, wary)
-        self._tables.setdefault(part.index, {})[number] = made.tables
+            made = await self._warily(part, number, taken.load, wary)
+        if self._held.put(part.index, number, made.tables):
+            await asyncio.to_thread(self._held.spill)
         await self._told.settled(part, number, Settled(made.records, made.rejects))
 
-    async def _loaded(self, part: Part, load: Load) -> "_Made":
-        batch = await asyncio.to_thread(load)
+    async def _loaded(self, part: Part, load: Load, batch: Batch | None = None) -> "_Made":
+        if batch is None:
+            batch = await asyncio.to_thread(load)
+        self._room.measured(load.held or batch.nbytes)
         for reject in batch.rejects:
             await self._told.set_aside(part, reject)
         return _Made(rejects=batch.rejects) + await self._through(part, batch, load)
@@ -207,7 +207,7 @@ class Work:
         )
 
     async def _some(self, part: Part, load: Load, rows: slice, hunt: "_Hunt") -> "_Made":
-        some = partial(_rows, load, rows)
+        some = load.rows(rows)
         return await self._through(part, await asyncio.to_thread(some), some, hunt)
 
     async def _called(self, batch: Batch, load: Load, hunt: "_Hunt") -> pa.Table | Exception:
@@ -260,10 +260,6 @@ class _Hunt:
     known: bool = False
 
 
-def _rows(load: Load, rows: slice) -> Batch:
-    return load().rows(rows)
-
-
 @dataclass(frozen=True)
 class _Wary:
     """See ``Work.beware``."""
@@ -293,41 +289,3 @@ class _Made:
             self.tables + other.tables,
             self.rejects + other.rejects,
         )
-
-
-class _Feed:
-    """Gives out the batches of all parts, in order, to whoever asks; one at a time may.
-
-    ``single`` are the parts whose records come one by one.
-    """
-
-    def __init__(self, task: Task, next_part: NextPart, single: Container[int]) -> None:
-        self._task, self._next_part, self._single = task, next_part, single
-        self._part: Part | None = None
-        self._batches: Iterator[Load] = iter(())
-        self._ahead: deque[Load] = deque()
-        self._given = 0
-
-    async def take(self) -> tuple[Part, int, Load | None] | None:
-        """A part, the number of a batch and the batch; without a batch, the number of them all."""
-        if self._part is None:
-            self._part = await self._next_part()
-            if self._part is None:
-                return None
-            self._batches = self._task.source.read(self._part, self._rows(self._part))
-            self._given = 0
-        if not self._ahead:
-            self._ahead.extend(await asyncio.to_thread(self._few))
-        part, number = self._part, self._given
-        self._given += 1
-        if self._ahead:
-            return part, number, self._ahead.popleft()
-        self._part = None
-        return part, number, None
-
-    def _rows(self, part: Part) -> int:
-        return 1 if part.index in self._single else self._task.rows
-
-    def _few(self) -> list[Load]:
-        """The next batches: going to another thread costs as much as making a small one."""
-        return list(islice(self._batches, _AHEAD))

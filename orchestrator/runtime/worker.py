@@ -199,8 +199,8 @@ class JobWorker:
         self._inbox: _Inbox
         self._work: Work
 
-    def open(self, order: WorkOrder) -> bool:
-        """Begin, unless input or output are not seen from this node.
+    def open(self, order: WorkOrder) -> str:
+        """Begin, and tell on which node; on none where input or output are not seen from it.
 
         Raises:
             PackageDiffersError: this node has another version of this project.
@@ -209,7 +209,7 @@ class JobWorker:
         require_equal("a worker of the job", node_id, package_version(), order.package)
         seen_here = order.place.store.owner() == order.owner
         if not (seen_here and order.task.source.seen_from_here()):
-            return False
+            return ""
         models: object = None
         if order.seen is not None:
             self._traffic = Borrowed(order.options, order.seen, self._lost, self._blamed)
@@ -217,7 +217,7 @@ class JobWorker:
         self._inbox = _Inbox()
         self._work = Work(order.task, models, self._outbox, self._unserved)
         threading.Thread(target=self._run, name="job", daemon=True).start()
-        return True
+        return str(node_id)
 
     def follow(self, seen: Seen) -> None:
         """The cards are now as told."""

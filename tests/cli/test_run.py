@@ -141,7 +141,7 @@ def test_a_name_that_nothing_is_called(capsys, pages, deployment, tmp_path):
         (["--model", "mlp", "--column", "x=z"], "has no column 'z', there are: path, image, reco"),
         (["--model", "mlp", "--id", "z"], "has no column 'z', there are: path, image, record_id"),
         (["--pipeline", PIPELINE, "--id", "path"], "--column and --id go with --model"),
-        (["--model", "mlp", "--on-error", "stop"], "bad records: 'stop' is not a valid OnError"),
+        (["--model", "mlp", "--on-error", "stop"], "on error 'stop' is none of fail, skip"),
         (["--model", "mlp", "--max-errors", "few"], "bad records: expected a count such as 10"),
         (["--model", "mlp", "--part-size", "1MiB"], "part size 1MiB: a part holds so many records"),
         (["--model", "mlp", "--output-format", "csv"], "csv: no such output format, there are: p"),

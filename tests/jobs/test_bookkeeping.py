@@ -218,7 +218,7 @@ def test_a_limit_that_is_none(limit):
 def test_a_limit_goes_with_skip():
     with pytest.raises(ValueError, match="the first error stops the job: a limit goes with skip"):
         Tolerance.of("fail", 10)
-    with pytest.raises(ValueError, match="'stop' is not a valid OnError"):
+    with pytest.raises(ValueError, match="on error 'stop' is none of fail, skip"):
         Tolerance.of("stop")
 
 

@@ -17,14 +17,14 @@ from ray.exceptions import (
 )
 
 from orchestrator.errors import JobError, NotServingError, OrchestratorError
-from orchestrator.runtime.crew import WorkerLostError, _answer
+from orchestrator.runtime.workercall import WorkerLostError, answer
 
 
 def told(error: RayError) -> OrchestratorError:
     call: Future[None] = Future()
     call.set_exception(error)
     with pytest.raises(OrchestratorError) as found:
-        asyncio.run(_answer(call))
+        asyncio.run(answer(call))
     return found.value
 
 

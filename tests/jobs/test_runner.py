@@ -68,8 +68,9 @@ def run(  # noqa: PLR0913 - what the tests vary
     in_flight=8,
     tolerance=None,
     output_format="parquet",
+    kind=None,
 ):
-    source, sink = open_source(pages), OutputFolder(out, output_format)
+    source, sink = open_source(pages, kind), OutputFolder(out, output_format)
     hands = Here(Task(source, pipeline, source.batch_size, in_flight), None, unserved)
     part_size = part_size or source.part_size
     with contextlib.closing(sink):
@@ -572,3 +573,22 @@ def test_a_job_that_ended_before_its_mark_needs_no_pipeline(rows, tmp_path):
     summary = run(rows, out, never, prepared={"resume": True})
     assert (summary.outcome, summary.resumed) == (Outcome.COMPLETE, 91)
     assert (out / "_SUCCESS").exists()
+
+
+def test_a_job_of_numbers_imports_no_pandas(tmp_path):
+    """Arrow does so at any value that could be one of its, and that takes a second."""
+    np.save(tmp_path / "rows.npy", np.ones((10, 4), np.float32))
+    script = f"""
+        import sys
+        from pathlib import Path
+        sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+        from tests.jobs.test_runner import run
+
+        async def doubled(batch, models):
+            return {{"id": batch["record_id"], "y": batch["data"] * 2}}
+
+        folder = Path({str(tmp_path)!r})
+        assert run(folder / "rows.npy", folder / "out", doubled).read == 10
+        assert "pandas" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)

@@ -1,5 +1,7 @@
 """Files of rows and lines: deterministic parts, ids that never change, and what is refused."""
 
+import csv
+import io
 import json
 import zipfile
 
@@ -13,6 +15,7 @@ from PIL import Image
 
 from orchestrator.errors import JobError
 from orchestrator.jobs import cut
+from orchestrator.runtime.io import csvlines
 from orchestrator.runtime.io.columns import to_columns, to_table
 from orchestrator.runtime.io.inputs import open_source, part_size_of
 
@@ -117,6 +120,43 @@ def test_each_line_lies_in_one_range(tmp_path_factory, texts, size, last_newline
     starts = [int(record.partition("@")[2]) for record in ids(found)]
     for start, line in zip(starts, lines, strict=True):
         assert data.encode()[start:].startswith(line.encode())
+
+
+#: What makes values look like ends of records.
+TRICKY = st.text(st.sampled_from('ab,"\n'), max_size=12)
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.tuples(TRICKY, TRICKY), min_size=1, max_size=30),
+    st.integers(1, 60),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_each_record_of_csv_lies_in_one_range_whatever_its_values_hold(
+    tmp_path_factory, values, size, quoting, end
+):
+    folder = tmp_path_factory.mktemp("csv")
+    text = io.StringIO()
+    writer = csv.writer(text, quoting=quoting, lineterminator=end)
+    writer.writerows([("s", "t", "n"), *((s, t, n) for n, (s, t) in enumerate(values))])
+    (folder / "a.csv").write_bytes(text.getvalue().encode())
+    found = batches(folder, size)
+    assert not rejects(found)
+    rows = zip(column(found, "s"), column(found, "t"), column(found, "n"), strict=True)
+    assert list(rows) == [(s, t, n) for n, (s, t) in enumerate(values)]
+
+
+def test_a_part_of_csv_begins_with_a_record_and_sees_that_from_what_is_near(tmp_path, monkeypatch):
+    monkeypatch.setattr(csvlines, "_BEHIND", 300)
+    texts = [f"line {n}\n{n},{n}\n\n, and {n}" for n in range(500)]
+    rows = "".join(f'{n},"{text}"\n' for n, text in enumerate(texts))
+    (tmp_path / "a.csv").write_text(f"n,s\n{rows}")
+    for size in (37, 1000, 5000):
+        found = batches(tmp_path, size)
+        assert not rejects(found)
+        assert column(found, "n") == list(range(500))
+        assert column(found, "s") == texts
 
 
 def test_a_bad_line_costs_itself_alone(tmp_path):

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from tests.models import write_mlp
@@ -39,13 +40,19 @@ def until_two_serve():
         sent.append(time.monotonic())
 
 ray.init(sys.argv[1], log_to_driver=False)
+async def one(batch, models):
+    answer = await models.one.predict_async({"x": batch["data"]})
+    where = ray.get_runtime_context().get_node_id()
+    return {"y": answer["y"], "node": np.array([where])}
+
 nodes()
 x, sent = np.load(folder / "in.npy"), []
 with Orchestrator(load_deployment(folder / "deployment.yaml")) as orc:
     nodes()
-    columns = {"x": "data"}
-    job = orc.run(folder / "in.npy", folder / "out", model="one", columns=columns, batch_size=1)
+    job = orc.run(folder / "in.npy", folder / "out", pipeline=one, batch_size=1, part_size=20)
     answers = [one["y"][0].tolist() for one in orc.model("one").map(until_two_serve())]
+    more = orc.run(folder / "in.npy", folder / "more", pipeline=one, batch_size=1, part_size=20)
+    more.wait()
     done = job.wait().rows
     while nodes():
         time.sleep(0.2)
@@ -75,7 +82,7 @@ def test_nodes_come_for_work_and_go(tmp_path: Path) -> None:
             }
         )
     )
-    x = rows(100)
+    x = rows(200)
     np.save(tmp_path / "in.npy", x)
     with elastic_cluster(most=2) as address:
         env = {**os.environ, **SETTINGS}
@@ -93,6 +100,8 @@ def test_nodes_come_for_work_and_go(tmp_path: Path) -> None:
     assert told["rows"] == len(x)
     y, truth = np.array(told["answers"]), Truth(path)(x)
     assert np.allclose(y, truth[np.arange(len(y)) % len(x)], atol=1e-5)
+    where = set(pq.read_table(tmp_path / "more")["node"].to_pylist())
+    assert len(where) > 1, "workers ran beside the driver alone"
     assert told["nodes"][0] == 0
     assert max(told["nodes"]) == 2
     assert told["nodes"][-1] == 0

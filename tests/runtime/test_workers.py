@@ -13,16 +13,22 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import ray
 
+from actors.messages import CardOrder
 from orchestrator import Orchestrator
+from orchestrator.errors import JobError
 from orchestrator.jobs import JobSummary, Outcome
 from orchestrator.runtime.io.draft import Place
 from orchestrator.runtime.io.inputs import open_source
 from orchestrator.runtime.io.local import LocalStore
 from orchestrator.runtime.options import Options
+from orchestrator.runtime.slots import Slot, SlotState
+from orchestrator.runtime.staffing import Staffing
 from orchestrator.runtime.work import Task
 from orchestrator.runtime.worker import JobWorker, WorkOrder
 from tests.runtime.deployments import WIDTH, Truth, rows
+from tests.runtime.nodes import further_node
 
 RECORDS = 300
 BAD = (30, 140)
@@ -137,3 +143,55 @@ def test_a_cancelled_job_saves_what_is_in_flight_and_goes_on(
     (out / "_stopped").unlink()
     resumed = start(running, lines, out, workers=0, resume=True, accept_changes=True)
     check(resumed.wait(), out, truth)
+
+
+def test_after_a_run_that_ended_without_a_word_a_worker_touches_the_records(
+    running: Orchestrator, lines: Path, truth, tmp_path
+) -> None:
+    async def failing(batch, models):
+        raise ValueError("at once")
+
+    out = tmp_path / "out"
+    with pytest.raises(JobError, match="at once"):
+        start(running, lines, out, failing, workers=None, on_error="fail").wait()
+    (out / "_summary.json").unlink()  # as a driver leaves it that is killed
+    again = start(running, lines, out, workers=None, resume=True, accept_changes=True)
+    assert os.getpid() not in check(again.wait(), out, truth)["pid"].to_pylist()
+
+
+def test_a_node_that_comes_during_a_job_gets_a_worker_and_one_that_goes_is_not_missed(
+    running: Orchestrator, lines: Path, truth, tmp_path
+) -> None:
+    go = tmp_path / "go"
+
+    async def noted(batch, models):
+        (tmp_path / ray.get_runtime_context().get_node_id()).touch()
+        while not go.exists():
+            await asyncio.sleep(0.01)
+        return await both(batch, models)
+
+    with further_node() as first:
+        job = start(running, lines, tmp_path / "out", noted, workers=None, part_size="1kB")
+        while not (tmp_path / first.node_id).exists():
+            time.sleep(0.05)
+        with further_node() as second:
+            while not (tmp_path / second.node_id).exists():
+                time.sleep(0.05)
+            first.kill()
+            go.touch()
+            summary = job.wait()
+    check(summary, tmp_path / "out", truth)
+
+
+def test_workers_leave_when_cards_have_been_fewer_for_some_time() -> None:
+    order = CardOrder("", "emulated", 0, ())
+    slots = [Slot(f"{node}/0", node, order, SlotState.READY) for node in "abc"]
+    staffing = Staffing(lambda: slots, None)
+    assert [staffing.too_many(6) for _ in range(10)] == [0] * 10
+    del slots[1:]
+    assert [staffing.too_many(6) for _ in range(5)] == [0, 0, 0, 0, 4]
+    assert staffing.nodes() == {"a"}
+    assert [staffing.too_many(count) for count in (3, 3, 3, 2, 3, 3, 3, 3)] == [0] * 8
+    slots.clear()
+    assert [staffing.too_many(2) for _ in range(3)] == [1, 0, 0]  # it was so four times before
+    assert Staffing(lambda: slots, 7).too_many(7) == 0

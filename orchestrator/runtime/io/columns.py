@@ -36,12 +36,32 @@ def _column(array: Array) -> pa.Array:
     # Types are named where they are known: Arrow takes 10 to 40 times as long to find one out.
     if array.dtype == object:
         if array.ndim == 1 and all(type(value) is str for value in array):
-            return pa.array(array.tolist(), pa.string())
+            return _text(array.tolist())
         return pa.array([_nested(value) for value in array])
-    column = pa.array(array.reshape(-1), pa.from_numpy_dtype(array.dtype))
+    column = _flat(array.reshape(-1))
     for size in reversed(array.shape[1:]):
         column = pa.FixedSizeListArray.from_arrays(column, size)
     return column
+
+
+def _flat(array: Array) -> pa.Array:
+    if array.dtype.kind == "U":
+        return _text(array.tolist())
+    if array.dtype.kind not in "iuf":
+        return pa.array(array, pa.from_numpy_dtype(array.dtype))
+    # The same memory, without Arrow's look at what else it could be: for that it imports pandas
+    # where there is one, which costs the first job of a process a second.
+    buffers = [None, pa.py_buffer(array)]
+    return pa.Array.from_buffers(pa.from_numpy_dtype(array.dtype), len(array), buffers)
+
+
+def _text(values: list[str]) -> pa.Array:
+    encoded = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, encoded)])
+    if ends[-1] > np.iinfo(np.int32).max:
+        return pa.array(values, pa.string())
+    offsets = pa.py_buffer(ends.astype(np.int32))
+    return pa.StringArray.from_buffers(len(values), offsets, pa.py_buffer(b"".join(encoded)))
 
 
 def _nested(value: object) -> object:
@@ -49,6 +69,16 @@ def _nested(value: object) -> object:
     if isinstance(value, np.ndarray) and value.ndim > 1:
         return [_nested(inner) for inner in value]
     return value
+
+
+def nbytes_of(column: Array) -> int:
+    """Bytes of its values; of objects those of text, bytes and arrays are counted."""
+    if column.dtype != object:
+        return column.nbytes
+    sizes = (
+        len(one) if isinstance(one, bytes | str) else getattr(one, "nbytes", 0) for one in column
+    )
+    return sum(sizes)
 
 
 def to_columns(table: pa.Table) -> Columns:
@@ -75,8 +105,22 @@ def _array(column: pa.Array) -> Array:
         return _stacked(column)
     if column.null_count and not pa.types.is_floating(kind):
         return _objects(column.to_pylist())
+    if len(column) and not column.null_count and _is_number(kind):
+        return _numbers(column)
     plain: Array = column.to_numpy(zero_copy_only=False)
     return plain if plain.flags.writeable else plain.copy()
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _numbers(column: pa.Array) -> Array:
+    """What ``to_numpy`` gives, without importing pandas where there is one."""
+    dtype = np.dtype(column.type.to_pandas_dtype())
+    begin = column.offset * dtype.itemsize
+    numbers: Array = np.frombuffer(column.buffers()[1], dtype, len(column), begin).copy()
+    return numbers
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 from orchestrator.errors import JobError
 from orchestrator.runtime.io.columns import Array, to_columns
 
-#: Rows that become text at once.
-_ROWS = 1024
+#: Rows, and bytes of them, that become text at once.
+_ROWS, _TEXT_BYTES = 1024, 4 << 20
+#: Rows, and bytes of them, in a row group: the writer holds one of them.
+_GROUP_ROWS, _GROUP_BYTES = 1 << 20, 64 << 20
 
 
 class Format(Protocol):
@@ -43,7 +45,7 @@ class Parquet:
 
     def write(self, table: pa.Table, file: IO[bytes]) -> None:
         """One row group or more."""
-        pq.write_table(table, file)
+        pq.write_table(table, file, row_group_size=_at_once(table, _GROUP_ROWS, _GROUP_BYTES))
 
     def read(self, file: IO[bytes]) -> pa.Table:
         """All of it."""
@@ -61,7 +63,7 @@ class JsonText:
 
     def write(self, table: pa.Table, file: IO[bytes]) -> None:
         """All rows; raises ValueError for bytes."""
-        for batch in table.to_batches(max_chunksize=_ROWS):
+        for batch in table.to_batches(max_chunksize=_at_once(table, _ROWS, _TEXT_BYTES)):
             file.write("".join(_line(row) for row in batch.to_pylist()).encode())
 
     def read(self, file: IO[bytes]) -> None:
@@ -78,9 +80,9 @@ class NumpyArchive:
 
     def write(self, table: pa.Table, file: IO[bytes]) -> None:
         """All columns; raises ValueError for lists that differ in length, and missing values."""
-        arrays = {name: _numbers(name, array) for name, array in to_columns(table).items()}
         with zipfile.ZipFile(file, "w") as archive:
-            for name, array in arrays.items():
+            for name in table.column_names:
+                array = _numbers(name, to_columns(table.select([name]))[name])
                 # As numpy.savez does, but with any name and without the time of day.
                 member = zipfile.ZipInfo(f"{name}.npy")
                 with archive.open(member, "w", force_zip64=True) as to:
@@ -109,6 +111,12 @@ def format_of(name: str) -> Format:
     if name not in FORMATS:
         raise JobError(name, f"no such output format, there are: {', '.join(FORMATS)}")
     return FORMATS[name]
+
+
+def _at_once(table: pa.Table, rows: int, nbytes: int) -> int:
+    """So many rows, or fewer where they are large."""
+    fitting = nbytes * int(table.num_rows) // max(int(table.nbytes), 1)
+    return max(min(rows, fitting), 1)
 
 
 def _line(row: Mapping[str, Any]) -> str:

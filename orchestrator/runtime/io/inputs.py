@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Union
 
 from orchestrator.errors import JobError
 from orchestrator.jobs import Unit
+from orchestrator.runtime.io.csvlines import CsvLines
 from orchestrator.runtime.io.files import InputFiles
-from orchestrator.runtime.io.lines import CsvLines, JsonLines
+from orchestrator.runtime.io.lines import JsonLines
 from orchestrator.runtime.io.rows import NumpyRows, ParquetRows
 from orchestrator.runtime.io.source import Source
 from orchestrator.runtime.io.whole import Images, WholeFiles

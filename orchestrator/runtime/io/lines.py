@@ -1,4 +1,4 @@
-"""Files of lines: JSON lines and CSV, cut at bytes, each line in the piece that it begins in.
+"""Files of lines, cut at bytes, each line in the piece that it begins in; and JSON lines.
 
 Nobody counts lines before they are read, so that files of any size are cut at once. Columns and
 their types are those of the first megabyte of the first file, where whole numbers become fractions
@@ -7,14 +7,12 @@ objects of them), and a line that does not fit is a bad record.
 """
 
 import contextlib
-import csv
-import io
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import IO
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.json
 
 from orchestrator.errors import JobError
@@ -27,36 +25,16 @@ _SAMPLE = 1 << 20
 _LOOKS, _LOOK = 16, 1 << 16
 _PARSED = 4096
 _TRIED = 100
-_CHUNK = 1 << 16
-_BOM = b"\xef\xbb\xbf"
+#: Bytes that are read at once where a line's end is looked for.
+CHUNK = 1 << 16
+#: What some programs put before the first line.
+BOM = b"\xef\xbb\xbf"
 
 #: How Arrow counts rows, which are not those of the file.
 _NUMBER = re.compile(r"Row #\d+: | in row \d+")
 
 
-_QUOTED = '"[^"]*(?:""[^"]*)*"'
-
-
-def _patterns(pattern: str) -> dict[str, re.Pattern[bytes]]:
-    """By delimiter, which is D in the pattern."""
-    return {d: re.compile(pattern.replace("D", d).encode(), re.DOTALL) for d in (",", "\t")}
-
-
-def _fields(field: str) -> str:
-    return f"(?:{field}|)(?:D(?:{field}|))*"
-
-
-#: Fields whose quotes are closed: Arrow minds quotes only where a field begins with one.
-_CLOSED = _patterns(_fields(f'{_QUOTED}(?:[^"D][^D]*)?|[^"D][^D]*'))
-#: The same without quotes inside of bare fields, or anything behind a closed one.
-_STRICT = _patterns(_fields(f'{_QUOTED}|[^"D\n]+'))
-#: The beginning of what no further lines can make such fields.
-_BROKEN = _patterns(f'(?:(?:{_QUOTED}|[^"D\n]+|)D)*{_QUOTED}[^"D]')
-_OPEN = "a quote is not closed in its line, and a value holds no line break"
-#: Lines of one value that are known as such.
-_MOST_LINES = 100
-
-#: A line with its record's id.
+#: A record's id and its line, or lines.
 Line = tuple[str, bytes]
 
 
@@ -119,12 +97,12 @@ class LineFiles:
             lines = self._lines(piece)
             while some := list(islice(lines, _PARSED)):
                 rejects: list[Reject] = []
-                good = list(self._fitting(self._whole(some, rejects), rejects))
+                good = list(self._fitting(self.whole(some, rejects), rejects))
                 tables = [table for _, table in good] or [self._schema.empty_table()]
                 ids = [name for read, _ in good for name, _ in read]
                 yield Rows(pa.concat_tables(tables), ids, tuple(rejects))
 
-    def _whole(self, lines: Sequence[Line], rejects: list[Reject]) -> Sequence[Line]:
+    def whole(self, lines: Sequence[Line], rejects: list[Reject]) -> Sequence[Line]:
         """The lines that are a record each; what is only taken for one is set aside."""
         return lines
 
@@ -153,27 +131,23 @@ class LineFiles:
 
     def _lines(self, piece: Piece) -> Iterator[Line]:
         """Those that begin in the piece; blank ones are none."""
-        (at, data), prefix = self._stretch(piece), piece.prefix
-        for line in data.split(b"\n"):
+        with self._files.open(piece.file) as file:
+            size = self._files.size(piece.file)
+            at, stop = (self.begins(file, one, size) for one in (piece.start, piece.stop))
+            file.seek(at)
+            data = file.read(stop - at)
+        for line in self.records(data.removesuffix(b"\n")):
             if line and not line.isspace() and (at or self._first_line_is_a_record()):
-                yield f"{prefix}{at}", line if at else line.removeprefix(_BOM)
+                yield f"{piece.prefix}{at}", line if at else line.removeprefix(BOM)
             at += len(line) + 1
 
-    def _stretch(self, piece: Piece) -> tuple[int, bytes]:
-        """The bytes of the lines that begin in the piece, and where they begin."""
-        at = max(piece.start - 1, 0)  # the byte before tells whether a line begins at the start
-        with self._files.open(piece.file) as file:
-            file.seek(at)
-            data = file.read(piece.stop - at)
-            if piece.start:
-                before, newline, data = data.partition(b"\n")
-                at += len(before) + len(newline)
-            while data and not data.endswith(b"\n"):
-                more, newline, _ = file.read(_CHUNK).partition(b"\n")
-                data += more + newline
-                if not more and not newline:
-                    break
-        return at, data
+    def begins(self, file: IO[bytes], at: int, size: int) -> int:
+        """Where the first record begins that does so at this byte or later; else ``size``."""
+        return next_line(file, at, size)
+
+    def records(self, data: bytes) -> Iterator[bytes]:
+        """Whole lines as records, each of which is followed by a line's end."""
+        yield from data.split(b"\n")
 
     def _inferred(self) -> pa.Schema:
         """The types of as many of the first lines as fit together, widened by looks elsewhere."""
@@ -197,7 +171,7 @@ class LineFiles:
     def _sample(self, name: str, start: int, size: int) -> Sequence[Line]:
         end = min(start + size, self._files.size(name))
         lines = list(self._lines(Piece(name, start, end, self.unit))) if start < end else []
-        return self._whole(lines, [])
+        return self.whole(lines, [])
 
     def _widened(self, schema: pa.Schema) -> pa.Schema:
         """The schema with fractions for whole numbers where a look at other places finds some."""
@@ -236,89 +210,17 @@ class JsonLines(LineFiles):
         )
 
 
-class CsvLines(LineFiles):
-    """CSV, or with tabs TSV, with the columns' names in each file's first line.
-
-    Raises:
-        JobError: the first lines differ, or a name is there twice.
-    """
-
-    what = "CSV file"
-    suffixes = (".csv", ".tsv")
-
-    def _begin(self) -> None:
-        self._delimiter = "\t" if self._names[0].lower().endswith(".tsv") else ","
-        self._header: list[str] = []
-        for name in self._names:
-            header = self._header_of(name)
-            self._header = self._header or header
-            if header and header != self._header:
-                raise JobError(
-                    name, f"begins with {header}, and {self._names[0]} with {self._header}"
-                )
-        if len(set(self._header)) < len(self._header):
-            raise JobError(self._names[0], f"names a column twice: {self._header}")
-
-    def parse(self, data: bytes, schema: pa.Schema | None) -> pa.Table:
-        """Lines as rows."""
-        types = None if schema is None else {field.name: field.type for field in schema}
-        return pa.csv.read_csv(
-            pa.BufferReader(data),
-            read_options=pa.csv.ReadOptions(
-                column_names=self._header, use_threads=False, block_size=len(data) + 1
-            ),
-            parse_options=pa.csv.ParseOptions(delimiter=self._delimiter),
-            convert_options=pa.csv.ConvertOptions(column_types=types),
-        )
-
-    def _first_line_is_a_record(self) -> bool:
-        return False
-
-    def _whole(self, lines: Sequence[Line], rejects: list[Reject]) -> Sequence[Line]:
-        """Without values that hold a line break: their lines would be taken for records."""
-        found, at, closed = [], 0, _CLOSED[self._delimiter]
-        while at < len(lines):
-            name, line = lines[at]
-            at += 1
-            if b'"' not in line or closed.fullmatch(line.rstrip(b"\r")):
-                found.append((name, line))
-                continue
-            end = self._closed_at(lines, at)
-            rest = f" (lines that belong to it: {end - at + 1})" if end > at else ""
-            rejects.append(Reject(name, Stage.READ, f"cannot be read: {_OPEN}{rest}"))
-            at = end
-        return found
-
-    def _closed_at(self, lines: Sequence[Line], at: int) -> int:
-        """Where the line after those is that belong to the value that the line before left open.
-
-        That is ``at`` itself where no few lines close it and give a record of as many columns.
-        """
-        text, strict = lines[at - 1][1], _STRICT[self._delimiter]
-        for end in range(at, min(at + _MOST_LINES, len(lines))):
-            text += b"\n" + lines[end][1].rstrip(b"\r")
-            if _BROKEN[self._delimiter].match(text):
-                return at
-            if b'"' in lines[end][1] and strict.fullmatch(text):
-                columns = len(self._fields(text.decode("utf-8", "replace")))
-                return end + 1 if columns == len(self._header) else at
-        return at
-
-    def _header_of(self, name: str) -> list[str]:
-        if not self._files.size(name):
-            return []
-        with self._files.open(name) as file:
-            line = file.read(_CHUNK).removeprefix(_BOM).partition(b"\n")[0]
-        fields = self._fields(line.decode("utf-8", "replace").strip("\r"))
-        if line and not fields:
-            raise JobError(name, "its first line names no columns")
-        return fields
-
-    def _fields(self, text: str) -> list[str]:
-        """The values of a record; none where it is no CSV at all."""
-        with contextlib.suppress(csv.Error):  # such as a value of more than 128 KiB
-            return next(csv.reader(io.StringIO(text), delimiter=self._delimiter), [])
-        return []
+def next_line(file: IO[bytes], at: int, size: int) -> int:
+    """Where the first line begins that does so at this byte or later; else ``size``."""
+    if at == 0:
+        return 0
+    file.seek(at - 1)  # the byte before tells whether a line begins there
+    while at <= size and (data := file.read(CHUNK)):
+        found = data.find(b"\n")
+        if found >= 0:
+            return at + found
+        at += len(data)
+    return size
 
 
 def _may_widen(kind: pa.DataType) -> bool:

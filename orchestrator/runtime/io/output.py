@@ -113,6 +113,11 @@ class OutputFolder:
         """Whether the mark is there that a job sets at its very end."""
         return SUCCESS in self.store.names()
 
+    @property
+    def crashed(self) -> bool:
+        """Whether the run before this one ended without a word, whatever ended it."""
+        return self._record.crashed
+
     def close(self) -> None:
         """Let another run have the folder."""
         self._record.close()

@@ -37,9 +37,13 @@ _DAMAGED = (ValueError, KeyError, TypeError, AttributeError)
 
 
 class JobRecord:
-    """Of one owner at a time: taken by ``own``, then opened by ``begin`` or ``resume``."""
+    """Of one owner at a time: taken by ``own``, then opened by ``begin`` or ``resume``.
+
+    ``crashed``: a run before this one ended without a summary.
+    """
 
     def __init__(self, store: Store) -> None:
+        self.crashed = False
         self._store = store
         self._lease: Lease
         self._journal: Journal
@@ -59,6 +63,8 @@ class JobRecord:
         self._held.callback(self._lease.close)
         self._journal = self._store.journal(self._lease)
         self._held.callback(self._journal.close)
+        names = self._store.names()
+        self.crashed = self._store.manifest in names and SUMMARY not in names
         fresh = self._is_untouched()  # only now: whoever had it may have ended just before
         if not fresh and (not resume or self._is_foreign()):
             raise self._refusal(resume)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from orchestrator.errors import JobError
 from orchestrator.jobs import RECORD_ID, Part, Piece, Reject, Stage, Unit
-from orchestrator.runtime.io.columns import Columns, to_columns
+from orchestrator.runtime.io.columns import Columns, nbytes_of, to_columns
 
 #: Bytes that a source of rows reads and decodes at once.
 _AT_ONCE = 1 << 20
@@ -33,14 +33,34 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values, about."""
+        return sum(map(nbytes_of, self.columns.values()))
+
     def rows(self, rows: slice) -> "Batch":
         """Some of the records, without the rejects."""
         return Batch(self.ids[rows], {name: array[rows] for name, array in self.columns.items()})
 
 
-#: Decodes a batch, on any thread, and anew each time that it is called. Raises JobError when the
-#: whole input is at fault.
-Load = Callable[[], Batch]
+@dataclass(frozen=True)
+class Load:
+    """A batch before it is decoded; calling it does that, on any thread, and anew each time.
+
+    ``held``: bytes that it holds in memory already; 0 where it reads them when it is called. Raises
+    JobError when the whole input is at fault.
+    """
+
+    decode: Callable[[], Batch]
+    held: int = 0
+
+    def __call__(self) -> Batch:
+        """Decode it."""
+        return self.decode()
+
+    def rows(self, rows: slice) -> "Load":
+        """Some of its records, without the rejects."""
+        return Load(partial(_some, self.decode, rows), self.held)
 
 
 class Source(Protocol):
@@ -110,18 +130,26 @@ def batches_of(stream: Iterator[Rows], rows: int) -> Iterator[Load]:
     for some in stream:
         while some.table.num_rows >= room:
             first, some = some.cut(room)  # noqa: PLW2901 - what is left of it
-            yield partial(_batch, [*held, first])
+            yield _load([*held, first])
             held, room = [], rows
         if some.table.num_rows or some.rejects:
             held.append(some)
             room -= some.table.num_rows
     if held:
-        yield partial(_batch, held)
+        yield _load(held)
 
 
 def rows_at_once(rows: int, nbytes: float) -> int:
     """Rows of so many bytes to read at once: for one batch at least, for many if they are small."""
     return max(rows, int(_AT_ONCE // max(nbytes, 1)))
+
+
+def _some(decode: Callable[[], Batch], rows: slice) -> Batch:
+    return decode().rows(rows)
+
+
+def _load(pieces: list[Rows]) -> Load:
+    return Load(partial(_batch, pieces), max(sum(some.table.nbytes for some in pieces), 1))
 
 
 def _batch(pieces: list[Rows]) -> Batch:

@@ -58,7 +58,7 @@ class WholeFiles:
         """Batches of files; each is read and decoded where it is loaded."""
         names = [piece.file for piece in part.pieces]
         for at in range(0, len(names), rows):
-            yield partial(self._load, names[at : at + rows])
+            yield Load(partial(self._load, names[at : at + rows]))
 
     def _load(self, names: list[str]) -> Batch:
         read, values, rejects = [], [], []
