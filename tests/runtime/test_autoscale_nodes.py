@@ -49,10 +49,10 @@ nodes()
 x, sent = np.load(folder / "in.npy"), []
 with Orchestrator(load_deployment(folder / "deployment.yaml")) as orc:
     nodes()
-    job = orc.run(folder / "in.npy", folder / "out", pipeline=one, batch_size=1, part_size=20)
+    options = {"pipeline": one, "batch_size": 1, "part_size": 20}
+    job = orc.run(folder / "few.npy", folder / "out", **options)
     answers = [one["y"][0].tolist() for one in orc.model("one").map(until_two_serve())]
-    more = orc.run(folder / "in.npy", folder / "more", pipeline=one, batch_size=1, part_size=20)
-    more.wait()
+    orc.run(folder / "in.npy", folder / "more", **options).wait()
     done = job.wait().rows
     while nodes():
         time.sleep(0.2)
@@ -82,8 +82,9 @@ def test_nodes_come_for_work_and_go(tmp_path: Path) -> None:
             }
         )
     )
-    x = rows(200)
+    x = rows(600)
     np.save(tmp_path / "in.npy", x)
+    np.save(tmp_path / "few.npy", x[:100])
     with elastic_cluster(most=2) as address:
         env = {**os.environ, **SETTINGS}
         env.pop("RAY_ADDRESS", None)
@@ -97,7 +98,7 @@ def test_nodes_come_for_work_and_go(tmp_path: Path) -> None:
         )
     assert driver.returncode == 0, driver.stderr
     told = json.loads(driver.stdout.splitlines()[-1])
-    assert told["rows"] == len(x)
+    assert told["rows"] == 100
     y, truth = np.array(told["answers"]), Truth(path)(x)
     assert np.allclose(y, truth[np.arange(len(y)) % len(x)], atol=1e-5)
     where = set(pq.read_table(tmp_path / "more")["node"].to_pylist())
