@@ -49,9 +49,14 @@ _TO_PACK: tuple[tuple[Variant | Taste, float], ...] = (
 #: How busy a card may still be for more steps to be worth their time.
 _HOPELESS = 1.25
 #: Starts from which the loads are evened out; and by round the share of the steps, how many of the
-#: best go on, and the heat: the last small gains are made nearly cold.
+#: best go on, and the heat: the last small gains are made cooler and cooler, and that some times.
 _MOST_STARTS = 4
-_ROUNDS = ((0.1, _MOST_STARTS, HEAT), (0.2, 2, HEAT), (0.55, 1, HEAT), (0.15, 1, HEAT / 30))
+_ROUNDS = (
+    (0.1, _MOST_STARTS, HEAT),
+    (0.15, 2, HEAT),
+    (0.2, 1, HEAT),
+    *5 * ((0.04, 1, HEAT / 10), (0.04, 1, HEAT / 100), (0.03, 1, HEAT / 1000)),
+)
 
 
 @dataclass
