@@ -18,7 +18,7 @@ from orchestrator.placement.sheet import sheet
 #: Steps of a search if nobody says how many: so many for each model and card, but never more than
 #: about half a minute's: these become fewer again, as each takes longer where there is more. A
 #: constructor's run, or dividing two cards anew, counts as one.
-_STEPS_EACH, _MOST_STEPS, _LEAST_STEPS, _FEWER_EACH = 1_000, 80_000, 50_000, 30
+_STEPS_EACH, _MOST_STEPS, _LEAST_STEPS, _FEWER_EACH = 1_000, 80_000, 50_000, 100
 
 
 def search(
