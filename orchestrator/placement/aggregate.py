@@ -22,6 +22,8 @@ _CLASSES = 24
 _FEWEST_CLASSES = 8
 #: At most so many of the models go on a card of which one more would not fit.
 _CROWDS = (1, 2, 3)
+#: Iterations of the solver for each row and column: far more than it takes, and still an end.
+_ITERATIONS = 10
 #: Programs that are solved, each just below the alpha that the one before has proven impossible:
 #: there a copy fewer may be forced.
 _ROUNDS, _BELOW = 3, 5e-5
@@ -178,6 +180,7 @@ class _Program:
             b_ub=np.concatenate(rows.limits),
             bounds=np.column_stack([np.zeros(size), most]),
             method="highs",
+            options={"maxiter": _ITERATIONS * (size + sum(map(len, rows.limits)))},
         )
         if found.status != 0:
             return None

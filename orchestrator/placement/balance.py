@@ -63,7 +63,8 @@ def balance(
     """The best placement found from this one, which is changed; stops at a peak of ``target``.
 
     ``closed`` cards are left as they are; at most ``most_moves`` replicas end up where the previous
-    plan did not have them.
+    plan did not have them. With less ``heat``, free memory counts for less too: it hides what small
+    differences of load are worth.
     """
     search = _Search(layout, budget, random.Random(seed), set(closed), heat)
     if most_moves is not None:
@@ -92,7 +93,8 @@ class _Search:
         self.cards = np.array([card for card in range(sheet.cards) if card not in closed], np.int64)
         self.open = set(self.cards.tolist())
         speed = float(sheet.speed[self.cards].sum())
-        self.aim = Aim(max(float(sheet.work.sum()) / max(speed, 1.0), 1e-9))
+        even = max(float(sheet.work.sum()) / max(speed, 1.0), 1e-9)
+        self.aim = Aim(even, free=Aim.free * min(1.0, heat / HEAT))
         self.moves_left: int | None = None
         self.steps = max(budget.left, 1)
         self.best: Layout | None = None

@@ -14,6 +14,8 @@ from orchestrator.placement.problem import Model
 Numbers = npt.NDArray[Any]
 #: Part of a sparse matrix: values, their rows, their columns.
 Block = tuple[Numbers, Numbers, Numbers]
+#: Iterations of the solver for each row and column: far more than it takes, and still an end.
+_ITERATIONS = 10
 #: Tangents at these utilisations approximate its square: what is over the bottleneck is balanced.
 _TANGENTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -45,7 +47,7 @@ def split_loads(world: World, tallies: Sequence[Tally], *, balance: bool = True)
     if program.fills_every_card(even):
         alpha, work, models, cards = program.reached(even), even, *program.even_prices()
     else:
-        alpha, work, models, cards = program.largest_alpha()
+        alpha, work, models, cards = program.largest_alpha(even)
     if program.reached(even) >= alpha * (1 - 1e-9):
         work = even
     elif balance:
@@ -127,8 +129,11 @@ class _Program:
         cards[self.card] = 1.0
         return [1.0] * len(self.work), list(cards)
 
-    def largest_alpha(self) -> tuple[float, Numbers, list[float], list[float]]:
-        """Maximise alpha: its value, work per replica at alpha 1, duals by model and by card."""
+    def largest_alpha(self, even: Numbers) -> tuple[float, Numbers, list[float], list[float]]:
+        """Maximise alpha: its value, work per replica at alpha 1, duals by model and by card.
+
+        The even split where the solver comes to no end.
+        """
         n, models = len(self.pairs), len(self.work)
         scale = float(self.work.sum() / self.room.sum())
         alphas = (-self.work / scale, np.arange(models), np.full(models, n))
@@ -139,6 +144,8 @@ class _Program:
             serve=[(np.ones(n), self.model, np.arange(n)), alphas],
             served=np.zeros(models),
         )
+        if found.status != 0:
+            return self.reached(even), even, *self.even_prices()
         alpha = float(found.x[n]) / scale
         work = np.maximum(found.x[:n], 0.0) / alpha
         return alpha, work, list(found.eqlin.marginals), list(-found.ineqlin.marginals)
@@ -163,7 +170,7 @@ class _Program:
             serve=[(np.ones(n), self.model, replicas)],
             served=self.work * alpha * (1 - 1e-9),
         )
-        return None if found.x is None else np.maximum(found.x[:n], 0.0) / alpha
+        return None if found.status != 0 else np.maximum(found.x[:n], 0.0) / alpha
 
 
 def _solve(
@@ -185,4 +192,5 @@ def _solve(
         A_eq=matrix(serve, len(served)),
         b_eq=served,
         method="highs",
+        options={"maxiter": _ITERATIONS * (len(cost) + len(limits) + len(served))},
     )

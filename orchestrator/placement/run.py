@@ -49,9 +49,14 @@ _TO_PACK: tuple[tuple[Variant | Taste, float], ...] = (
 #: How busy a card may still be for more steps to be worth their time.
 _HOPELESS = 1.25
 #: Starts from which the loads are evened out; and by round the share of the steps, how many of the
-#: best go on, and the heat: the last small gains are made nearly cold.
+#: best go on, and the heat: the last small gains are made cooler and cooler, and that some times.
 _MOST_STARTS = 4
-_ROUNDS = ((0.1, _MOST_STARTS, HEAT), (0.2, 2, HEAT), (0.55, 1, HEAT), (0.15, 1, HEAT / 30))
+_ROUNDS = (
+    (0.1, _MOST_STARTS, HEAT),
+    (0.15, 2, HEAT),
+    (0.2, 1, HEAT),
+    *5 * ((0.04, 1, HEAT / 10), (0.04, 1, HEAT / 100), (0.03, 1, HEAT / 1000)),
+)
 
 
 @dataclass
@@ -88,7 +93,7 @@ class Run:
         """Fill cards in every variant, then try with one card less until that fails."""
         if self.bound.value > self.sheet.cards:
             return None
-        best: Layout | None = None
+        best = self._levelled_on_few()
         for variant in _TO_FEW:
             # Without a step left, what costs least goes on until it has found a plan.
             more = self.steps.spend() or (best is None and variant in FEW)
@@ -111,6 +116,34 @@ class Run:
         best = self._asked(best)
         found_all = self._levelled(best)
         return found_all if serves(found_all) else self._first()
+
+    def _levelled_on_few(self) -> Layout | None:
+        """Of many models: evenly over as few cards as that goes, by bisection from the bound."""
+        if self.sheet.groups * self.sheet.cards <= _MANY:
+            return None
+        best: Layout | None = None
+        order = self._useful()
+        low, high = int(self.bound.value), min(self.sheet.cards, int(1.3 * self.bound.value))
+        while high - low > low // 300 and self.steps.spend():
+            # The bound is near: most of the time the lower part will do.
+            count = low + max(1, (high - low) // 3)
+            limit = self.sheet.speed.copy()
+            limit[order[count:]] = -1
+            found = self._made(EVEN[0], limit)
+            best = found or best
+            low, high = (low, count - 1) if found else (count, high)
+        return best
+
+    def _useful(self) -> list[int]:
+        """The cards, those with most memory and time first."""
+        worth = self._worth()
+        return sorted(range(self.sheet.cards), key=lambda card: (-worth[card], card))
+
+    def _worth(self) -> Numbers:
+        """By card, its memory and its time as shares of the most that one has."""
+        memory = np.minimum(self.sheet.room / self.sheet.room.max(), 1.0)
+        found: Numbers = memory + self.sheet.speed / self.sheet.speed.max()
+        return found
 
     def _bounded(self) -> None:
         """Look for a better bound, where the ones that cost nothing have not proven the plan."""
@@ -168,12 +201,12 @@ class Run:
     def _one_less(self, best: Layout) -> Layout | None:
         """The same on one card less: without the least useful of the used cards, or the best."""
         used = [card for card, held in enumerate(best.on) if held]
-        need = np.minimum(best.sheet.room / best.sheet.room.max(), 1.0)
-        worth = need + best.sheet.speed / best.sheet.speed.max()
-        count = len(used) - 1
-        ranked = sorted(range(self.sheet.cards), key=lambda card: (-worth[card], card))
+        worth = self._worth()
         least = min(used, key=lambda card: (worth[card], best.busy[card], card))
-        choices = [[card for card in used if card != least], sorted(ranked[:count])]
+        choices = [
+            [card for card in used if card != least],
+            sorted(self._useful()[: len(used) - 1]),
+        ]
         for index, cards in enumerate(choices):
             if index and cards == choices[0]:
                 break

@@ -15,9 +15,10 @@ from orchestrator.placement.replan import Option, choose, options
 from orchestrator.placement.run import Run
 from orchestrator.placement.sheet import sheet
 
-#: Steps of a search if nobody says how many: some, more for each model and card, and never more
-#: than about a minute's. A constructor's run, or dividing two cards anew, counts as one.
-_STEPS, _STEPS_EACH, _MOST_STEPS = 24_000, 30, 50_000
+#: Steps of a search if nobody says how many: so many for each model and card, but never more than
+#: about half a minute's: these become fewer again, as each takes longer where there is more. A
+#: constructor's run, or dividing two cards anew, counts as one.
+_STEPS_EACH, _MOST_STEPS, _LEAST_STEPS, _FEWER_EACH = 1_000, 80_000, 50_000, 100
 
 
 def search(
@@ -36,7 +37,8 @@ def search(
     """
     if budget is None:
         size = len(problem.models) + len(problem.cards)
-        budget = min(_STEPS + _STEPS_EACH * size, _MOST_STEPS)
+        half_a_minute = max(_MOST_STEPS - _FEWER_EACH * size, _LEAST_STEPS)
+        budget = min(_STEPS_EACH * size, half_a_minute)
     steps = budget if isinstance(budget, Budget) else Budget(budget, interrupted)
     if steps.left <= 0:
         return None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from orchestrator.placement import Problem
-from orchestrator.placement.balance import Budget, balance
+from orchestrator.placement.balance import HEAT, Budget, balance
 from orchestrator.placement.fill import FEW, Variant, fill
 from orchestrator.placement.groups import world
 from orchestrator.placement.layout import Layout
@@ -153,3 +153,27 @@ def test_groups_that_may_not_change_cards_are_not_divided():
     free, both = drawn(layout, 0, 1, random.Random(0), copies=False)
     assert sorted(names[group] for group in free) == ["a", "b"]
     assert both == {}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cooler_and_cooler_rounds_even_out_what_is_left(seed):
+    rng = random.Random(seed)
+    models = [
+        model(
+            f"m{i}",
+            rng.randint(4, 40),
+            rng.randint(0, 6),
+            service_ms=10,
+            demand_rps=rng.randint(1, 400) / 7,
+        )
+        for i in range(36)
+    ]
+    room = round(1.3 * sum(one["weight_bytes"] for one in models) / 9) >> 20
+    page = written(models, cards(9, room + 6))
+    even = page.work.sum() / page.speed.sum()
+    start = fill(page, FEW[0], page.speed * 4)
+    hot = balance(start.copy(), even, Budget(3000)).peak()
+    layout = start
+    for heat in (HEAT, HEAT / 10, HEAT / 100, HEAT / 1000):
+        layout = balance(layout, even * (1 + 5e-5), Budget(750), heat=heat)
+    assert layout.peak() / even - 1 < 1e-3 < hot / even - 1

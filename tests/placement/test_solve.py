@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import DeploymentError
-from orchestrator.placement import Plan, Problem, solve, verify
+from orchestrator.placement import Plan, Problem, aggregate, loads, solve, verify
 from orchestrator.placement.balance import Budget
 from orchestrator.placement.groups import world
 from orchestrator.placement.solve import bound_of, search
@@ -141,3 +141,17 @@ def test_a_hundred_models_on_mixed_cards(objective):
     plan = solve(read(data))
     assert check(data, plan.to_dict()) == []
     assert plan.gap <= (0.5 if objective == "min_cards" else 0.02)
+
+
+def test_a_linear_program_without_an_end_costs_the_plan_its_best_loads_only(monkeypatch):
+    models = [
+        model(f"m{i}", 20 + 7 * i % 31, i % 5, service_ms=10, demand_rps=5 + 11 * i % 17)
+        for i in range(30)
+    ]
+    data = problem(models, cards(8, 190), "max_alpha")
+    best = solve(read(data), budget=100)
+    monkeypatch.setattr(loads, "_ITERATIONS", 0)
+    monkeypatch.setattr(aggregate, "_ITERATIONS", 0)
+    plan = solve(read(data), budget=100)
+    assert check(data, plan.to_dict()) == []
+    assert 0 < plan.alpha < best.alpha
