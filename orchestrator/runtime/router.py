@@ -27,7 +27,7 @@ from actors.messages import SENDER_BITS, Answers, Array, Reply, Request
 from actors.shapes import merge
 from orchestrator.dispatch import Bundle, Desk, DeskView, Failure, Route, Ticket
 from orchestrator.errors import CallFailedError, CardLostError, NoRoomError, RequestFailedError
-from orchestrator.runtime.asked import Asked, Call, Card, ModelCounts
+from orchestrator.runtime.asked import Answer, Asked, Call, Card, ModelCounts
 from orchestrator.runtime.journal import Journal
 
 T = TypeVar("T")
@@ -103,8 +103,22 @@ class Router:
         simple = here and asked.timeout is None and not asked.suspect
         if not (simple and self._carried_here(call)):
             self._tell(partial(self._open, call))
-        future.add_done_callback(partial(self._cancelled, call))
+        # Of the call its ids alone: a future keeps its callbacks, and so would keep itself.
+        future.add_done_callback(partial(self._cancelled, call.ids))
         return future
+
+    def send(self, asked: Asked, answer: Answer) -> None:
+        """Send a request of a stream; its answer is ended, in whatever way."""
+        call = Call(asked, answer)
+        answer.ids = call.ids
+        if self._accepting:
+            self._tell(partial(self._open, call))
+        else:
+            answer.set_exception(NotServingError("of this driver", "closed"))
+
+    def drop(self, answers: Collection[Answer]) -> None:
+        """Whoever reads this stream has gone."""
+        self._tell(partial(self._dropped, answers))
 
     def adopt(self, routes: Sequence[Route]) -> None:
         """The plan has changed: these are the replicas now."""
@@ -218,7 +232,7 @@ class Router:
 
     def _drop(self, call: Call) -> None:
         """Its caller is gone in the middle of something: what is in flight of it counts no more."""
-        self._forget(call)
+        self._forget(call.ids)
         for bundle in self._desk.carrying(call.ids):
             self._returned(bundle, CallFailedError(bundle.slot, bundle.model, "was interrupted"))
 
@@ -248,7 +262,7 @@ class Router:
             self._put(call)
         except Exception as error:  # a mistake of ours: it harms this request alone
             _log.exception("a request for model %s could not be taken", call.asked.model)
-            self._forget(call)
+            self._forget(call.ids)
             story = f"this driver could not take it: {error!r}"
             call.fail(RequestFailedError(call.asked.model, (story,)))
 
@@ -264,12 +278,18 @@ class Router:
             ticket = Ticket(request.id, model, rows, nbytes, self._clock(), priority, suspect)
             self._fail(self._desk.submit(ticket))
             if call.future.done():  # cancelled before it was opened, or its model is not served
-                self._forget(call)
+                self._forget(call.ids)
                 return
 
-    def _cancelled(self, call: Call, future: "Future[dict[str, Array]]") -> None:
+    def _cancelled(self, ids: Sequence[int], future: "Future[dict[str, Array]]") -> None:
         if future.cancelled():
-            self._inbox.put(partial(self._forget, call))
+            self._inbox.put(partial(self._forget, ids))
+
+    def _dropped(self, answers: Collection[Answer]) -> None:
+        for answer in answers:
+            if not answer.done():
+                self._forget(answer.ids)
+                answer.end()
 
     def _serve(self, slot: str, life: int, card: Card, models: Collection[str] | None) -> None:
         self._cards[slot, life] = card
@@ -363,7 +383,7 @@ class Router:
         if len(call.outputs) < len(call.ids):
             return
         asked = call.asked
-        counts = self.counts.setdefault(asked.model, ModelCounts())
+        counts = self._counts(asked.model)
         counts.answered += 1
         counts.rows += sum(asked.rows)
         counts.latencies.append(self._clock() - asked.started)
@@ -381,8 +401,8 @@ class Router:
             if failure.id not in self._requests:
                 continue
             call, _ = self._requests[failure.id]
-            self._forget(call)
-            self.counts.setdefault(call.asked.model, ModelCounts()).failed += 1
+            self._forget(call.ids)
+            self._counts(call.asked.model).failed += 1
             error = failure.error
             if failure.set_aside:
                 self._journal.tell(
@@ -396,12 +416,15 @@ class Router:
                 error = _naming(error, call.rows_of(failure.id))
             call.fail(error)
 
-    def _forget(self, call: Call) -> None:
-        for request_id in call.ids:
+    def _forget(self, ids: Sequence[int]) -> None:
+        for request_id in ids:
             self._requests.pop(request_id, None)
             process = self._desk.close(request_id)
             if process is not None:
                 self._unwanted.setdefault(process, []).append(request_id)
+
+    def _counts(self, model: str) -> ModelCounts:
+        return self.counts.get(model) or self.counts.setdefault(model, ModelCounts())
 
     def _tell_unwanted(self) -> None:
         """Spare cards what was cancelled while it was there."""
@@ -416,7 +439,7 @@ class Router:
     def _abort(self, why: str) -> None:
         calls = {id(call): call for call, _ in self._requests.values()}
         for call in calls.values():
-            self._forget(call)
+            self._forget(call.ids)
             call.fail(RequestFailedError(call.asked.model, (why,)))
 
     def _end(self, why: str) -> None:
