@@ -480,8 +480,9 @@ class CardActor:
             del self._working[id(batch)]
             following = self._take(batch.model, now) if go_on else None
             if following is None:
-                self._wake_if_any(batch.model)
-                self._wake_next(now)
+                if not self._queue.empty:
+                    self._wake_if_any(batch.model)
+                    self._wake_next(now)
                 if not self._queue.running:
                     self._quiet.notify_all()
             broken = self._broken

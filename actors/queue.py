@@ -62,11 +62,12 @@ class Entry(Generic[T]):
     expires: float = math.inf
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Batch(Generic[T]):
     """Entries that run together. ``expected``: the seconds that were charged for it beforehand.
 
-    Batches of one ``kind`` take about the same time; ``number`` counts those of its lane.
+    Batches of one ``kind`` take about the same time; ``number`` counts those of its lane. (Never
+    changed, and not frozen: see Entry.)
     """
 
     model: str

@@ -28,7 +28,13 @@ from orchestrator.dispatch.retry import (
     after_no_room,
     failure,
 )
-from orchestrator.dispatch.routing import Route, TransportRules, call_rows, choose_trusted
+from orchestrator.dispatch.routing import (
+    Replica,
+    Route,
+    TransportRules,
+    call_rows,
+    choose_trusted,
+)
 from orchestrator.errors import CallFailedError, DeadlineError, NoRoomError
 
 
@@ -253,6 +259,8 @@ class Desk:
     def _next_call(self, model: str, line: Line, now: float) -> Bundle | None:
         head = line.head
         free = self._board.free(model, head.priority)
+        if len(free) == 1 and free[0].distrust == 1 and not head.failed_on:  # nothing to choose
+            return self._call(model, line, free[0], free, now)
         untried = [r for r in free if r.route.slot not in head.failed_on]
         if not untried and set(self._board.live(model)) - head.failed_on:
             return None
@@ -264,6 +272,11 @@ class Desk:
         for one in free:
             if one is not replica:
                 one.passed_over()
+        return self._call(model, line, replica, free, now)
+
+    def _call(
+        self, model: str, line: Line, replica: Replica, free: Sequence[Replica], now: float
+    ) -> Bundle:
         rows = call_rows(replica, line.rows, free, self._transport)
         tickets = line.take(rows, replica.route.slot, self._transport)
         return self._send(model, self._board.slots[replica.route.slot], tickets, now)
@@ -278,7 +291,15 @@ class Desk:
         life = card.serving
         assert life is not None, f"{card.name} is not serving"
         bundle = Bundle(
-            self._next_bundle, model, card.name, life, tuple(tickets), now, replica.rows, alone
+            self._next_bundle,
+            model,
+            card.name,
+            life,
+            tuple(tickets),
+            rows,
+            now,
+            replica.rows,
+            alone,
         )
         card.in_flight[bundle.id] = bundle
         for ticket in tickets:

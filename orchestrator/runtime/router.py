@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Event, RLock, Thread, current_thread
+from threading import Event, RLock, Thread, get_ident
 from typing import TypeVar
 
 from actors.errors import NotServingError, OrchestratorError
@@ -83,7 +83,7 @@ class Router:
     @property
     def is_this_thread(self) -> bool:
         """Whether the caller runs on the router's thread, which must never wait for itself."""
-        return current_thread() is self._thread
+        return get_ident() == self._thread.ident
 
     def start(self) -> None:
         """Take requests from now on."""
