@@ -277,7 +277,9 @@ class Desk:
     def _call(
         self, model: str, line: Line, replica: Replica, free: Sequence[Replica], now: float
     ) -> Bundle:
-        rows = call_rows(replica, line.rows, free, self._transport)
+        rows = line.rows
+        if rows > line.head.rows:  # else there is nothing to divide
+            rows = call_rows(replica, rows, free, self._transport)
         tickets = line.take(rows, replica.route.slot, self._transport)
         return self._send(model, self._board.slots[replica.route.slot], tickets, now)
 
