@@ -14,7 +14,7 @@ class Bundle:
 
     ``life`` names the card's process; ``rows_ahead`` are the rows in flight on the replica when the
     call left, its own included. ``alone``: the card runs nothing else meanwhile. (Not frozen: see
-    ``actors.queue.Entry``.)
+    ``actors.entries.Entry``.)
     """
 
     id: int
