@@ -6,7 +6,6 @@ completes the futures. Only where nothing else is under way does a caller who wa
 that itself, which spares its request the way through three threads.
 """
 
-import heapq
 import itertools
 import logging
 import math
@@ -22,13 +21,14 @@ from queue import Empty, SimpleQueue
 from threading import Event, RLock, Thread, get_ident
 from typing import TypeVar
 
-from actors.errors import NotServingError, OrchestratorError
+from actors.errors import NotServingError
 from actors.messages import SENDER_BITS, Answers, Array, Reply, Request
-from actors.shapes import merge
 from orchestrator.dispatch import Bundle, Desk, DeskView, Failure, Route, Ticket
-from orchestrator.errors import CallFailedError, CardLostError, NoRoomError, RequestFailedError
+from orchestrator.errors import CallFailedError, CardLostError, RequestFailedError
 from orchestrator.runtime.asked import Answer, Asked, Call, Card, ModelCounts
+from orchestrator.runtime.deadlines import Deadlines
 from orchestrator.runtime.journal import Journal
+from orchestrator.runtime.outcomes import as_ours, kept, merged, naming
 
 T = TypeVar("T")
 
@@ -36,11 +36,6 @@ _log = logging.getLogger(__name__)
 
 #: How often requests that wait for a dead card's return are checked against their patience.
 _PATIENCE_TICK = 0.5
-#: Outputs of at most this many bytes are copied, so that a small answer that somebody keeps does
-#: not keep the whole call's bytes in the object store.
-_COPY_BELOW = 64 << 10
-#: So many deadlines of requests that are answered are kept before they are looked through.
-_DEADLINES = 1024
 #: Of the requests that were on a card that died, so many are named.
 _TOLD_IDS = 20
 _NO_NAME = Journal()
@@ -68,7 +63,7 @@ class Router:
         self._cards: dict[tuple[str, int], Card] = {}
         self._last_lost: dict[str, int] = {}
         self._requests: dict[int, tuple[Call, Request]] = {}
-        self._deadlines: list[tuple[float, int]] = []
+        self._deadlines = Deadlines()
         self._unwanted: dict[tuple[str, int], list[int]] = {}
         # Ids are unique over all drivers of a card, and tell them apart: each has its own block.
         self._ids = itertools.count(secrets.randbits(30) << SENDER_BITS)
@@ -240,22 +235,18 @@ class Router:
         """How long nothing needs to be looked at unless a message comes."""
         now = self._clock()
         seconds = [_PATIENCE_TICK] if waits else []
-        if self._deadlines:
-            seconds.append(max(0.0, self._deadlines[0][0] - now))
-        if (due := self._desk.due) is not None:
-            seconds.append(max(0.0, due - now))
+        for due in (self._deadlines.next, self._desk.due):
+            if due is not None:
+                seconds.append(max(0.0, due - now))
         return min(seconds, default=None)
 
     def _end_overdue(self, now: float) -> None:
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, request_id = heapq.heappop(self._deadlines)
+        for request_id in self._deadlines.over(now):
             if request_id in self._requests:
                 timeout = self._requests[request_id][0].asked.timeout
                 failure = self._desk.overdue(request_id, timeout or 0.0)
                 self._fail([failure] if failure else [])
-        if len(self._deadlines) > _DEADLINES + 2 * len(self._requests):
-            self._deadlines = [one for one in self._deadlines if one[1] in self._requests]
-            heapq.heapify(self._deadlines)
+        self._deadlines.keep(self._requests)
 
     def _open(self, call: Call) -> None:
         try:
@@ -274,7 +265,7 @@ class Router:
             call.ids.append(request.id)
             self._requests[request.id] = (call, request)
             if timeout is not None:
-                heapq.heappush(self._deadlines, (expires, request.id))
+                self._deadlines.add(expires, request.id)
             ticket = Ticket(request.id, model, rows, nbytes, self._clock(), priority, suspect)
             self._fail(self._desk.submit(ticket))
             if call.future.done():  # cancelled before it was opened, or its model is not served
@@ -349,7 +340,7 @@ class Router:
             self._fail(self._desk.died(bundle, outcome.reason, now))
             return
         if isinstance(outcome, BaseException):
-            problem = _ours(outcome, bundle)
+            problem = as_ours(outcome, bundle)
             outcomes = dict.fromkeys((ticket.id for ticket in bundle.tickets), problem)
             self._fail(self._desk.answered(bundle, outcomes, now)[1])
             return
@@ -379,7 +370,7 @@ class Router:
     def _finish(self, request_id: int, reply: Reply, alone: bool) -> None:
         call, _ = self._requests.pop(request_id)
         outputs = reply.outputs or {}
-        call.outputs[request_id] = outputs if alone else {n: _kept(a) for n, a in outputs.items()}
+        call.outputs[request_id] = outputs if alone else {n: kept(a) for n, a in outputs.items()}
         if len(call.outputs) < len(call.ids):
             return
         asked = call.asked
@@ -389,12 +380,12 @@ class Router:
         counts.latencies.append(self._clock() - asked.started)
         if call.future.set_running_or_notify_cancel():
             try:
-                merged = _merged(call)
+                whole = merged(call)
             except Exception as error:  # such as no memory for it
                 story = f"its answers could not be joined: {error!r}"
                 call.future.set_exception(RequestFailedError(asked.model, (story,)))
             else:
-                call.future.set_result(merged)
+                call.future.set_result(whole)
 
     def _fail(self, failures: Sequence[Failure]) -> None:
         for failure in failures:
@@ -413,7 +404,7 @@ class Router:
                     level=logging.WARNING,
                 )
                 self._on_culprit(Counter(failure.died_on))
-                error = _naming(error, call.rows_of(failure.id))
+                error = naming(error, call.rows_of(failure.id))
             call.fail(error)
 
     def _forget(self, ids: Sequence[int]) -> None:
@@ -464,31 +455,3 @@ def _answered_here(card: Card, requests: Sequence[Request]) -> Answers | Excepti
         return card.predict_here(requests)
     except Exception as error:
         return error
-
-
-def _ours(outcome: BaseException, bundle: Bundle) -> OrchestratorError:
-    """What a call ended with, as one of our own errors."""
-    if isinstance(outcome, OrchestratorError):
-        return outcome
-    if isinstance(outcome, MemoryError):
-        return NoRoomError(bundle.slot, repr(outcome))
-    return CallFailedError(bundle.slot, bundle.model, repr(outcome))
-
-
-def _naming(error: OrchestratorError, rows: tuple[int, int]) -> OrchestratorError:
-    """The failure of a piece, with the rows that it has in its caller's request."""
-    if not isinstance(error, RequestFailedError):
-        return error
-    return RequestFailedError(error.model, error.story, error.cards, error.blamed, rows)
-
-
-def _merged(call: Call) -> dict[str, Array]:
-    merged = dict(merge(call.asked.rule, [call.outputs[i] for i in call.ids]))
-    for array in merged.values():
-        array.flags.writeable = False  # as what comes from shared memory is anyway
-    return merged
-
-
-def _kept(array: Array) -> Array:
-    """A small output gets memory of its own; a large one stays a view of the call's."""
-    return array.copy() if array.nbytes <= _COPY_BELOW else array
