@@ -10,7 +10,6 @@ from actors.errors import InvalidRequestError
 from actors.messages import Array, Arrays
 from actors.queue import Priority
 from actors.shapes import Signature
-from orchestrator.runtime.asked import Answer
 from orchestrator.runtime.stream import Stream
 
 if TYPE_CHECKING:
@@ -128,14 +127,9 @@ class ModelHandle:
         neither a fast source nor a slow consumer fills the memory. Errors come at the request's
         place; ``timeout`` is that of each request.
         """
-        early: dict[int, Answer] = {}  # its place has not come yet
         with closing(self._stream(window, timeout, priority)) as stream:
-            following = 0
-            for answer in stream.through(batches, at_once=False):
-                early[answer.place] = answer
-                while following in early:
-                    yield stream.take(early.pop(following))
-                    following += 1
+            for answer in stream.in_order(batches):
+                yield stream.take(answer)
 
     def map_unordered(
         self,
@@ -150,7 +144,7 @@ class ModelHandle:
         One slow request holds nobody else up. An error ends the stream when it comes.
         """
         with closing(self._stream(window, timeout, priority)) as stream:
-            for answer in stream.through(batches, at_once=True):
+            for answer in stream.as_they_come(batches):
                 yield answer.place, stream.take(answer)
 
     def _stream(self, window: int, timeout: float | None, priority: Priority | None) -> Stream:

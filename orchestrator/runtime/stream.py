@@ -44,16 +44,25 @@ class Stream:
         self._inputs = 0
         self._largest = 0
 
-    def through(self, requests: Iterable[Arrays], at_once: bool) -> Iterator[Answer]:
-        """Every request's answer, once it is there; each is to be taken, in any order.
+    def in_order(self, requests: Iterable[Arrays]) -> Iterator[Answer]:
+        """Every request's answer, to be taken at once: where no more may be sent before that."""
+        early: dict[int, Answer] = {}
+        following = 0
+        for inputs in requests:
+            self._send(inputs)
+            while following < self._sent and self._full:
+                yield self._wait_for(following, early)
+                following += 1
+        while following < self._sent:
+            yield self._wait_for(following, early)
+            following += 1
 
-        They are handed out where no more may be sent before one was taken; with ``at_once`` after
-        each request that is sent.
-        """
+    def as_they_come(self, requests: Iterable[Arrays]) -> Iterator[Answer]:
+        """Every request's answer once it is there, to be taken at once."""
         ready, flying = self._ready, self._flying
         for inputs in requests:
             self._send(inputs)
-            while flying and (self._full or (at_once and not ready.empty())):
+            while flying and (self._full or not ready.empty()):
                 yield self._next()
         while flying:
             yield self._next()
@@ -89,6 +98,13 @@ class Stream:
             answer.set_exception(error)
         self._held += 1
         self._inputs += answer.nbytes
+
+    def _wait_for(self, place: int, early: dict[int, Answer]) -> Answer:
+        """The answer of one place; ``early`` has those that came before it."""
+        while place not in early:
+            answer = self._next()
+            early[answer.place] = answer
+        return early.pop(place)
 
     def _next(self) -> Answer:
         answer = self._ready.get()
