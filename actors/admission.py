@@ -45,7 +45,7 @@ class Admission:
             InvalidRequestError: the model does not take it; see ``check``.
         """
         try:
-            seen = tuple((name, type(a), a.shape, a.dtype) for name, a in inputs.items())
+            seen = tuple([(name, type(a), a.shape, a.dtype) for name, a in inputs.items()])
             return self._known[seen]
         except (AttributeError, KeyError, TypeError):
             rows = check(self._signature, self._rule, self._model, inputs)

@@ -352,6 +352,10 @@ class CardActor:
 
     def _put(self, entries: Sequence[PieceEntry], now: float) -> tuple[_Place, Batch[Piece]] | None:
         """Add to what waits; what may run at once is the caller's. Callers hold the lock."""
+        if len(entries) == 1 and self._queue.empty and not self._held_up:
+            [entry] = entries  # on an idle card there is nothing to weigh
+            if entry.expires > now:
+                return self._begun(self._queue.take_alone(entry, now))
         for entry in entries:
             self._queue.put(entry)
         models = {entry.model for entry in entries}
@@ -372,11 +376,9 @@ class CardActor:
                     if self._state in _ENDED:
                         self._send_back([entry])
                         continue
-                    batch = self._queue.take_alone(entry, time.monotonic())
-                    self._working[id(batch)] = batch
-                    place = self._idle[entry.model].pop()
-                self._run(place, batch)
-                self._finish(place, batch)
+                    taken = self._begun(self._queue.take_alone(entry, time.monotonic()))
+                self._run(*taken)
+                self._finish(*taken)
         finally:
             self._end_reservation()
 
@@ -446,10 +448,15 @@ class CardActor:
         batch = self._queue.take(name, now)
         if batch is None:
             return None
-        self._working[id(batch)] = batch
+        taken = self._begun(batch)
         self._wake_if_any(name)
         self._wake_next(now)
-        return self._idle[name].pop(), batch
+        return taken
+
+    def _begun(self, batch: Batch[Piece]) -> tuple[_Place, Batch[Piece]]:
+        """A batch and where it runs; callers hold the lock."""
+        self._working[id(batch)] = batch
+        return self._idle[batch.model].pop(), batch
 
     def _wake_next(self, now: float) -> None:
         """Wake a thread of every model whose turn it is."""
@@ -473,8 +480,9 @@ class CardActor:
             del self._working[id(batch)]
             following = self._take(batch.model, now) if go_on else None
             if following is None:
-                self._wake_if_any(batch.model)
-                self._wake_next(now)
+                if not self._queue.empty:
+                    self._wake_if_any(batch.model)
+                    self._wake_next(now)
                 if not self._queue.running:
                     self._quiet.notify_all()
             broken = self._broken

@@ -9,25 +9,22 @@ a model take turns too, row by row. It is due when it is full, when its oldest r
 
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
-from actors.admission import remember
+from actors.entries import PRIORITIES, Batch, Entry, Priority
+from actors.lanes import Lane
 from actors.shapes import Bucket
 from actors.turns import Turns
 
+__all__ = ["AHEAD", "PRIORITIES", "Batch", "CardQueue", "Entry", "Priority", "Terms"]
+
 T = TypeVar("T")
 
-Priority = Literal["online", "batch"]
-#: What each priority gets of the time while both want all of it.
-PRIORITIES: Mapping[Priority, float] = {"online": 0.9, "batch": 0.1}
 #: Batches of sharing models that are under way at once: one executes while the next one's inputs
 #: are joined and copied to the card. More would only make those wait that come later.
 AHEAD = 2
-#: Seconds before the end of a batch at which the next one is taken, or half of what it takes if
-#: that is more: whoever comes before that is in time for the next turn.
-_HEAD_START = 0.02
 
 
 @dataclass(frozen=True)
@@ -40,43 +37,6 @@ class Terms:
     max_wait: float = 0.0
     share: float = 1.0
     in_turns: bool = True
-
-
-@dataclass(slots=True, eq=False)
-class Entry(Generic[T]):
-    """One request, or one piece of a large one, waiting for its batch. Never changed.
-
-    ``limit`` is the most rows of a batch of this bucket; ``rows`` never exceeds it. ``sender`` is
-    the driver that sent it, ``expires`` when nobody waits for it any more. (Not frozen: making a
-    frozen one takes several times as long, and there is one for every request.)
-    """
-
-    model: str
-    bucket: Bucket
-    rows: int
-    limit: int
-    arrived: float
-    item: T
-    priority: Priority = "online"
-    sender: int = 0
-    expires: float = math.inf
-
-
-@dataclass(frozen=True)
-class Batch(Generic[T]):
-    """Entries that run together. ``expected``: the seconds that were charged for it beforehand.
-
-    Batches of one ``kind`` take about the same time; ``number`` counts those of its lane.
-    """
-
-    model: str
-    entries: Sequence[Entry[T]]
-    taken: float
-    lead: Priority
-    rows: Mapping[Priority, int]
-    kind: Hashable
-    expected: float
-    number: int
 
 
 class _Line(Generic[T]):
@@ -124,82 +84,6 @@ class _Line(Generic[T]):
         return self.rows >= self.head.limit
 
 
-class _Lane:
-    """Models that run in turns: who is next, and which batches are under way.
-
-    A second one is taken while the first executes, but not earlier than it must be. They may
-    execute in another order than they were taken in: the card's lock goes to whoever gets hold of
-    it. One that was overtaken counts for those that overtook it too, so that no more than
-    ``ahead - 1`` of a model that always wants the card pass a batch of another one.
-    """
-
-    def __init__(self, shares: Mapping[str, float], ahead: float) -> None:
-        self.models = tuple(shares)
-        self._ahead = ahead
-        self._taken = 0
-        self._overtaken: dict[int, int] = {}
-        self._expected: dict[int, float] = {}
-        self.opens = -math.inf
-        """When the next batch may be taken, as far as that is a question of time."""
-        self._shares = Turns(PRIORITIES)
-        self._turns = {priority: Turns(shares) for priority in PRIORITIES}
-        self._seconds: dict[Hashable, float] = {}
-        self._ended = -math.inf
-
-    @property
-    def full(self) -> bool:
-        """Whether no further batch may be taken before one is done."""
-        return len(self._overtaken) + sum(self._overtaken.values()) >= self._ahead
-
-    def next(self, wanting: Sequence[tuple[Priority, str]]) -> tuple[Priority, str]:
-        """The priority and the model whose turn it is."""
-        if len(wanting) == 1:
-            return wanting[0]
-        priority = self._shares.first(p for p in PRIORITIES if any(p == w for w, _ in wanting))
-        return priority, self._turns[priority].first(m for p, m in wanting if p == priority)
-
-    def take(
-        self, kind: Hashable, model: str, lead: Priority, rows: Mapping[Priority, int], now: float
-    ) -> tuple[float, int]:
-        """Charge a batch with what the last one of its kind took; return that, and its number."""
-        seconds = self._seconds.get(kind, 0.0)
-        part = seconds * rows[lead] / sum(rows.values())
-        self._shares.take(lead, part)
-        self._turns[lead].take(model, part)
-        self._charge(model, {p: n for p, n in rows.items() if p != lead}, seconds, rows)
-        self._taken += 1
-        self._overtaken[self._taken] = 0
-        self._expected[self._taken] = seconds
-        self._executes(now)
-        return seconds, self._taken
-
-    def finish(self, batch: "Batch[T]", now: float) -> None:
-        """Charge what a batch took beyond that. They execute one after the other."""
-        seconds = now - max(batch.taken, self._ended)
-        self._charge(batch.model, batch.rows, seconds - batch.expected, batch.rows)
-        remember(self._seconds, batch.kind, seconds)
-        self._ended = now
-        del self._overtaken[batch.number], self._expected[batch.number]
-        for number in self._overtaken:
-            self._overtaken[number] += number < batch.number
-        self._executes(now)
-
-    def _executes(self, now: float) -> None:
-        """If one batch is under way, it executes from now on, and the next is for later."""
-        self.opens = -math.inf
-        if len(self._expected) == 1 and self._ahead < math.inf:
-            [seconds] = self._expected.values()
-            self.opens = now + min(seconds / 2, seconds - _HEAD_START)
-
-    def _charge(
-        self, model: str, whom: Iterable[Priority], seconds: float, rows: Mapping[Priority, int]
-    ) -> None:
-        for priority in whom:
-            part = seconds * rows[priority] / sum(rows.values())
-            self._shares.charge(priority, part)
-            self._turns[priority].charge(model, part)
-
-
 class CardQueue(Generic[T]):
     """What waits and what runs on one card. Not thread-safe: its owner holds a lock."""
 
@@ -210,8 +94,8 @@ class CardQueue(Generic[T]):
         self._queued = dict.fromkeys(terms, 0)
         self._senders = {(m, p): Turns[int]() for m in terms for p in PRIORITIES}
         shared = {name: one.share for name, one in terms.items() if one.in_turns}
-        lanes = [_Lane({name: 1.0}, math.inf) for name in terms if name not in shared]
-        self._lanes = {m: lane for lane in [_Lane(shared, AHEAD), *lanes] for m in lane.models}
+        lanes = [Lane({name: 1.0}, math.inf) for name in terms if name not in shared]
+        self._lanes = {m: lane for lane in [Lane(shared, AHEAD), *lanes] for m in lane.models}
         self._running = 0
         self._all_queued = 0
         self._earliest = math.inf
@@ -322,7 +206,7 @@ class CardQueue(Generic[T]):
         lines = [line for lines in self._waiting.values() for line in lines.values()]
         return [e for line in lines for queue in line.queues.values() for e in queue]
 
-    def _turn(self, lane: _Lane, now: float) -> tuple[Priority, str] | None:
+    def _turn(self, lane: Lane, now: float) -> tuple[Priority, str] | None:
         if lane.full or now < lane.opens:
             return None
         wanting = [

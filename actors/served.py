@@ -39,19 +39,20 @@ class Call:
     def __init__(self, waiting: int) -> None:
         """Expect ``waiting`` requests to finish."""
         self._waiting = waiting
-        self._done = threading.Event()
-        if not waiting:
-            self._done.set()
+        self._under_way = threading.Lock()  # an Event takes several times as long to make
+        if waiting:
+            self._under_way.acquire()
 
     def finish_one(self) -> None:
         """Count one request as done. Callers hold the card's lock."""
         self._waiting -= 1
         if not self._waiting:
-            self._done.set()
+            self._under_way.release()
 
     def wait(self) -> None:
         """Block until every request is done."""
-        self._done.wait()
+        with self._under_way:
+            pass
 
 
 @dataclass(eq=False, slots=True)

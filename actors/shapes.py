@@ -4,6 +4,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ class TensorSpec:
     shape: Shape
 
 
+@lru_cache(maxsize=1024)  # it is asked for the tensors of every batch
 def numpy_type(name: str, dtype: str) -> np.dtype[np.generic]:
     """The numpy type of a tensor of a model.
 

@@ -1,7 +1,8 @@
 """What a call through the driver costs, next to a bare call to a Ray actor with the same model.
 
-``python -m benchmarks.dataplane [--rounds 5] [--json FILE]``. Both ways run in one Ray on this
-machine, in turns, and only ratios count: the median over the rounds of the ratio within each.
+``python -m benchmarks.dataplane [--rounds 5] [--only NAME] [--json FILE]``. Both ways run in one
+Ray on this machine, in turns, and only ratios count: the median over the rounds of the ratio within
+each. ``--only map`` measures the rows whose names have ``map`` in them.
 
 - ``one caller``: ``predict`` and wait, one request after the other; tiny, 1 MB and 10 MB each way;
 - ``tiny``: requests per second of ``map``, ``map_unordered``, 200 threads and 200 asyncio callers
@@ -21,12 +22,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 
+from actors.messages import Arrays
 from benchmarks.bare import BareActor, ones
 from benchmarks.comparison import Row, table
 from benchmarks.double import write_double
@@ -39,15 +43,19 @@ _CALLERS = 200
 _DEPTH = 10
 _BUSY_MS = 5.0
 
+#: Measures a row, given its name and the rounds.
+Measure = Callable[[str, int], Row]
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print a table; 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="a part of the names of the rows to measure")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        rows = _measure(Path(folder), options.rounds)
+        rows = _measure(Path(folder), options.rounds, options.only)
     title = f"Through the driver, and as others do it; medians of {options.rounds} rounds"
     Console(soft_wrap=True).print(table(title, "other", rows))
     if options.json:
@@ -55,16 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(row.missed for row in rows))
 
 
-def _measure(folder: Path, rounds: int) -> list[Row]:
+def _measure(folder: Path, rounds: int, only: str) -> list[Row]:
     with Orchestrator(_deployment(folder), address="local") as running:
-        handle = running.model
-        rows = [
-            _one_caller("tiny", handle("single"), folder, (1, TINY), 1.25, rounds, 200),
-            _one_caller("1 MB", handle("mb1"), folder, (1, MB), 1.10, rounds, 30),
-            _one_caller("10 MB", handle("mb10"), folder, (1, 10 * MB), 1.10, rounds, 8),
-            *_many(handle("tiny"), folder, rounds),
-        ]
-        return [*rows, _busy(handle("busy"), rounds)]
+        model = running.model
+        measures: dict[str, Measure] = {
+            **_one_caller(model, folder),
+            **_many(model("tiny"), folder / "single.mindir"),
+            "busy share, 2 cards, 5 ms": partial(_busy, model("busy")),
+        }
+        return [measure(name, rounds) for name, measure in measures.items() if only in name]
 
 
 def _deployment(folder: Path) -> Deployment:
@@ -88,121 +95,128 @@ def _deployment(folder: Path) -> Deployment:
     return Deployment.model_validate({"name": "dataplane", "cards": cards, "models": models})
 
 
-def _one_caller(
-    name: str,
+def _one_caller(model: Callable[[str], ModelHandle], folder: Path) -> dict[str, Measure]:
+    kinds = (
+        ("tiny", "single", TINY, 1.25, 200),
+        ("1 MB", "mb1", MB, 1.10, 30),
+        ("10 MB", "mb10", 10 * MB, 1.10, 8),
+    )
+    return {
+        f"one caller, {name}": partial(
+            _alone, model(served), folder / f"{served}.mindir", ones((1, width)), target, calls
+        )
+        for name, served, width, target, calls in kinds
+    }
+
+
+def _alone(
     handle: ModelHandle,
-    folder: Path,
-    shape: tuple[int, ...],
+    path: Path,
+    request: Arrays,
     target: float,
-    rounds: int,
     calls: int,
+    name: str,
+    rounds: int,
 ) -> Row:
-    bare = BareActor(folder / f"{handle.name}.mindir")
-    request = ones(shape)
-
     def repeat(call: Callable[[Any], Any]) -> float:
-        return _seconds(lambda: deque((call(request) for _ in range(calls)), maxlen=0)) / calls
+        return _seconds(lambda: _drop(call(request) for _ in range(calls))) / calls
 
-    repeat(handle.predict), repeat(bare.predict)
-    pairs = [(repeat(handle.predict), repeat(bare.predict)) for _ in range(rounds)]
-    bare.close()
+    with closing(BareActor(path)) as bare:
+        repeat(handle.predict), repeat(bare.predict)
+        pairs = [(repeat(handle.predict), repeat(bare.predict)) for _ in range(rounds)]
     ours, theirs = (statistics.median(times) * 1e3 for times in zip(*pairs, strict=True))
     ratio = statistics.median(a / b for a, b in pairs)
-    return Row(f"one caller, {name}", f"{ours:.2f} ms", f"{theirs:.2f} ms", ratio, target, True)
+    return Row(name, f"{ours:.2f} ms", f"{theirs:.2f} ms", ratio, target, True)
+
+
+class _Other(Protocol):
+    """How others call a model."""
+
+    def predict(self, inputs: Arrays) -> object:
+        """One call, waited for."""
+        ...
+
+    def pipelined(self, inputs: Arrays, count: int, depth: int) -> Iterable[object]:
+        """Many calls of which ``depth`` are under way."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
 
 
 @dataclass(frozen=True)
 class _Way:
     """Ours and another one, each with the number of requests that it sends."""
 
-    name: str
     ours: Callable[[], object]
     count: int
-    other: Callable[[], object]
+    open: Callable[[], _Other]
+    other: Callable[[_Other], object]
     others: int
     target: float | None
 
+    def compared(self, name: str, rounds: int) -> Row:
+        """Requests per second of both, in turns."""
+        pairs = []
+        with closing(self.open()) as other:
+            for turn in range(rounds + 1):
+                seconds = _seconds(self.ours), _seconds(lambda: self.other(other))
+                if turn:  # the first is for warming up
+                    pairs.append((self.count / seconds[0], self.others / seconds[1]))
+        ours, theirs = (statistics.median(rates) for rates in zip(*pairs, strict=True))
+        ratio = statistics.median(a / b for a, b in pairs)
+        return Row(name, f"{ours:,.0f}/s", f"{theirs:,.0f}/s", ratio, self.target, False)
 
-def _many(handle: ModelHandle, folder: Path, rounds: int) -> list[Row]:
-    bare = BareActor(folder / "single.mindir")
-    request, count = ones((1, TINY)), 6_000
-    requests = [request] * count
-    few, fewer = requests[: count // 10], count // 20
 
-    def pipelined() -> None:
-        _drop(bare.pipelined(request, fewer, _DEPTH))
+def _many(handle: ModelHandle, single: Path) -> dict[str, Measure]:
+    requests = [ones((1, TINY))] * 6_000
+    few = requests[: len(requests) // 10]
+    fewer = few[: len(few) // 2]
 
-    ways = [
-        _Way("map", lambda: _drop(handle.map(requests)), count, pipelined, fewer, 10.0),
-        _Way(
-            "map_unordered",
-            lambda: _drop(handle.map_unordered(requests)),
-            count,
-            pipelined,
-            fewer,
-            10.0,
+    def mapped() -> None:
+        _drop(handle.map(requests))
+
+    def threads() -> None:
+        _threads(handle.predict, few)
+
+    def pipelined(other: _Other) -> None:
+        _drop(other.pipelined(fewer[0], len(fewer), _DEPTH))
+
+    def next_to_bare(ours: Callable[[], object], count: int, target: float | None) -> Measure:
+        other = partial(BareActor, single)
+        return _Way(ours, count, other, pipelined, len(fewer), target).compared
+
+    found = {
+        "tiny, map": next_to_bare(mapped, len(requests), 10.0),
+        "tiny, map_unordered": next_to_bare(
+            lambda: _drop(handle.map_unordered(requests)), len(requests), 10.0
         ),
-        _Way(
-            f"{_CALLERS} threads",
-            lambda: _threads(handle.predict, few),
-            len(few),
-            pipelined,
-            fewer,
-            3.0,
+        f"tiny, {_CALLERS} threads": next_to_bare(threads, len(few), 3.0),
+        f"tiny, {_CALLERS} asyncio callers": next_to_bare(
+            lambda: asyncio.run(_callers(handle, few)), len(few), None
         ),
-        _Way(
-            f"{_CALLERS} asyncio callers",
-            lambda: asyncio.run(_callers(handle, few)),
-            len(few),
-            pipelined,
-            fewer,
-            None,
-        ),
-    ]
-    rows = [_compared(way, rounds) for way in ways]
-    bare.close()
+    }
     if importlib.util.find_spec("starlette") is None:  # ray[serve] is not there
-        return rows
-    return [*rows, *_next_to_serve(handle, folder, requests, rounds)]
-
-
-def _next_to_serve(
-    handle: ModelHandle, folder: Path, requests: Sequence[Any], rounds: int
-) -> list[Row]:
+        return found
     from benchmarks.serve import ServeHandle
 
-    other = ServeHandle(folder / "single.mindir")
-    few, fewer = requests[: len(requests) // 10], requests[: len(requests) // 20]
-    ways = [
-        _Way(
-            "map, Ray Serve",
-            lambda: _drop(handle.map(requests)),
-            len(requests),
-            lambda: _drop(other.pipelined(requests[0], len(fewer), _CALLERS)),
-            len(fewer),
-            15.0,
-        ),
-        _Way(
-            f"{_CALLERS} threads, Ray Serve",
-            lambda: _threads(handle.predict, few),
-            len(few),
-            lambda: _threads(other.predict, fewer),
-            len(fewer),
-            5.0,
-        ),
-    ]
-    rows = [_compared(way, rounds) for way in ways]
-    other.close()
-    return rows
+    def many_at_once(other: _Other) -> None:
+        _drop(other.pipelined(fewer[0], len(fewer), _CALLERS))
 
+    def their_threads(other: _Other) -> None:
+        _threads(other.predict, fewer)
 
-def _compared(way: _Way, rounds: int) -> Row:
-    pairs = []
-    for turn in range(rounds + 1):
-        pair = way.count / _seconds(way.ours), way.others / _seconds(way.other)
-        if turn:  # the first is for warming up
-            pairs.append(pair)
-    return _rates(f"tiny, {way.name}", pairs, way.target)
+    serve, count = partial(ServeHandle, single), len(fewer)
+    return {
+        **found,
+        "tiny, map, Ray Serve": _Way(
+            mapped, len(requests), serve, many_at_once, count, 15.0
+        ).compared,
+        f"tiny, {_CALLERS} threads, Ray Serve": _Way(
+            threads, len(few), serve, their_threads, count, 5.0
+        ).compared,
+    }
 
 
 def _threads(predict: Callable[[Any], object], requests: Sequence[Any]) -> None:
@@ -210,13 +224,7 @@ def _threads(predict: Callable[[Any], object], requests: Sequence[Any]) -> None:
         _drop(pool.map(predict, requests))
 
 
-def _rates(name: str, pairs: Sequence[tuple[float, float]], target: float | None) -> Row:
-    ours, theirs = (statistics.median(rates) for rates in zip(*pairs, strict=True))
-    ratio = statistics.median(a / b for a, b in pairs)
-    return Row(name, f"{ours:,.0f}/s", f"{theirs:,.0f}/s", ratio, target, False)
-
-
-def _busy(handle: ModelHandle, rounds: int) -> Row:
+def _busy(handle: ModelHandle, name: str, rounds: int) -> Row:
     count, cards = 400, 2
     requests = [ones((1, TINY))] * count
     _drop(handle.map(requests))
@@ -224,7 +232,7 @@ def _busy(handle: ModelHandle, rounds: int) -> Row:
     ideal = count * _BUSY_MS / 1e3 / cards
     wall = statistics.median(walls)
     shown = f"{wall:.2f} s", f"{ideal:.2f} s ideal"
-    return Row("busy share, 2 cards, 5 ms", *shown, ideal / wall, 0.95, False)
+    return Row(name, *shown, ideal / wall, 0.95, False)
 
 
 async def _callers(handle: ModelHandle, requests: Sequence[Any]) -> None:

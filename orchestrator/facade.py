@@ -88,6 +88,7 @@ class Orchestrator:
         address: str | None = None,
         patience_seconds: float = 120.0,
         max_in_flight: int = 1024,
+        max_bytes_in_flight: int = 1 << 30,
     ) -> "Orchestrator":
         """Join a deployment that ``orchestrator up`` started; any number of drivers may.
 
@@ -100,6 +101,7 @@ class Orchestrator:
                 process is connected to, else ``RAY_ADDRESS``, else the one of this machine.
             patience_seconds: see the class.
             max_in_flight: see the class.
+            max_bytes_in_flight: see the class.
 
         Raises:
             ClusterError: the cluster cannot be joined, or the controller does not answer.
@@ -107,7 +109,11 @@ class Orchestrator:
             LoadError, DoesNotFitError, CardLostError: it is being started, and fails.
         """
         joined = cls(
-            name, address=address, patience_seconds=patience_seconds, max_in_flight=max_in_flight
+            name,
+            address=address,
+            patience_seconds=patience_seconds,
+            max_in_flight=max_in_flight,
+            max_bytes_in_flight=max_bytes_in_flight,
         )
         joined.start()
         return joined

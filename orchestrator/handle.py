@@ -1,26 +1,23 @@
 """``ModelHandle``: what a driver calls a model with; ``Models``: all of them by name."""
 
 import asyncio
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from queue import SimpleQueue
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-from actors.errors import InvalidRequestError, OrchestratorError
+from actors.errors import InvalidRequestError
 from actors.messages import Array, Arrays
 from actors.queue import Priority
 from actors.shapes import Signature
+from orchestrator.runtime.stream import Stream
 
 if TYPE_CHECKING:
     from orchestrator.config import ModelSpec
     from orchestrator.facade import Orchestrator
 
-#: ``map`` holds at most so many requests and so many bytes, inputs and answers, between its ends.
+#: ``map`` holds at most so many requests between its ends, unless told otherwise.
 _MAP_WINDOW = 512
-_MAP_BYTES = 128 << 20
-#: Requests that are sent before the first answer tells how large answers are.
-_MAP_FIRST = 64
 
 
 class ModelHandle:
@@ -130,20 +127,9 @@ class ModelHandle:
         neither a fast source nor a slow consumer fills the memory. Errors come at the request's
         place; ``timeout`` is that of each request.
         """
-        flying: deque[tuple[Future[dict[str, Array]], int]] = deque()
-        held = _Held(window)
-        try:
-            for inputs in batches:
-                future = self._submit_or_fail(inputs, timeout, priority)
-                flying.append((future, held.put(inputs)))
-                while flying and held.full:
-                    future, nbytes = flying.popleft()
-                    yield held.take(nbytes, future.result())
-            while flying:
-                yield flying.popleft()[0].result()
-        finally:
-            for future, _ in flying:
-                future.cancel()
+        with closing(self._stream(window, timeout, priority)) as stream:
+            for answer in stream.in_order(batches):
+                yield stream.take(answer)
 
     def map_unordered(
         self,
@@ -157,70 +143,13 @@ class ModelHandle:
 
         One slow request holds nobody else up. An error ends the stream when it comes.
         """
-        flying: dict[Future[dict[str, Array]], tuple[int, int]] = {}
-        ready: SimpleQueue[Future[dict[str, Array]]] = SimpleQueue()
-        held = _Held(window)
-        try:
-            for place, inputs in enumerate(batches):
-                future = self._submit_or_fail(inputs, timeout, priority)
-                flying[future] = place, held.put(inputs)
-                future.add_done_callback(ready.put)
-                while flying and (held.full or not ready.empty()):
-                    done = ready.get()
-                    number, nbytes = flying.pop(done)
-                    yield number, held.take(nbytes, done.result())
-            while flying:
-                done = ready.get()
-                yield flying.pop(done)[0], done.result()
-        finally:
-            for future in flying:
-                future.cancel()
+        with closing(self._stream(window, timeout, priority)) as stream:
+            for answer in stream.as_they_come(batches):
+                yield answer.place, stream.take(answer)
 
-    def _submit_or_fail(
-        self, inputs: Arrays, timeout: float | None, priority: Priority | None
-    ) -> "Future[dict[str, Array]]":
-        try:
-            return self.submit(inputs, timeout=timeout, priority=priority)
-        except OrchestratorError as error:
-            failed: Future[dict[str, Array]] = Future()
-            failed.set_exception(error)
-            return failed
-
-
-class _Held:
-    """What a stream holds between its two ends: requests, their inputs, and answers to come.
-
-    Every answer counts from the start as much as the largest so far: all may be there before the
-    consumer takes the next one.
-    """
-
-    def __init__(self, window: int) -> None:
-        self._window = window
-        self._most = min(window, _MAP_FIRST)
-        self._count = 0
-        self._inputs = 0
-        self._answer = 0
-
-    @property
-    def full(self) -> bool:
-        """Whether an answer must be taken before another request is sent."""
-        nbytes = self._inputs + self._count * self._answer
-        return self._count >= self._most or nbytes > _MAP_BYTES
-
-    def put(self, inputs: Arrays) -> int:
-        """Count a request; returns its bytes."""
-        nbytes = _nbytes(inputs)
-        self._count += 1
-        self._inputs += nbytes
-        return nbytes
-
-    def take(self, nbytes: int, answer: dict[str, Array]) -> dict[str, Array]:
-        """Count a request of so many bytes no more; returns its answer."""
-        self._count -= 1
-        self._inputs -= nbytes
-        self._answer = max(self._answer, _nbytes(answer))
-        self._most = self._window
-        return answer
+    def _stream(self, window: int, timeout: float | None, priority: Priority | None) -> Stream:
+        running = self._orchestrator._traffic()
+        return Stream(running, self.name, window, timeout, priority or self.priority)
 
 
 class Models:
@@ -245,9 +174,3 @@ class Models:
     def __iter__(self) -> Iterator[str]:
         """The models' names."""
         return iter(self._orchestrator._traffic().signatures)
-
-
-def _nbytes(inputs: object) -> int:
-    """Bytes of a request that nobody has checked."""
-    arrays = inputs.values() if isinstance(inputs, Mapping) else ()
-    return sum(getattr(array, "nbytes", 0) for array in arrays)

@@ -45,7 +45,10 @@ class Board:
 
     def abandoned(self, model: str) -> bool:
         """Whether no card is left that serves the model or will again."""
-        return all(self.slots[slot].gone for slot in self._planned(model))
+        for slot, replica in self.replicas.get(model, {}).items():  # asked for every request
+            if not (replica.retired or self.slots[slot].gone):
+                return False
+        return True
 
     def free(self, model: str, priority: Priority) -> list[Replica]:
         """Replicas that take one more call."""

@@ -8,12 +8,13 @@ from actors.queue import Priority
 from orchestrator.dispatch.retry import Ticket
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Bundle:
-    """One actor call: requests of one model and one priority for one card.
+    """One actor call: requests of one model and one priority for one card. Never changed.
 
     ``life`` names the card's process; ``rows_ahead`` are the rows in flight on the replica when the
-    call left, its own included. ``alone``: the card runs nothing else meanwhile.
+    call left, its own included. ``alone``: the card runs nothing else meanwhile. (Not frozen: see
+    ``actors.entries.Entry``.)
     """
 
     id: int
@@ -21,6 +22,7 @@ class Bundle:
     slot: str
     life: int
     tickets: tuple[Ticket, ...]
+    rows: int
     sent: float
     rows_ahead: int
     alone: bool = False
@@ -29,11 +31,6 @@ class Bundle:
     def priority(self) -> Priority:
         """That of all its requests."""
         return self.tickets[0].priority
-
-    @property
-    def rows(self) -> int:
-        """Rows over all its requests."""
-        return sum(ticket.rows for ticket in self.tickets)
 
     @property
     def nbytes(self) -> int:

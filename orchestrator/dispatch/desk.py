@@ -5,7 +5,7 @@ the calls to make, everything else the requests that have failed for good.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from actors.errors import (
@@ -17,8 +17,8 @@ from actors.errors import (
     PredictError,
 )
 from orchestrator.dispatch.board import Board
-from orchestrator.dispatch.calls import Bundle, DeskView, Failure, Slot
-from orchestrator.dispatch.pending import Line, Waiting
+from orchestrator.dispatch.calls import Bundle, DeskView, Failure
+from orchestrator.dispatch.pending import Waiting
 from orchestrator.dispatch.retry import (
     RetryRules,
     Ticket,
@@ -28,7 +28,8 @@ from orchestrator.dispatch.retry import (
     after_no_room,
     failure,
 )
-from orchestrator.dispatch.routing import Route, TransportRules, call_rows, choose_trusted
+from orchestrator.dispatch.routing import Route, TransportRules
+from orchestrator.dispatch.sending import Sender
 from orchestrator.errors import CallFailedError, DeadlineError, NoRoomError
 
 
@@ -42,11 +43,11 @@ class Desk:
         transport: TransportRules | None = None,
     ) -> None:
         self._retry = retry or RetryRules()
-        self._transport = transport or TransportRules()
-        self._board = Board(self._transport)
+        transport = transport or TransportRules()
+        self._board = Board(transport)
         self._waiting = Waiting()
         self._open: dict[int, Ticket] = {}
-        self._next_bundle = 0
+        self._sender = Sender(self._board, self._waiting, transport)
         self._retries: Counter[tuple[str, str]] = Counter()
         self._set_aside: list[Failure] = []
         self.adopt(routes)
@@ -115,17 +116,7 @@ class Desk:
 
     def dispatch(self, now: float) -> list[Bundle]:
         """The calls to make now, suspects first, then model by model."""
-        self._waiting.wake(now)
-        made = self._dispatch_suspects(now)
-        for model, pending in self._waiting.pending.items():
-            while pending:
-                calls = (self._next_call(model, line, now) for line in pending.in_turn())
-                bundle = next((call for call in calls if call is not None), None)
-                if bundle is None:
-                    break
-                pending.sent(bundle.priority, bundle.rows)
-                made.append(bundle)
-        return made
+        return self._sender.calls(now)
 
     def answered(
         self,
@@ -236,54 +227,6 @@ class Desk:
         for ticket in self._open.values():
             rows[ticket.model] += ticket.rows
         return dict(rows)
-
-    def _dispatch_suspects(self, now: float) -> list[Bundle]:
-        made = []
-        for ticket in self._waiting.suspects.copy():
-            if not ticket.open:
-                self._waiting.suspects.remove(ticket)
-                self._board.release(ticket.id)
-                continue
-            card = self._board.hold(ticket)
-            if card is not None and not card.in_flight:
-                self._waiting.suspects.remove(ticket)
-                made.append(self._send(ticket.model, card, [ticket], now, alone=True))
-        return made
-
-    def _next_call(self, model: str, line: Line, now: float) -> Bundle | None:
-        head = line.head
-        free = self._board.free(model, head.priority)
-        untried = [r for r in free if r.route.slot not in head.failed_on]
-        if not untried and set(self._board.live(model)) - head.failed_on:
-            return None
-        serving = self._board.serving(model)
-        others = [r for r in serving if r.route.slot not in head.failed_on] or serving
-        replica = choose_trusted(untried or free, others, head.rows)
-        if replica is None:
-            return None
-        for one in free:
-            if one is not replica:
-                one.passed_over()
-        rows = call_rows(replica, line.rows, free, self._transport)
-        tickets = line.take(rows, replica.route.slot, self._transport)
-        return self._send(model, self._board.slots[replica.route.slot], tickets, now)
-
-    def _send(
-        self, model: str, card: Slot, tickets: Sequence[Ticket], now: float, alone: bool = False
-    ) -> Bundle:
-        replica = self._board.replicas[model][card.name]
-        rows = sum(ticket.rows for ticket in tickets)
-        replica.sent(rows, tickets[0].priority)
-        self._next_bundle += 1
-        life = card.serving
-        assert life is not None, f"{card.name} is not serving"
-        bundle = Bundle(
-            self._next_bundle, model, card.name, life, tuple(tickets), now, replica.rows, alone
-        )
-        card.in_flight[bundle.id] = bundle
-        for ticket in tickets:
-            ticket.on = card.name, life
-        return bundle
 
     def _returned(self, bundle: Bundle) -> None:
         card = self._board.slots[bundle.slot]

@@ -89,9 +89,8 @@ class Pending:
         self.lines: dict[Priority, Line] = {name: Line() for name in PRIORITIES}
         self._turns = Turns(PRIORITIES)
 
-    def __len__(self) -> int:
-        """Open requests of both priorities."""
-        return sum(map(len, self.lines.values()))
+    def __bool__(self) -> bool:
+        return any([line.rows for line in self.lines.values()])
 
     def in_turn(self) -> list[Line]:
         """The lines in which any waits, the one whose turn it is first."""

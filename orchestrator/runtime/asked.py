@@ -1,7 +1,7 @@
 """What callers ask of the router, what it keeps of that, and what it asks of cards."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -65,12 +65,65 @@ class Asked(NamedTuple):
     suspect: int = 0
 
 
+class Answer:
+    """The answer to one request of a stream; whoever reads the stream hears of it by ``ready``.
+
+    To the router it is a future, and takes a fraction of one's time: it has no lock, since nobody
+    waits for it alone and only the router ends it. ``nbytes`` of inputs were let in for it by
+    whatever ``leave`` is of; ``ids`` are those of its pieces.
+    """
+
+    __slots__ = ("_over", "_ready", "error", "ids", "leave", "nbytes", "outputs", "place")
+
+    def __init__(self, place: int, ready: "Callable[[Answer], object]") -> None:
+        """``place``: that of its request in the stream."""
+        self.place = place
+        self.outputs: dict[str, Array] = {}
+        self.error: Exception | None = None
+        self.nbytes = 0
+        self.leave: Callable[[int], None] | None = None
+        self.ids: Sequence[int] = ()
+        self._over = False
+        self._ready = ready
+
+    def result(self) -> dict[str, Array]:
+        """The outputs; raises what the request failed with. It must be over."""
+        if self.error is not None:
+            raise self.error
+        return self.outputs
+
+    def done(self) -> bool:
+        """Whether it is over, in whatever way."""
+        return self._over
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """A stream takes no request back but with all others, by ``Router.drop``."""
+        return not self._over
+
+    def set_result(self, outputs: dict[str, Array]) -> None:
+        """It was answered."""
+        self.outputs = outputs
+        self.end()
+
+    def set_exception(self, error: Exception) -> None:
+        """It has failed."""
+        self.error = error
+        self.end()
+
+    def end(self) -> None:
+        """It is over."""
+        self._over = True
+        if self.leave is not None:
+            self.leave(self.nbytes)
+        self._ready(self)
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """A request under way: the answers to its pieces, and the future that waits for them."""
 
     asked: Asked
-    future: "Future[dict[str, Array]]"
+    future: "Future[dict[str, Array]] | Answer"
     ids: list[int] = field(default_factory=list)
     outputs: dict[int, Arrays] = field(default_factory=dict)
 

@@ -12,11 +12,10 @@ from actors.shapes import Signature
 from orchestrator.errors import NoSuchDeploymentError
 from orchestrator.placement import DeploymentPlan
 from orchestrator.routes import planned_models, routes
-from orchestrator.runtime.gate import Gate
 from orchestrator.runtime.options import Options
 from orchestrator.runtime.outlook import Sent
 from orchestrator.runtime.slots import Slot, SlotState
-from orchestrator.runtime.traffic import Send, Traffic
+from orchestrator.runtime.traffic import Checked, Traffic
 
 #: What requests are told that were under way when their deployment ended.
 DOWN = "the deployment was taken down"
@@ -78,10 +77,12 @@ class Following(Traffic):
         self._told: dict[str, tuple[int, SlotState, bool]] = {}
         self._slots: tuple[Slot, ...] = ()
 
-    def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, int, Send]:
+    def _checked(
+        self, model: str, inputs: Arrays, priority: Priority, timeout: float | None
+    ) -> Checked:
         if self.over:
             raise NoSuchDeploymentError(self.plan.deployment.name)
-        return super()._checked(model, inputs, priority)
+        return super()._checked(model, inputs, priority, timeout)
 
     def apply(self, seen: Seen) -> None:
         """Tell the router what has changed since the last time."""

@@ -29,12 +29,7 @@ from actors.messages import (
 )
 from orchestrator.runtime.metrics import Sample, card_samples, publish
 from orchestrator.runtime.package import package_version
-from orchestrator.runtime.parcels import (
-    ReplyParcel,
-    RequestParcel,
-    pack_answers,
-    unpack_requests,
-)
+from orchestrator.runtime.parcels import Parcel, pack_answers, unpack_requests
 from orchestrator.runtime.staging import staged, with_sources
 from orchestrator.runtime.turns import Turn
 
@@ -141,7 +136,7 @@ class CardHost:
         return self._card.reserve()
 
     @ray.method(concurrency_group="data")
-    def predict_many(self, parcel: RequestParcel) -> ReplyParcel:
+    def predict_many(self, parcel: Parcel) -> Parcel:
         """See CardActor.predict_many."""
         arrived = time.monotonic()
         replies = self._card.predict_many(*unpack_requests(parcel, arrived))

@@ -23,9 +23,8 @@ from actors.messages import Arrays
 from actors.queue import Priority
 from orchestrator.errors import NotServingError
 from orchestrator.runtime.following import Following, Lender, Seen
-from orchestrator.runtime.gate import Gate
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.traffic import Send
+from orchestrator.runtime.traffic import Checked
 
 _NAMESPACE = "ascend-orchestrator-lent"
 #: Calls of one board at once: each borrower has one that waits for news.
@@ -178,10 +177,12 @@ class Lent(Following):
             target=self._follow, args=(version,), name="orchestrator-follow", daemon=True
         ).start()
 
-    def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, int, Send]:
+    def _checked(
+        self, model: str, inputs: Arrays, priority: Priority, timeout: float | None
+    ) -> Checked:
         if self.over:
             raise self._gone()
-        return super()._checked(model, inputs, priority)
+        return super()._checked(model, inputs, priority, timeout)
 
     def _gone(self) -> NotServingError:
         return NotServingError(f"of deployment {self._deployment}", _GONE)

@@ -1,104 +1,118 @@
-"""The requests and the replies of one actor call on their way, small arrays of all in one buffer.
+"""The requests and the replies of one actor call on their way, small arrays of all as plain bytes.
 
 Ray's pickler calls back into Python for every object that is none of Python's own, and sends every
-array by itself: a call of many small requests would spend most of its time there. Large arrays
-travel as they are, without a copy.
+array by itself: a call of many small requests would spend most of its time there, and a call of one
+as much there as on all else. What is bytes it sends as it is. Large arrays travel by themselves,
+without a copy.
 """
 
 import itertools
 import math
+import pickle
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from actors.errors import OrchestratorError
 from actors.messages import Answers, Array, Arrays, Reply, Request
-from actors.queue import Priority
 
 #: An array of more bytes travels by itself.
 _SMALL = 32 << 10
-_ALIGNMENT = 64
+#: Small arrays of more bytes together travel as one large one.
+_INLINE = 64 << 10
 #: numpy's kinds of plain numbers; whatever else there may be travels by itself.
 _PLAIN = frozenset("biufc")
 
-#: An array's name and its place: in the buffer, with dtype and shape, or among the large ones.
-Place = tuple[str, int, str, tuple[int, ...]] | tuple[str, int]
-Parcel = tuple[npt.NDArray[np.uint8], list[Array], list[list[Place]]]
-ReplyParcel = tuple[list[tuple[int, OrchestratorError | None]], Parcel, float]
-#: Of one model and priority: these, the reservation (0: none), ids, and the seconds until each of
-#: them expires, unless none does. Plain tuples: see above.
-RequestParcel = tuple[str, Priority, int, list[int], list[float] | None, Parcel]
+#: A call's head, pickled; with large arrays these beside it.
+Parcel = bytes | tuple[bytes, list[Array]]
+#: One input of some requests of equal names, dtypes and shapes: its name and what its arrays have
+#: in common, with the bytes of all of them or the place of those among the large arrays; or, for
+#: large ones, the place of the first among these.
+_Column = tuple[str, str, tuple[int, ...], bytes | int] | tuple[str, int]
+#: Which requests these are, and their inputs.
+_Alike = tuple[list[int], list[_Column]]
 
 
-def pack_requests(requests: Sequence[Request], reservation: int, now: float) -> RequestParcel:
+def pack_requests(requests: Sequence[Request], reservation: int, now: float) -> Parcel:
     """For ``unpack_requests`` in the card's process; all of one model and priority."""
     _, model, _, priority, _ = requests[0]
-    seconds = [request.expires - now for request in requests]
     ids = [request.id for request in requests]
-    expire = seconds if min(seconds) < math.inf else None
-    return model, priority, reservation, ids, expire, pack([one.inputs for one in requests])
+    expires = [request.expires for request in requests]
+    left = [at - now for at in expires] if min(expires) < math.inf else None
+    return pack((model, priority, reservation, ids, left), [one.inputs for one in requests])
 
 
-def unpack_requests(parcel: RequestParcel, now: float) -> tuple[list[Request], int]:
-    """What was packed, and the reservation; small arrays are views of one buffer."""
-    model, priority, reservation, ids, expire, inputs = parcel
-    seconds = expire or itertools.repeat(math.inf, len(ids))
+def unpack_requests(parcel: Parcel, now: float) -> tuple[list[Request], int]:
+    """What was packed, and the reservation; small arrays are views of their requests' bytes."""
+    (model, priority, reservation, ids, left), inputs = unpack(parcel)
+    seconds = left or itertools.repeat(math.inf, len(ids))
     requests = [
         Request(number, model, arrays, priority, now + left)
-        for number, left, arrays in zip(ids, seconds, unpack(inputs), strict=True)
+        for number, left, arrays in zip(ids, seconds, inputs, strict=True)
     ]
     return requests, reservation
 
 
-def pack_answers(answers: Answers) -> ReplyParcel:
+def pack_answers(answers: Answers) -> Parcel:
     """For ``unpack_answers`` in the driver's process."""
-    heads = [(reply.id, reply.error) for reply in answers.replies]
-    return heads, pack([reply.outputs or {} for reply in answers.replies]), answers.seconds
+    ids = [reply.id for reply in answers.replies]
+    errors = {at: error for at, (_, _, error) in enumerate(answers.replies) if error is not None}
+    outputs = [reply.outputs or {} for reply in answers.replies]
+    return pack((ids, errors, answers.seconds), outputs)
 
 
-def unpack_answers(parcel: ReplyParcel) -> Answers:
+def unpack_answers(parcel: Parcel) -> Answers:
     """What was packed; a reply with an error has no outputs."""
-    heads, outputs, seconds = parcel
-    replies = [
-        Reply(number, arrays if error is None else None, error)
-        for (number, error), arrays in zip(heads, unpack(outputs), strict=True)
-    ]
+    (ids, errors, seconds), outputs = unpack(parcel)
+    replies = [Reply(number, arrays) for number, arrays in zip(ids, outputs, strict=True)]
+    for at, error in errors.items():
+        replies[at] = Reply(ids[at], None, error)
     return Answers(replies, seconds)
 
 
-def pack(groups: Sequence[Arrays]) -> Parcel:
-    """Arrays by name, many times; ``unpack`` gives them back."""
-    small: list[tuple[int, Array]] = []
+def pack(head: object, groups: Sequence[Arrays]) -> Parcel:
+    """Arrays by name, many times, behind something of Python's own; ``unpack`` gives them back."""
+    members: dict[tuple[Any, ...], list[int]] = {}
+    for at, arrays in enumerate(groups):
+        layout = tuple([(name, array.dtype, array.shape) for name, array in arrays.items()])
+        members.setdefault(layout, []).append(at)
     large: list[Array] = []
-    contents: list[list[Place]] = []
-    end = 0
-    for arrays in groups:
-        places: list[Place] = []
-        for name, array in arrays.items():
-            if array.nbytes > _SMALL or array.dtype.kind not in _PLAIN:
-                places.append((name, len(large)))
-                large.append(array)
-            else:
-                places.append((name, end, array.dtype.str, array.shape))
-                small.append((end, array))
-                end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
-        contents.append(places)
-    buffer = np.empty(end, np.uint8)
-    for at, array in small:
-        np.ndarray(array.shape, array.dtype, buffer, at)[...] = array
-    return buffer, large, contents
-
-
-def unpack(parcel: Parcel) -> list[dict[str, Array]]:
-    """What was packed: equal values, dtypes and shapes, C-contiguous where they were small."""
-    buffer, large, contents = parcel
-    return [
-        {
-            place[0]: large[place[1]]
-            if len(place) == 2
-            else np.ndarray(place[3], place[2], buffer, place[1])
-            for place in places
-        }
-        for places in contents
+    alike = [
+        (places, [_column(name, [groups[at][name] for at in places], large) for name, _, _ in one])
+        for one, places in members.items()
     ]
+    sent = pickle.dumps((head, len(groups), alike), protocol=pickle.HIGHEST_PROTOCOL)
+    return (sent, large) if large else sent
+
+
+def unpack(parcel: Parcel) -> tuple[Any, list[dict[str, Array]]]:
+    """What was packed: equal values, dtypes and shapes, C-contiguous where they were small."""
+    sent, large = (parcel, []) if isinstance(parcel, bytes) else parcel
+    head, count, alike = pickle.loads(sent)
+    groups: list[dict[str, Array]] = [{} for _ in range(count)]
+    for places, columns in alike:
+        for column in columns:
+            name, arrays = column[0], _arrays(column, len(places), large)
+            for at, array in zip(places, arrays, strict=True):
+                groups[at][name] = array
+    return head, groups
+
+
+def _column(name: str, arrays: list[Array], large: list[Array]) -> _Column:
+    first, place = arrays[0], len(large)
+    if first.nbytes > _SMALL or first.dtype.kind not in _PLAIN:
+        large += arrays
+        return name, place
+    data = b"".join([array.tobytes() for array in arrays])
+    if len(data) <= _INLINE:
+        return name, first.dtype.str, first.shape, data
+    large.append(np.frombuffer(data, np.uint8))
+    return name, first.dtype.str, first.shape, place
+
+
+def _arrays(column: _Column, count: int, large: list[Array]) -> list[Array]:
+    if len(column) == 2:
+        return large[column[1] : column[1] + count]
+    _, dtype, shape, data = column
+    every = np.ndarray((count, *shape), dtype, large[data] if isinstance(data, int) else data)
+    return [every[at, ...] for at in range(count)]

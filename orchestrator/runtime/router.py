@@ -6,7 +6,6 @@ completes the futures. Only where nothing else is under way does a caller who wa
 that itself, which spares its request the way through three threads.
 """
 
-import heapq
 import itertools
 import logging
 import math
@@ -19,16 +18,17 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Event, RLock, Thread, current_thread
+from threading import Event, RLock, Thread, get_ident
 from typing import TypeVar
 
-from actors.errors import NotServingError, OrchestratorError
+from actors.errors import NotServingError
 from actors.messages import SENDER_BITS, Answers, Array, Reply, Request
-from actors.shapes import merge
 from orchestrator.dispatch import Bundle, Desk, DeskView, Failure, Route, Ticket
-from orchestrator.errors import CallFailedError, CardLostError, NoRoomError, RequestFailedError
-from orchestrator.runtime.asked import Asked, Call, Card, ModelCounts
+from orchestrator.errors import CallFailedError, CardLostError, RequestFailedError
+from orchestrator.runtime.asked import Answer, Asked, Call, Card, ModelCounts
+from orchestrator.runtime.deadlines import Deadlines
 from orchestrator.runtime.journal import Journal
+from orchestrator.runtime.outcomes import as_ours, kept, merged, naming
 
 T = TypeVar("T")
 
@@ -36,11 +36,6 @@ _log = logging.getLogger(__name__)
 
 #: How often requests that wait for a dead card's return are checked against their patience.
 _PATIENCE_TICK = 0.5
-#: Outputs of at most this many bytes are copied, so that a small answer that somebody keeps does
-#: not keep the whole call's bytes in the object store.
-_COPY_BELOW = 64 << 10
-#: So many deadlines of requests that are answered are kept before they are looked through.
-_DEADLINES = 1024
 #: Of the requests that were on a card that died, so many are named.
 _TOLD_IDS = 20
 _NO_NAME = Journal()
@@ -68,7 +63,7 @@ class Router:
         self._cards: dict[tuple[str, int], Card] = {}
         self._last_lost: dict[str, int] = {}
         self._requests: dict[int, tuple[Call, Request]] = {}
-        self._deadlines: list[tuple[float, int]] = []
+        self._deadlines = Deadlines()
         self._unwanted: dict[tuple[str, int], list[int]] = {}
         # Ids are unique over all drivers of a card, and tell them apart: each has its own block.
         self._ids = itertools.count(secrets.randbits(30) << SENDER_BITS)
@@ -83,7 +78,7 @@ class Router:
     @property
     def is_this_thread(self) -> bool:
         """Whether the caller runs on the router's thread, which must never wait for itself."""
-        return current_thread() is self._thread
+        return get_ident() == self._thread.ident
 
     def start(self) -> None:
         """Take requests from now on."""
@@ -103,8 +98,22 @@ class Router:
         simple = here and asked.timeout is None and not asked.suspect
         if not (simple and self._carried_here(call)):
             self._tell(partial(self._open, call))
-        future.add_done_callback(partial(self._cancelled, call))
+        # Of the call its ids alone: a future keeps its callbacks, and so would keep itself.
+        future.add_done_callback(partial(self._cancelled, call.ids))
         return future
+
+    def send(self, asked: Asked, answer: Answer) -> None:
+        """Send a request of a stream; its answer is ended, in whatever way."""
+        call = Call(asked, answer)
+        answer.ids = call.ids
+        if self._accepting:
+            self._tell(partial(self._open, call))
+        else:
+            answer.set_exception(NotServingError("of this driver", "closed"))
+
+    def drop(self, answers: Collection[Answer]) -> None:
+        """Whoever reads this stream has gone."""
+        self._tell(partial(self._dropped, answers))
 
     def adopt(self, routes: Sequence[Route]) -> None:
         """The plan has changed: these are the replicas now."""
@@ -218,7 +227,7 @@ class Router:
 
     def _drop(self, call: Call) -> None:
         """Its caller is gone in the middle of something: what is in flight of it counts no more."""
-        self._forget(call)
+        self._forget(call.ids)
         for bundle in self._desk.carrying(call.ids):
             self._returned(bundle, CallFailedError(bundle.slot, bundle.model, "was interrupted"))
 
@@ -226,29 +235,25 @@ class Router:
         """How long nothing needs to be looked at unless a message comes."""
         now = self._clock()
         seconds = [_PATIENCE_TICK] if waits else []
-        if self._deadlines:
-            seconds.append(max(0.0, self._deadlines[0][0] - now))
-        if (due := self._desk.due) is not None:
-            seconds.append(max(0.0, due - now))
+        for due in (self._deadlines.next, self._desk.due):
+            if due is not None:
+                seconds.append(max(0.0, due - now))
         return min(seconds, default=None)
 
     def _end_overdue(self, now: float) -> None:
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, request_id = heapq.heappop(self._deadlines)
+        for request_id in self._deadlines.over(now):
             if request_id in self._requests:
                 timeout = self._requests[request_id][0].asked.timeout
                 failure = self._desk.overdue(request_id, timeout or 0.0)
                 self._fail([failure] if failure else [])
-        if len(self._deadlines) > _DEADLINES + 2 * len(self._requests):
-            self._deadlines = [one for one in self._deadlines if one[1] in self._requests]
-            heapq.heapify(self._deadlines)
+        self._deadlines.keep(self._requests)
 
     def _open(self, call: Call) -> None:
         try:
             self._put(call)
         except Exception as error:  # a mistake of ours: it harms this request alone
             _log.exception("a request for model %s could not be taken", call.asked.model)
-            self._forget(call)
+            self._forget(call.ids)
             story = f"this driver could not take it: {error!r}"
             call.fail(RequestFailedError(call.asked.model, (story,)))
 
@@ -260,16 +265,22 @@ class Router:
             call.ids.append(request.id)
             self._requests[request.id] = (call, request)
             if timeout is not None:
-                heapq.heappush(self._deadlines, (expires, request.id))
+                self._deadlines.add(expires, request.id)
             ticket = Ticket(request.id, model, rows, nbytes, self._clock(), priority, suspect)
             self._fail(self._desk.submit(ticket))
             if call.future.done():  # cancelled before it was opened, or its model is not served
-                self._forget(call)
+                self._forget(call.ids)
                 return
 
-    def _cancelled(self, call: Call, future: "Future[dict[str, Array]]") -> None:
+    def _cancelled(self, ids: Sequence[int], future: "Future[dict[str, Array]]") -> None:
         if future.cancelled():
-            self._inbox.put(partial(self._forget, call))
+            self._inbox.put(partial(self._forget, ids))
+
+    def _dropped(self, answers: Collection[Answer]) -> None:
+        for answer in answers:
+            if not answer.done():
+                self._forget(answer.ids)
+                answer.end()
 
     def _serve(self, slot: str, life: int, card: Card, models: Collection[str] | None) -> None:
         self._cards[slot, life] = card
@@ -329,7 +340,7 @@ class Router:
             self._fail(self._desk.died(bundle, outcome.reason, now))
             return
         if isinstance(outcome, BaseException):
-            problem = _ours(outcome, bundle)
+            problem = as_ours(outcome, bundle)
             outcomes = dict.fromkeys((ticket.id for ticket in bundle.tickets), problem)
             self._fail(self._desk.answered(bundle, outcomes, now)[1])
             return
@@ -359,30 +370,30 @@ class Router:
     def _finish(self, request_id: int, reply: Reply, alone: bool) -> None:
         call, _ = self._requests.pop(request_id)
         outputs = reply.outputs or {}
-        call.outputs[request_id] = outputs if alone else {n: _kept(a) for n, a in outputs.items()}
+        call.outputs[request_id] = outputs if alone else {n: kept(a) for n, a in outputs.items()}
         if len(call.outputs) < len(call.ids):
             return
         asked = call.asked
-        counts = self.counts.setdefault(asked.model, ModelCounts())
+        counts = self._counts(asked.model)
         counts.answered += 1
         counts.rows += sum(asked.rows)
         counts.latencies.append(self._clock() - asked.started)
         if call.future.set_running_or_notify_cancel():
             try:
-                merged = _merged(call)
+                whole = merged(call)
             except Exception as error:  # such as no memory for it
                 story = f"its answers could not be joined: {error!r}"
                 call.future.set_exception(RequestFailedError(asked.model, (story,)))
             else:
-                call.future.set_result(merged)
+                call.future.set_result(whole)
 
     def _fail(self, failures: Sequence[Failure]) -> None:
         for failure in failures:
             if failure.id not in self._requests:
                 continue
             call, _ = self._requests[failure.id]
-            self._forget(call)
-            self.counts.setdefault(call.asked.model, ModelCounts()).failed += 1
+            self._forget(call.ids)
+            self._counts(call.asked.model).failed += 1
             error = failure.error
             if failure.set_aside:
                 self._journal.tell(
@@ -393,15 +404,18 @@ class Router:
                     level=logging.WARNING,
                 )
                 self._on_culprit(Counter(failure.died_on))
-                error = _naming(error, call.rows_of(failure.id))
+                error = naming(error, call.rows_of(failure.id))
             call.fail(error)
 
-    def _forget(self, call: Call) -> None:
-        for request_id in call.ids:
+    def _forget(self, ids: Sequence[int]) -> None:
+        for request_id in ids:
             self._requests.pop(request_id, None)
             process = self._desk.close(request_id)
             if process is not None:
                 self._unwanted.setdefault(process, []).append(request_id)
+
+    def _counts(self, model: str) -> ModelCounts:
+        return self.counts.get(model) or self.counts.setdefault(model, ModelCounts())
 
     def _tell_unwanted(self) -> None:
         """Spare cards what was cancelled while it was there."""
@@ -416,7 +430,7 @@ class Router:
     def _abort(self, why: str) -> None:
         calls = {id(call): call for call, _ in self._requests.values()}
         for call in calls.values():
-            self._forget(call)
+            self._forget(call.ids)
             call.fail(RequestFailedError(call.asked.model, (why,)))
 
     def _end(self, why: str) -> None:
@@ -441,31 +455,3 @@ def _answered_here(card: Card, requests: Sequence[Request]) -> Answers | Excepti
         return card.predict_here(requests)
     except Exception as error:
         return error
-
-
-def _ours(outcome: BaseException, bundle: Bundle) -> OrchestratorError:
-    """What a call ended with, as one of our own errors."""
-    if isinstance(outcome, OrchestratorError):
-        return outcome
-    if isinstance(outcome, MemoryError):
-        return NoRoomError(bundle.slot, repr(outcome))
-    return CallFailedError(bundle.slot, bundle.model, repr(outcome))
-
-
-def _naming(error: OrchestratorError, rows: tuple[int, int]) -> OrchestratorError:
-    """The failure of a piece, with the rows that it has in its caller's request."""
-    if not isinstance(error, RequestFailedError):
-        return error
-    return RequestFailedError(error.model, error.story, error.cards, error.blamed, rows)
-
-
-def _merged(call: Call) -> dict[str, Array]:
-    merged = dict(merge(call.asked.rule, [call.outputs[i] for i in call.ids]))
-    for array in merged.values():
-        array.flags.writeable = False  # as what comes from shared memory is anyway
-    return merged
-
-
-def _kept(array: Array) -> Array:
-    """A small output gets memory of its own; a large one stays a view of the call's."""
-    return array.copy() if array.nbytes <= _COPY_BELOW else array

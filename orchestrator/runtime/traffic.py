@@ -1,12 +1,12 @@
 """The way of requests from this process's callers to the cards, whoever keeps the cards alive."""
 
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass, replace
 from threading import Event
-from typing import Protocol
+from typing import NamedTuple
 
 from actors.admission import Admission
 from actors.errors import InvalidRequestError
@@ -17,7 +17,7 @@ from orchestrator.dispatch import Desk
 from orchestrator.errors import NotServingError
 from orchestrator.placement import DeploymentPlan
 from orchestrator.routes import planned_models, routes
-from orchestrator.runtime.asked import Asked
+from orchestrator.runtime.asked import Answer, Asked
 from orchestrator.runtime.gate import Gate
 from orchestrator.runtime.journal import Journal
 from orchestrator.runtime.options import Options
@@ -30,14 +30,12 @@ from orchestrator.runtime.suspicion import suspicion
 _VIEW_SECONDS = 0.5
 
 
-class Send(Protocol):
-    """Sends a checked request: when its caller came, its timeout, whether it waits for it here."""
+class Checked(NamedTuple):
+    """A request that its model takes: what is sent, and where it is let in with how many bytes."""
 
-    def __call__(
-        self, started: float, timeout: float | None, here: bool = False
-    ) -> "Future[dict[str, Array]]":
-        """The answer to come."""
-        ...
+    asked: Asked
+    gate: Gate
+    nbytes: int
 
 
 @dataclass(frozen=True)
@@ -117,25 +115,42 @@ class Traffic:
 
         ``here``: the caller would wait for the answer next; see ``Router.submit``.
         """
-        gate, nbytes, send = self._checked(model, inputs, priority)
-        started = time.monotonic()
-        if wait and not self._router.is_this_thread:
-            gate.enter_or_wait(nbytes, timeout)
-        else:
-            gate.enter_or_refuse(nbytes)
-        return send(started, timeout, here)
+        asked, gate, nbytes = self._checked(model, inputs, priority, timeout)
+        self._enter(gate, nbytes, timeout, wait)
+        return self._submit(asked, gate, nbytes, here)
+
+    def send(
+        self,
+        model: str,
+        inputs: Arrays,
+        timeout: float | None,
+        priority: Priority,
+        answer: Answer,
+    ) -> None:
+        """``submit`` of a request of a stream, whose answer is ended, unless this raises."""
+        asked, gate, nbytes = self._checked(model, inputs, priority, timeout)
+        self._enter(gate, nbytes, timeout, wait=True)
+        answer.nbytes, answer.leave = nbytes, gate.leave
+        try:
+            self._router.send(asked, answer)
+        except BaseException:  # Ctrl-C: it may have been sent
+            self._router.drop([answer])
+            raise
+
+    def drop(self, answers: Collection[Answer]) -> None:
+        """Nobody reads their stream any more."""
+        self._router.drop(answers)
 
     async def submit_async(
         self, model: str, inputs: Arrays, timeout: float | None, wait: bool, priority: Priority
     ) -> "Future[dict[str, Array]]":
         """``submit`` that leaves the event loop free while it waits for room."""
-        gate, nbytes, send = self._checked(model, inputs, priority)
-        started = time.monotonic()
+        asked, gate, nbytes = self._checked(model, inputs, priority, timeout)
         if wait:
             await gate.enter_async(nbytes, timeout)
         else:
             gate.enter_or_refuse(nbytes)
-        return send(started, timeout)
+        return self._submit(asked, gate, nbytes)
 
     def unserved(self, model: str) -> str:
         """Why a model has no card left; empty while it has one, or is not known to have none."""
@@ -157,34 +172,45 @@ class Traffic:
             waiting = {}
         return Sent(waiting, {name: seen.rows for name, seen in counts.items()})
 
-    def _checked(self, model: str, inputs: Arrays, priority: Priority) -> tuple[Gate, int, Send]:
-        """Where a request is let in, with how many bytes, and what sends it then."""
+    def _checked(
+        self, model: str, inputs: Arrays, priority: Priority, timeout: float | None
+    ) -> Checked:
         known = self._known.get(model)
         if known is None:
             raise NotServingError(f"of model {model}", "not loaded by any card")
         if priority not in PRIORITIES:
             told = f"priority {priority!r} is none of {', '.join(PRIORITIES)}"
             raise InvalidRequestError(model, told)
-        rule, gate = known.rule, known.gates[priority]
         placed = known.admission.place(inputs)
-        pieces, nbytes = known.admission.pieces(inputs, placed), placed.nbytes
-        counts, sizes = placed.piece_rows, placed.piece_bytes
+        asked = Asked(
+            model,
+            known.rule,
+            known.admission.pieces(inputs, placed),
+            placed.piece_rows,
+            placed.piece_bytes,
+            time.monotonic(),
+            timeout,
+            priority,
+            suspicion(),
+        )
+        return Checked(asked, known.gates[priority], placed.nbytes)
 
-        def send(
-            started: float, timeout: float | None, here: bool = False
-        ) -> "Future[dict[str, Array]]":
-            try:
-                asked = Asked(
-                    model, rule, pieces, counts, sizes, started, timeout, priority, suspicion()
-                )
-                future = self._router.submit(asked, here)
-            except BaseException:  # Ctrl-C while it was carried
-                gate.leave(nbytes)
-                raise
-            future.add_done_callback(lambda _: gate.leave(nbytes))
-            return future
+    def _enter(self, gate: Gate, nbytes: int, timeout: float | None, wait: bool) -> None:
+        if wait and not self._router.is_this_thread:
+            gate.enter_or_wait(nbytes, timeout)
+        else:
+            gate.enter_or_refuse(nbytes)
 
-        return gate, nbytes, send
+    def _submit(
+        self, asked: Asked, gate: Gate, nbytes: int, here: bool = False
+    ) -> "Future[dict[str, Array]]":
+        try:
+            future = self._router.submit(asked, here)
+        except BaseException:  # Ctrl-C while it was carried
+            gate.leave(nbytes)
+            raise
+        future.add_done_callback(lambda _: gate.leave(nbytes))
+        return future
 
 
 def _say_nothing(line: str) -> None:

@@ -1,7 +1,6 @@
 """What ``map`` holds between its two ends, and where it raises. Whoever answers is no card here."""
 
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 
 from orchestrator import DeadlineError, OrchestratorError
 from orchestrator.handle import ModelHandle
+from orchestrator.runtime.asked import Answer
 
 MB4 = 4 << 20
 
@@ -24,13 +24,14 @@ class Answering:
     def _traffic(self) -> "Answering":
         return self
 
-    def submit(self, name: str, inputs: Any, *options: Any) -> "Future[dict[str, np.ndarray]]":
+    def send(self, name: str, inputs: Any, timeout: Any, priority: Any, answer: Answer) -> None:
         self.sent += 1
         if self.sent - 1 in self.refused:
             raise self.refused[self.sent - 1]
-        future: Future[dict[str, np.ndarray]] = Future()
-        future.set_result({"y": np.zeros(self.nbytes, np.uint8)})
-        return future
+        answer.set_result({"y": np.zeros(self.nbytes, np.uint8)})
+
+    def drop(self, answers: Collection[Answer]) -> None:
+        """None are under way."""
 
 
 def endless() -> Iterator[dict[str, np.ndarray]]:

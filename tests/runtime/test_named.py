@@ -22,6 +22,7 @@ from orchestrator import (
     NoSuchDeploymentError,
     NotServingError,
     Orchestrator,
+    OverloadedError,
     RequestFailedError,
 )
 from orchestrator.cli import main
@@ -89,6 +90,17 @@ def test_two_drivers_at_once_share_the_cards(named: str, driver: Orchestrator, t
     assert np.allclose(np.concatenate([f.result()["y"] for f in mine]), truth(x), atol=1e-5)
     assert np.allclose(np.concatenate([one["y"] for one in theirs]), truth(z), atol=1e-5)
     assert driver.model("both").predict({"x": x})["y"].shape == (40, WIDTH)  # the other has left
+
+
+def test_a_driver_of_a_named_deployment_has_limits_of_its_own(named: str) -> None:
+    x = {"x": rows(1)}
+    with Orchestrator.connect(named, max_in_flight=5, max_bytes_in_flight=1) as tight:
+        handle = tight.model("both")
+        with pytest.raises(OverloadedError) as refused:
+            while True:  # until one comes while another is under way
+                handle.submit(x)
+                handle.submit(x, wait=False)
+    assert (refused.value.inside, refused.value.limit, refused.value.most_bytes) == (1, 5, 1)
 
 
 def test_a_handle_works_in_a_ray_task_and_in_an_actor(driver: Orchestrator, truth) -> None:

@@ -3,9 +3,12 @@
 The cards here are none: what they answer, and when, is the test's to say.
 """
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from actors.messages import Answers, Reply, Request
 from actors.shapes import BatchRule
 from orchestrator.dispatch import Desk, RetryRules, Route, TransportRules
 from orchestrator.errors import CardLostError, NoRoomError, NotServingError, RequestFailedError
-from orchestrator.runtime.asked import Asked
+from orchestrator.runtime.asked import Answer, Asked
 from orchestrator.runtime.fleet import ours
 from orchestrator.runtime.router import Router
 
@@ -297,6 +300,52 @@ def test_a_card_hears_of_what_was_cancelled_while_it_was_there_once(start) -> No
     assert len(set(card.forgotten)) == len(card.forgotten)
     card.release()
     settled(router)
+
+
+def test_what_is_left_of_a_stream_that_nobody_reads_ends_once(start) -> None:
+    """Whatever it is: answered, on a card, or waiting for one; its room is given back once."""
+    card, ready, left = HeldCard(), SimpleQueue[Answer](), []
+    router = start(card)
+    answers = [Answer(place, ready.put) for place in range(4)]
+    for answer in answers:
+        answer.nbytes, answer.leave = answer.place, left.append
+        router.send(asked(), answer)
+        if not answer.place:
+            card.has_some.wait()
+            card.release()
+            assert ready.get() is answer
+    router.drop(answers)
+    router.drop(answers)
+    router.view().result()
+    router.view().result()  # a card is told at the end of a turn
+    assert sorted(left) == [0, 1, 2, 3]
+    on_card = {request.id for _, requests in card.held for request in requests}
+    assert on_card == set(card.forgotten)
+    card.release()
+    settled(router)
+    assert sorted(left) == [0, 1, 2, 3]
+
+
+def test_a_stream_hears_of_a_driver_that_is_closed(start) -> None:
+    router, ready = start(OneCard()), SimpleQueue[Answer]()
+    router.close(0.0)
+    router.send(asked(), Answer(0, ready.put))
+    with pytest.raises(NotServingError, match="closed"):
+        ready.get().result()
+
+
+def test_an_answer_that_was_taken_and_dropped_is_gone_at_once(start) -> None:
+    """It must not wait for the garbage collector: large ones keep shared memory for as long."""
+    router = start(OneCard())
+    gc.disable()
+    try:
+        array = router.submit(asked()).result()["y"]
+        gone = weakref.ref(array)
+        router.view().result()
+        del array
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_deadlines_of_answered_requests_are_forgotten(start) -> None:
