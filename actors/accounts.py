@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from actors.errors import LoadError
-from actors.gauge import Reading
+from actors.machine.gauge import Reading
 from actors.memory import Footprint, card_memory, unshared
 from actors.messages import CardOrder, MemoryReport, ModelMemory, ModelOrder
 

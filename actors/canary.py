@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from actors.build_config import written_config
 from actors.claims.compare import compare_answers
 from actors.claims.process import run
 from actors.claims.trial import Answer, Members, TooSlowError, Trial, TrialError
 from actors.errors import CardError
+from actors.files.build_config import written_config
+from actors.machine.verdicts import MAX_RULE, Verdict, combination, find, keep
 from actors.messages import CardOrder, ModelOrder
-from actors.verdicts import MAX_RULE, Verdict, combination, find, keep
 
 #: Rounds of all models in turns: large, small, large, ...
 ROUNDS = 30

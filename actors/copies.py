@@ -13,9 +13,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from actors import device, pyacl
-from actors.child import ChildError, run_module
-from actors.leaving import leave
+from actors import device
+from actors.machine import pyacl
+from actors.machine.child import ChildError, run_module
+from actors.machine.leaving import leave
 
 #: Bytes of each input, and of each output.
 Tensors = tuple[Sequence[int], Sequence[int]]

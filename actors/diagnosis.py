@@ -11,11 +11,11 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from actors.environment import inspect
+from actors.files.mindir import NotAMindIRError, read_mindir
+from actors.files.modelfiles import served_file
+from actors.machine.environment import inspect
+from actors.machine.verdicts import Verdict
 from actors.messages import CardKind, ModelOrder
-from actors.mindir import NotAMindIRError, read_mindir
-from actors.modelfiles import served_file
-from actors.verdicts import Verdict
 
 INSTALL = (
     "Install the vendor's MindSpore Lite wheel for this Python, as the README says, or use kind: "

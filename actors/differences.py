@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from actors.errors import LoadError
-from actors.gauge import Gauge
+from actors.files.modelfiles import model_bytes, weightless
 from actors.lite import LiteCard, ModelObject
+from actors.machine.gauge import Gauge
 from actors.memory import AllocationRule
 from actors.messages import GearMeasurement, Measurement, ModelOrder
-from actors.modelfiles import model_bytes, weightless
 from actors.shapes import Array, Gear, Signature
 
 #: Runs at the largest gear, after which memory that grows is seen.

@@ -9,10 +9,10 @@ model files.
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from actors.files.options import option_findings
+from actors.files.parameters import parameter_digests
 from actors.gears import parse_sections
 from actors.messages import ConfigSections, ModelOrder
-from actors.options import option_findings
-from actors.parameters import parameter_digests
 
 #: The one place of the option with which a session holds constants once.
 SESSION = "ge_session_options"

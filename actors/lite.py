@@ -17,13 +17,14 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from actors import diagnosis, environment, ge, strangers
-from actors.build_config import build_options, own_config
+from actors import diagnosis, ge
 from actors.errors import LibraryError, LoadError
+from actors.files.build_config import build_options, own_config
+from actors.files.modelfiles import served_file, weightless
+from actors.machine import environment, strangers
 from actors.memory import ASCEND, AllocationRule
 from actors.messages import CardKind, ModelOrder
 from actors.model_object import LIBRARY_ERRORS, ModelObject, RefusalError
-from actors.modelfiles import served_file, weightless
 
 __all__ = [
     "LIBRARY_ERRORS",

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from actors import canary, device, diagnosis, strangers, verdicts
+from actors import canary, device, diagnosis
 from actors.accounts import others_bytes, planned
 from actors.errors import CardError, DoesNotFitError, LoadError, PredictError
-from actors.gauge import Gauge, Reading, open_gauge
 from actors.lite import EmulatedCard, LiteCard, load_library
+from actors.machine import strangers, verdicts
+from actors.machine.gauge import Gauge, Reading, open_gauge
 from actors.memory import CardMemory, card_memory, require_fit
 from actors.messages import NOTHING_SHARED, CardIdentity, CardOrder, ModelOrder
 from actors.model_object import ModelObject

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from actors import shapes
 from actors.errors import OrchestratorError
 from actors.histogram import Counted
-from actors.hostmemory import HostMemory
+from actors.machine.hostmemory import HostMemory
 from actors.memory import ASCEND, AllocationRule, CardMemory, Footprint
 from actors.queue import Priority
 from actors.shapes import BatchRule, Gear, Signature, TensorSpec

@@ -13,10 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from actors import device, npusmi
+from actors import device
 from actors.accounts import resident_bytes
-from actors.child import ChildError, run_module
-from actors.compiled import CompiledError, compiled_sizes
 from actors.copies import copy_milliseconds
 from actors.diagnosis import WEIGHTLESS
 from actors.differences import (
@@ -28,13 +26,16 @@ from actors.differences import (
     measure_session,
 )
 from actors.errors import LoadError, OrchestratorError, PredictError
-from actors.gauge import open_gauge
-from actors.hostmemory import HostWatch
-from actors.leaving import leave
+from actors.files.compiled import CompiledError, compiled_sizes
+from actors.files.modelfiles import model_bytes
 from actors.lite import EmulatedCard, LiteCard, ModelObject, library_name, load_library
+from actors.machine import npusmi
+from actors.machine.child import ChildError, run_module
+from actors.machine.gauge import open_gauge
+from actors.machine.hostmemory import HostWatch
+from actors.machine.leaving import leave
 from actors.memory import ASCEND, AllocationRule, Footprint
 from actors.messages import CardKind, GearMeasurement, Measurement, ModelOrder
-from actors.modelfiles import model_bytes
 from actors.shapes import Gear, describe
 
 #: What messages call the card of a measurement.

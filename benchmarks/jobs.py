@@ -38,10 +38,10 @@ from benchmarks import elastic, killed, start
 from benchmarks.comparison import Row, table
 from benchmarks.double import write_double
 from orchestrator import Deployment, Orchestrator
-from orchestrator.runtime.connect import connect
-from orchestrator.runtime.named import take_down
+from orchestrator.runtime.cluster.connect import connect
+from orchestrator.runtime.deployments.named import take_down
+from orchestrator.runtime.deployments.up import up
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.up import up
 
 Array = npt.NDArray[np.float32]
 

@@ -15,11 +15,11 @@ import ray
 from benchmarks.comparison import Row
 from benchmarks.double import write_double
 from orchestrator import Deployment, Orchestrator
-from orchestrator.runtime.connect import connect
+from orchestrator.runtime.cluster.connect import connect
+from orchestrator.runtime.deployments.named import take_down
+from orchestrator.runtime.deployments.up import up
 from orchestrator.runtime.io.store import MANIFEST, SUCCESS
-from orchestrator.runtime.named import take_down
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.up import up
 
 NAME = "killed"
 KILLS = 3

@@ -37,12 +37,12 @@ from examples.ocr.pages import render_pages
 from examples.ocr.pipeline import read_pages
 from orchestrator import Orchestrator, load_deployment
 from orchestrator.jobs import IN_FLIGHT, Job, cut
-from orchestrator.runtime.accounts import card_documents
+from orchestrator.runtime.deployments.accounts import card_documents
 from orchestrator.runtime.io.files import InputFiles
 from orchestrator.runtime.io.output import OutputFolder
 from orchestrator.runtime.io.whole import Images
-from orchestrator.runtime.runner import Here, JobHooks, run_job
-from orchestrator.runtime.work import Task
+from orchestrator.runtime.jobs.runner import Here, JobHooks, run_job
+from orchestrator.runtime.jobs.work import Task
 
 DEPLOYMENT = Path(__file__).parents[1] / "examples" / "ocr" / "deployment.yaml"
 TARGET = 0.88

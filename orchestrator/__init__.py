@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from orchestrator.inventory import Inventory
     from orchestrator.jobs import JobSummary, Outcome, Progress, Reject
     from orchestrator.placement import DeploymentPlan, plan_deployment
-    from orchestrator.runtime.batch import BatchJob
+    from orchestrator.runtime.jobs.batch import BatchJob
 
 __all__ = [
     "BatchJob",
@@ -94,7 +94,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BatchJob": "orchestrator.runtime.batch",
+    "BatchJob": "orchestrator.runtime.jobs.batch",
     "Batching": "orchestrator.config",
     "CardError": "orchestrator.errors",
     "CardLostError": "orchestrator.errors",

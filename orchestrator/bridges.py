@@ -12,7 +12,7 @@ from actors.messages import Array
 from orchestrator.handle import ModelHandle
 
 if TYPE_CHECKING:
-    from orchestrator.runtime.through import ThroughModel
+    from orchestrator.runtime.jobs.through import ThroughModel
 
 
 class Dataset(Protocol):
@@ -82,7 +82,7 @@ class ToCards:
 
 
 def _through(model: ModelHandle, columns: Mapping[str, str], ids: Sequence[str]) -> "ThroughModel":
-    from orchestrator.runtime.through import ThroughModel  # importing names needs no Arrow
+    from orchestrator.runtime.jobs.through import ThroughModel  # importing names needs no Arrow
 
     axis = model.spec.batching.axis
     return ThroughModel(model.name, columns, ids, None if axis == "none" else axis)

@@ -9,11 +9,11 @@ from orchestrator.facade import Orchestrator
 from orchestrator.handle import Models
 
 if TYPE_CHECKING:  # see facade
-    from orchestrator.runtime.following import Following
-    from orchestrator.runtime.joined import Joined
-    from orchestrator.runtime.lending import Lent
-    from orchestrator.runtime.running import Running
-    from orchestrator.runtime.traffic import Traffic
+    from orchestrator.runtime.calls.following import Following
+    from orchestrator.runtime.calls.lending import Lent
+    from orchestrator.runtime.calls.traffic import Traffic
+    from orchestrator.runtime.deployments.joined import Joined
+    from orchestrator.runtime.deployments.running import Running
 
 #: What handles that came from elsewhere share in this process, by the deployment's name.
 _attachments: dict[str, Orchestrator] = {}
@@ -51,7 +51,7 @@ class _Borrowed(Orchestrator):
     def _traffic(self) -> "Traffic":
         with self._starting:
             if self._lent is None:
-                from orchestrator.runtime.lending import Lent
+                from orchestrator.runtime.calls.lending import Lent
 
                 self._lent = Lent(self._board, self._name)
             return self._lent

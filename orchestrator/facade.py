@@ -19,14 +19,14 @@ from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.options import Options
 
 if TYPE_CHECKING:  # planning and reading deployments work without importing Ray
-    from orchestrator.runtime.batch import BatchJob
-    from orchestrator.runtime.following import Following, Lender
+    from orchestrator.runtime.calls.following import Following, Lender
+    from orchestrator.runtime.calls.traffic import Traffic
+    from orchestrator.runtime.deployments.joined import Joined
+    from orchestrator.runtime.deployments.running import Running
+    from orchestrator.runtime.deployments.status import Status
     from orchestrator.runtime.io.inputs import Input
-    from orchestrator.runtime.joined import Joined
-    from orchestrator.runtime.running import Running
-    from orchestrator.runtime.status import Status
-    from orchestrator.runtime.traffic import Traffic
-    from orchestrator.runtime.work import Pipeline
+    from orchestrator.runtime.jobs.batch import BatchJob
+    from orchestrator.runtime.jobs.work import Pipeline
 
 _DRAIN_SECONDS = 60.0
 _STATUS_SECONDS = 5.0
@@ -130,7 +130,7 @@ class Orchestrator:
 
         if isinstance(self._deployment, str):
             return elsewhere.attached, (self._deployment,)
-        from orchestrator.runtime.running import Running
+        from orchestrator.runtime.deployments.running import Running
 
         running = self._require()
         assert isinstance(running, Running)  # one without a name is nowhere else
@@ -167,12 +167,12 @@ class Orchestrator:
 
     def _started(self) -> "Running | Joined":
         if isinstance(self._deployment, str):
-            from orchestrator.runtime.joined import Joined
+            from orchestrator.runtime.deployments.joined import Joined
 
             joined = Joined(self._deployment, self._options)
             joined.start()
             return joined
-        from orchestrator.runtime.running import Running
+        from orchestrator.runtime.deployments.running import Running
 
         running = Running(self._options)
         running.start(self._deployment)
@@ -263,8 +263,8 @@ class Orchestrator:
             JobError: input or output cannot be used, or an option is none.
             DeploymentError: there is no such model.
         """
-        from orchestrator.runtime.batch import BatchJob, PreparedJob
-        from orchestrator.runtime.jobspec import JobSpec
+        from orchestrator.runtime.jobs.batch import BatchJob, PreparedJob
+        from orchestrator.runtime.jobs.jobspec import JobSpec
 
         spec = JobSpec(
             input,

@@ -10,7 +10,7 @@ from actors.errors import InvalidRequestError
 from actors.messages import Array, Arrays
 from actors.queue import Priority
 from actors.shapes import Signature
-from orchestrator.runtime.stream import Stream
+from orchestrator.runtime.calls.stream import Stream
 
 if TYPE_CHECKING:
     from orchestrator.config import ModelSpec

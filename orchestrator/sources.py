@@ -12,9 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from actors.messages import CardKind, ModelFiles, ModelOrder
-from actors.modelcache import ModelCache
-from actors.modelfiles import (
+from actors.files.modelcache import ModelCache
+from actors.files.modelfiles import (
     Folder,
     InPlace,
     LocalFolder,
@@ -25,6 +24,7 @@ from actors.modelfiles import (
     files_in,
     files_of,
 )
+from actors.messages import CardKind, ModelFiles, ModelOrder
 from orchestrator.errors import DeploymentError
 
 if TYPE_CHECKING:

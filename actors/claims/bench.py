@@ -11,8 +11,8 @@ from actors.claims.process import convert_apart, run
 from actors.claims.trial import Members, Taken, Trial, TrialError
 from actors.diagnosis import file_problem
 from actors.errors import LoadError
+from actors.files.modelfiles import model_bytes
 from actors.messages import CardKind, Provider
-from actors.modelfiles import model_bytes
 
 #: The five threads of one model, and how often each runs it.
 THREADS, LOOPS = 5, 30

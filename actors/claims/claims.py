@@ -18,9 +18,9 @@ from actors.claims.judging import (
     mib,
 )
 from actors.claims.trial import Members, Taken, Trial, TrialError
-from actors.modelfiles import model_bytes, served_file
-from actors.parameters import parameter_digests
-from actors.verdicts import MIXTURE
+from actors.files.modelfiles import model_bytes, served_file
+from actors.files.parameters import parameter_digests
+from actors.machine.verdicts import MIXTURE
 
 GE_EACH_CARD = "GE pair on two cards"
 SAME_RESULTS = "same results"

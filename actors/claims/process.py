@@ -21,11 +21,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.child import end, start
 from actors.claims.networks import convert
 from actors.claims.trial import Taken, TooSlowError, Trial, TrialError, carry_out
 from actors.errors import OrchestratorError
 from actors.lite import LIBRARY_ERRORS, library_name, load_library
+from actors.machine.child import end, start
 from actors.messages import Provider
 
 #: Longer than anything here takes, online conversion of a large model included.

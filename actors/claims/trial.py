@@ -17,11 +17,11 @@ import numpy as np
 from actors.device import own_npu_id
 from actors.diagnosis import explain, native_log_since
 from actors.errors import CardError
-from actors.gauge import open_gauge
+from actors.files.mindir import NotAMindIRError, read_mindir
 from actors.gears import DYNAMIC_DIMS, INPUT_SHAPE, SECTION, config_gears
 from actors.lite import LIBRARY_ERRORS, EmulatedCard, library_name, load_library
+from actors.machine.gauge import open_gauge
 from actors.messages import Array, CardKind, Provider
-from actors.mindir import NotAMindIRError, read_mindir
 from actors.shapes import OPEN, Gear
 
 T = TypeVar("T")

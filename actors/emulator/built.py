@@ -22,7 +22,7 @@ from actors.emulator.calibrate import (
 )
 from actors.emulator.faults import strike
 from actors.emulator.registry import LIBRARY
-from actors.onnxfile import read_onnx
+from actors.files.onnxfile import read_onnx
 from actors.shapes import OPEN, Gear, Shape
 
 

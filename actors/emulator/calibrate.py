@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from actors.child import ChildError, run_module
 from actors.emulator.arena import engine_version
 from actors.emulator.config import Settings
-from actors.kept import kept_folder
-from actors.modelfiles import file_digest
-from actors.onnxfile import OnnxFile, read_onnx
+from actors.files.modelfiles import file_digest
+from actors.files.onnxfile import OnnxFile, read_onnx
+from actors.machine.child import ChildError, run_module
+from actors.machine.kept import kept_folder
 from actors.shapes import OPEN, Gear, Shape, TensorSpec
 
 #: Counts changes of the way of measuring.

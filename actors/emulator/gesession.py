@@ -16,8 +16,8 @@ from pathlib import Path
 
 from actors.emulator.arena import Arena
 from actors.emulator.device import LedgerEntry
+from actors.files.onnxfile import Constant, read_constants, read_onnx
 from actors.memory import AllocationRule
-from actors.onnxfile import Constant, read_constants, read_onnx
 
 SECTION = "ge_session_options"
 _EXTERNAL = "ge.externalWeight"

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from actors.onnxfile import read_onnx
-from actors.protobuf import Message, Span
+from actors.files.onnxfile import read_onnx
+from actors.files.protobuf import Message, Span
 from actors.shapes import Shape
 
 

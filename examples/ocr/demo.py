@@ -24,8 +24,8 @@ from examples.ocr.pipeline import read_pages
 from orchestrator import Orchestrator, OrchestratorError, load_deployment
 from orchestrator.report.job import measure_shown, run_shown
 from orchestrator.report.memory import memory_table
-from orchestrator.runtime.batch import PreparedJob
-from orchestrator.runtime.jobspec import JobSpec
+from orchestrator.runtime.jobs.batch import PreparedJob
+from orchestrator.runtime.jobs.jobspec import JobSpec
 
 HERE = Path(__file__).parent
 #: Ours alone, hence made anew each time.

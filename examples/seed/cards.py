@@ -15,7 +15,7 @@ import numpy as np
 
 from actors.claims.process import convert_apart
 from actors.device import own_npu_id
-from actors.gauge import Gauge, open_gauge
+from actors.machine.gauge import Gauge, open_gauge
 from actors.messages import CardKind, Provider
 
 #: Bytes of an emulated card.

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from orchestrator.placement import CardPlan, DeploymentPlan, Model, Plan, Problem, solve
 from orchestrator.placement.problem import PreviousCard
-from orchestrator.placement.solve import search
+from orchestrator.placement.search.solve import search
 
 #: Steps of the search: cards are added while others wait for them.
 _BUDGET = 1000

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from actors.finding import Finding
+from actors.machine.finding import Finding
 from orchestrator.config import Cards
 
 #: Families of SoCs whose compiled models run on one another; longer names first.

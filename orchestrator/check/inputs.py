@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from actors.finding import Finding
 from actors.gears import format_shapes
+from actors.machine.finding import Finding
 from actors.shapes import OPEN, Gear, Shape, TensorSpec
 from orchestrator.config import Shapes
 from orchestrator.config.findings import did_you_mean

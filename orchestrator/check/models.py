@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.finding import Finding
+from actors.files.mindir import NotAMindIRError, read_mindir
+from actors.files.onnxfile import NotAModelError, read_onnx
+from actors.files.options import option_findings
 from actors.gears import config_lines
-from actors.mindir import NotAMindIRError, read_mindir
-from actors.onnxfile import NotAModelError, read_onnx
-from actors.options import option_findings
+from actors.machine.finding import Finding
 from actors.shapes import Gear, TensorSpec
 from orchestrator.check.hardware import hardware_findings
 from orchestrator.check.inputs import compiled_findings, input_findings

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from actors.finding import Finding
+from actors.files.options import option_findings
 from actors.gears import parse_sections
-from actors.options import option_findings
+from actors.machine.finding import Finding
 from orchestrator.check.models import ModelFile, read_model
 from orchestrator.cli.outputs import require_writable
 from orchestrator.errors import DeploymentError
@@ -46,8 +46,8 @@ def convert(
     sections = _sections(config)
     for warning in option_findings(sections):
         typer.echo(f"warning: {config} {warning}", err=True)
-    from actors.convert import Conversion  # the library's rules come with it
-    from actors.convert import convert as run_converter
+    from actors.files.convert import Conversion  # the library's rules come with it
+    from actors.files.convert import convert as run_converter
 
     options = None if config is None else str(config)
     made = run_converter(Conversion(str(model), str(out), target.value, options))

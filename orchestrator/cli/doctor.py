@@ -27,7 +27,9 @@ def doctor(
     No card is touched: memory and its holders are what npu-smi says. Works with no Ray running, and
     on a machine with no card.
     """
-    from orchestrator.runtime.examine import examine_nodes  # Ray, which other verbs do without
+    from orchestrator.runtime.cluster.examine import (
+        examine_nodes,  # Ray, which other verbs do without
+    )
 
     nodes = [
         node_findings(node, resource, offered)

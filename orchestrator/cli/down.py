@@ -18,7 +18,10 @@ def down(
 
     Its cards take nothing new and finish what they have; what drivers still hold fails.
     """
-    from orchestrator.runtime.named import join, take_down  # Ray, which other verbs do without
+    from orchestrator.runtime.deployments.named import (  # Ray, which other verbs do without
+        join,
+        take_down,
+    )
 
     connection = join(address)
     try:

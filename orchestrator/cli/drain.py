@@ -24,8 +24,8 @@ def drain(
     Other cards serve on. What the drained ones alone served waits for --undo.
     """
     # Ray, which other verbs do without
-    from orchestrator.runtime.named import drain as empty
-    from orchestrator.runtime.named import join, the_only_one
+    from orchestrator.runtime.deployments.named import drain as empty
+    from orchestrator.runtime.deployments.named import join, the_only_one
 
     connection = join(address)
     try:

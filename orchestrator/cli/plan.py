@@ -28,7 +28,7 @@ from orchestrator.profiles import ProfileCache, ProfileFile, collect
 from orchestrator.report.console import results_console
 from orchestrator.report.plan import change_tables, plan_tables
 from orchestrator.report.simulation import simulation_tables
-from orchestrator.runtime.measure import measure_missing, proven, reserved
+from orchestrator.runtime.cluster.measure import measure_missing, proven, reserved
 from orchestrator.simulate import World, demand_of, simulate
 
 _File = Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from actors.finding import Finding
+from actors.machine.finding import Finding
 from actors.messages import CardKind, ModelOrder
 from orchestrator.check.models import read_model
 from orchestrator.cli.outputs import require_writable, write_output
@@ -17,7 +17,7 @@ from orchestrator.profiles.cache import model_path
 from orchestrator.profiles.profile import profile as profile_of
 from orchestrator.report.console import results_console
 from orchestrator.report.profile import measuring_shown, profile_table
-from orchestrator.runtime.measure import measure
+from orchestrator.runtime.cluster.measure import measure
 
 
 def profile(

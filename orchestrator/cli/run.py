@@ -18,9 +18,9 @@ from orchestrator.placement import DeploymentPlan
 
 if TYPE_CHECKING:
     from actors.queue import Priority
-    from orchestrator.runtime.batch import PreparedJob
-    from orchestrator.runtime.jobspec import JobSpec
-    from orchestrator.runtime.work import Pipeline
+    from orchestrator.runtime.jobs.batch import PreparedJob
+    from orchestrator.runtime.jobs.jobspec import JobSpec
+    from orchestrator.runtime.jobs.work import Pipeline
 
 
 _Deployment = Annotated[
@@ -174,7 +174,7 @@ def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
     after a crash of anything, --resume does what is missing.
     """
     # The other verbs need neither Arrow nor Pillow.
-    from orchestrator.runtime.jobspec import JobSpec
+    from orchestrator.runtime.jobs.jobspec import JobSpec
 
     spec = JobSpec(
         input,
@@ -243,7 +243,7 @@ def _run(
 ) -> Outcome | None:
     """Start the cards if there is anything for them to do."""
     from orchestrator.report.job import measure_shown, run_shown
-    from orchestrator.runtime.batch import PreparedJob
+    from orchestrator.runtime.jobs.batch import PreparedJob
 
     console = Console(stderr=True)
     with contextlib.closing(PreparedJob(spec, wanted)) as prepared:
@@ -261,7 +261,7 @@ def _run(
 def _run_on(joined: Orchestrator, spec: "JobSpec") -> Outcome | None:
     """Use the cards of a deployment that is up, and leave them as they are."""
     from orchestrator.report.job import run_shown
-    from orchestrator.runtime.batch import PreparedJob
+    from orchestrator.runtime.jobs.batch import PreparedJob
 
     console = Console(stderr=True)
     with joined as running, contextlib.closing(PreparedJob(spec, running.plan)) as prepared:

@@ -12,7 +12,7 @@ from rich.text import Text
 from orchestrator.report.console import results_console
 
 if TYPE_CHECKING:
-    from orchestrator.runtime.status import Status
+    from orchestrator.runtime.deployments.status import Status
 
 _EVERY_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0
@@ -34,7 +34,7 @@ def status(
 ) -> None:
     """Show cards, replicas, bytes planned and measured, and counts since each card started."""
     # Ray, which other verbs do without
-    from orchestrator.runtime.named import join, status_of, the_only_one
+    from orchestrator.runtime.deployments.named import join, status_of, the_only_one
 
     connection = join(address)
     try:

@@ -33,7 +33,7 @@ def up(
     When one of its name runs there, the cards that differ are replaced one after the other: the
     steps and each model's outage are shown, and nothing is done without --yes (exit code 1).
     """
-    from orchestrator.runtime.up import up as start  # Ray, which other verbs do without
+    from orchestrator.runtime.deployments.up import up as start  # Ray, which other verbs do without
 
     def agreed(diff: PlanDiff) -> bool:
         for line in diff.lines():

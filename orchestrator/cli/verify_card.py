@@ -12,10 +12,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from actors import device, verdicts
+from actors import device
 from actors.claims.bench import set_up
 from actors.claims.claims import NOT_OF_SHARING, Claim, verify
 from actors.claims.judging import Verdict
+from actors.machine import verdicts
 from actors.messages import CardKind
 from orchestrator.report.claims import claim_line, claim_table
 from orchestrator.report.console import results_console

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from orchestrator.inventory import Card
-from orchestrator.placement.bounds import min_cards_bound
 from orchestrator.placement.groups import natural, world
 from orchestrator.placement.problem import Model, Problem
-from orchestrator.placement.solve import search
+from orchestrator.placement.search.bounds import min_cards_bound
+from orchestrator.placement.search.solve import search
 from orchestrator.units import format_bytes
 
 #: Steps that one check may take.

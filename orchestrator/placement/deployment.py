@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from actors.hostmemory import HostMemory, together
+from actors.machine.hostmemory import HostMemory, together
 from actors.memory import CardMemory
 from actors.messages import CardOrder, ModelOrder
 from orchestrator.config import Deployment, ModelSpec, parse_deployment
@@ -17,10 +17,10 @@ from orchestrator.placement.board import Tally
 from orchestrator.placement.explain import explain, unshared_memory
 from orchestrator.placement.gears import with_conversions
 from orchestrator.placement.modelling import Modelling
-from orchestrator.placement.moves import Change
 from orchestrator.placement.plan import Plan
 from orchestrator.placement.problem import Model, Problem, load_json
 from orchestrator.placement.refusal import solve
+from orchestrator.placement.search.moves import Change
 from orchestrator.placement.verify import tally_in, verify
 from orchestrator.profiles import ModelProfile
 

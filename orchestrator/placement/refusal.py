@@ -8,7 +8,6 @@ from actors.memory import CardMemory
 from orchestrator.errors import PlanRefusedError
 from orchestrator.inventory import Card
 from orchestrator.placement.board import empty_tally, forbidden, joined, overfull
-from orchestrator.placement.bounds import min_cards_bound
 from orchestrator.placement.changes import (
     CHECK_BUDGET,
     Trials,
@@ -17,12 +16,13 @@ from orchestrator.placement.changes import (
     nearest_changes,
     smallest,
 )
-from orchestrator.placement.cpsat import require
 from orchestrator.placement.groups import Group, World, natural, world
 from orchestrator.placement.plan import Plan
 from orchestrator.placement.problem import Improver, Model, Problem
-from orchestrator.placement.sheet import sheet
-from orchestrator.placement.solve import search
+from orchestrator.placement.search.bounds import min_cards_bound
+from orchestrator.placement.search.cpsat import require
+from orchestrator.placement.search.sheet import sheet
+from orchestrator.placement.search.solve import search
 from orchestrator.units import format_bytes
 
 #: Models times cards that may be tried to leave models out of a set, and to find changes: some ten

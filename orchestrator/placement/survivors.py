@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from orchestrator.errors import DeploymentError, PlanRefusedError
 from orchestrator.placement.deployment import DeploymentPlan
-from orchestrator.placement.moves import Change
 from orchestrator.placement.problem import Model, PreviousCard, Problem
 from orchestrator.placement.refusal import solve
+from orchestrator.placement.search.moves import Change
 
 
 def plan_without(

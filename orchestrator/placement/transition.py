@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from actors.hostmemory import HostMemory
+from actors.machine.hostmemory import HostMemory
 from actors.messages import CardOrder
 from orchestrator.placement.deployment import DeploymentPlan
 from orchestrator.placement.diff import Pace, PlanDiff, Step, plan_diff

@@ -10,11 +10,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from actors.cann import software
-from actors.hostmemory import HostMemory
-from actors.kept import keep, kept_folder
+from actors.files.modelfiles import file_digest, options_of, served_file
+from actors.machine.cann import software
+from actors.machine.hostmemory import HostMemory
+from actors.machine.kept import keep, kept_folder
 from actors.messages import CardKind, GearMeasurement, Measurement, ModelOrder
-from actors.modelfiles import file_digest, options_of, served_file
 from actors.shapes import Gear, TensorSpec
 from orchestrator.errors import DeploymentError
 from orchestrator.sources import local_path

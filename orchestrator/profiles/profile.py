@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from actors.files.modelfiles import model_bytes
 from actors.memory import Sizes
 from actors.messages import Measurement, ModelFiles, ModelOrder, StoredFile
-from actors.modelfiles import model_bytes
 from orchestrator.config import Cards, Deployment, ModelSpec
 from orchestrator.errors import DeploymentError
 from orchestrator.profiles.cache import ProfileCache, measurement_from, model_file, model_path

@@ -5,7 +5,7 @@ import logging
 import re
 from pathlib import Path
 
-from actors.kept import keep, kept_folder
+from actors.machine.kept import keep, kept_folder
 from actors.messages import CardKind, MemoryReport
 
 _log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from actors.finding import Finding
 from actors.gears import format_shapes
+from actors.machine.finding import Finding
 from actors.shapes import Gear, TensorSpec
 from orchestrator.check import ModelCheck
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from actors.finding import Finding
-from actors.node import NodeReport
-from actors.npusmi import SmiCard
+from actors.machine.finding import Finding
+from actors.machine.node import NodeReport
+from actors.machine.npusmi import SmiCard
 from orchestrator.inventory import ray_start_options
 from orchestrator.report.check import finding_document
 from orchestrator.units import format_bytes

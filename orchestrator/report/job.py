@@ -8,9 +8,9 @@ from orchestrator.jobs import JobSummary, Outcome
 from orchestrator.placement import DeploymentPlan
 from orchestrator.profiles import ProfileCache
 from orchestrator.report.progress import job_progress
-from orchestrator.runtime.batch import PreparedJob
+from orchestrator.runtime.cluster.measure import measure_missing
 from orchestrator.runtime.io.store import REJECTS
-from orchestrator.runtime.measure import measure_missing
+from orchestrator.runtime.jobs.batch import PreparedJob
 
 #: Rejects named on the screen; the rejects file has all of them.
 _NAMED = 10

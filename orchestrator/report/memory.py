@@ -6,8 +6,8 @@ from rich.table import Table
 
 from actors.memory import CardMemory
 from orchestrator.placement import DeploymentPlan
-from orchestrator.runtime.accounts import PARTS, memory_views
-from orchestrator.runtime.status import Status
+from orchestrator.runtime.deployments.accounts import PARTS, memory_views
+from orchestrator.runtime.deployments.status import Status
 
 
 def memory_table(plan: DeploymentPlan, status: Status) -> Table:

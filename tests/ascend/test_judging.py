@@ -20,8 +20,8 @@ from actors.claims.judging import NOISE, Verdict, judge_session, judge_weights, 
 from actors.claims.networks import write_conv, write_mlp
 from actors.claims.trial import Members, Taken, Trial, TrialError
 from actors.errors import LoadError
+from actors.machine.verdicts import MIXTURE
 from actors.memory import ASCEND
-from actors.verdicts import MIXTURE
 from orchestrator.cli import main
 from orchestrator.cli.verify_card import passed, spread
 from tests import models

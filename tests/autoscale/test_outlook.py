@@ -1,7 +1,7 @@
 """What is known of the work to come: what callers wait for, and what a job is still to send."""
 
 from orchestrator.autoscale import Waiting
-from orchestrator.runtime.outlook import Outlook, Sent
+from orchestrator.runtime.calls.outlook import Outlook, Sent
 
 
 def test_what_a_job_is_still_to_send_follows_from_what_it_has_sent() -> None:

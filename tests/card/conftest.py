@@ -15,9 +15,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from actors import emulator, verdicts
+from actors import emulator
 from actors.card import CardActor
 from actors.gears import DYNAMIC_DIMS, INPUT_SHAPE, SECTION, format_gears, format_shapes
+from actors.machine import verdicts
 from actors.memory import ASCEND, Sizes, footprint
 from actors.messages import Array, CardOrder, ModelOrder, Reply, Request
 from actors.shapes import Gear

@@ -11,20 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors import emulator, strangers, verdicts
+from actors import emulator
 from actors.card import CardActor
 from actors.claims.claims import Claim
 from actors.claims.judging import Verdict
 from actors.errors import CardError, DoesNotFitError, LibraryError, LoadError, PredictError
-from actors.gauge import Gauge
 from actors.lite import LiteCard, load_library
+from actors.machine import strangers, verdicts
+from actors.machine.gauge import Gauge
 from actors.memory import card_memory
 from actors.messages import NOTHING_SHARED, ModelOrder
 from orchestrator.cli.verify_card import keep_mixture
 from orchestrator.config import parse_deployment
 from orchestrator.errors import DeploymentError
 from orchestrator.profiles import ProfileCache
-from orchestrator.runtime.measure import measure_missing, proven
+from orchestrator.runtime.cluster.measure import measure_missing, proven
 from tests import models
 from tests.card.conftest import STANDINS, GiB, Vendor, answer, ascend, card_order, changed, expected
 from tests.mindirs import write_mindir

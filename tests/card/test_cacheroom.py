@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from actors.cacheroom import DRAFT, LIMIT, Room
+from actors.files.cacheroom import DRAFT, LIMIT, Room
+from actors.files.modelcache import ModelCache
+from actors.files.modelfiles import LocalFolder, ModelFileError
 from actors.messages import ModelOrder
-from actors.modelcache import ModelCache
-from actors.modelfiles import LocalFolder, ModelFileError
 
 SIZE = 100_000
 #: Stages a model, says so, and lives until its input ends.
@@ -20,8 +20,8 @@ USER = """
 import sys
 from pathlib import Path
 from actors.messages import ModelOrder
-from actors.modelcache import ModelCache
-from actors.modelfiles import LocalFolder
+from actors.files.modelcache import ModelCache
+from actors.files.modelfiles import LocalFolder
 folder, name, cache = map(Path, sys.argv[1:])
 order = ModelOrder(str(name), str(folder / f"{name}.mindir"))
 print(ModelCache(cache).stage(order, "emulated", LocalFolder(folder)).path, flush=True)

@@ -5,18 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from actors import canary, verdicts
+from actors import canary
 from actors.card import CardActor
 from actors.claims.claims import Claim
 from actors.claims.judging import Verdict
 from actors.device import DeviceError
-from actors.environment import Machine
 from actors.errors import DoesNotFitError
+from actors.machine import verdicts
+from actors.machine.environment import Machine
+from actors.machine.node import examine
 from actors.messages import CardOrder, ModelOrder
-from actors.node import examine
 from orchestrator.cli.verify_card import keep_mixture
 from orchestrator.config import Deployment
-from orchestrator.runtime.measure import proven
+from orchestrator.runtime.cluster.measure import proven
 from tests.card.conftest import STANDINS, ascend
 
 pytestmark = pytest.mark.usefixtures("vendor", "no_verdicts")

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from actors import device
-from actors.compiled import compiled_sizes
 from actors.copies import copy_milliseconds
 from actors.device import VISIBLE, DeviceError
-from actors.environment import Machine
-from actors.gauge import open_gauge
+from actors.files.compiled import compiled_sizes
+from actors.machine.environment import Machine
+from actors.machine.gauge import open_gauge
+from actors.machine.npusmi import find_card, parse_cards
+from actors.machine.verdicts import combination
 from actors.messages import CardIdentity, ModelOrder
-from actors.npusmi import find_card, parse_cards
 from actors.probe import measure
-from actors.verdicts import combination
-from orchestrator.runtime.measure import idle_cards
-from orchestrator.runtime.slots import Slot, SlotState, bind
+from orchestrator.runtime.cards.slots import Slot, SlotState, bind
+from orchestrator.runtime.cluster.measure import idle_cards
 from tests.card.conftest import card_order
 from tests.mindirs import write_mindir
 from tests.oms import write_om

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from actors.child import ChildError, run_module
+from actors.machine.child import ChildError, run_module
 
 #: Starts a process that holds a pipe open: one of its group, or one that a child of ours starts.
 MODULE = """
 import os, subprocess, sys
-from actors.child import run_module
+from actors.machine.child import run_module
 held, how, pace = sys.argv[1:]
 if how == "below":
     run_module("starts", [held, "own", "slow"], timeout_seconds=600)
@@ -55,7 +55,7 @@ def test_what_a_child_has_started_ends_when_nobody_waits_for_it_any_more(
     reading = waiting(tmp_path, monkeypatch)
     os.mkfifo(tmp_path / "begun")
     asked = f"run_module('starts', [{str(tmp_path / 'held')!r}, 'below', 'slow'], "
-    code = f"from actors.child import run_module; {asked}timeout_seconds=600)"
+    code = f"from actors.machine.child import run_module; {asked}timeout_seconds=600)"
     paths = os.pathsep.join(sys.path)
     waits = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths})
     with (tmp_path / "begun").open():  # opens when the last of them has begun

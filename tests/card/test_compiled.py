@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from actors.compiled import CompiledError, compiled_measurement, compiled_sizes
+from actors.files.compiled import CompiledError, compiled_measurement, compiled_sizes
+from actors.files.mindir import NotAMindIRError, read_om
 from actors.messages import ModelOrder
-from actors.mindir import NotAMindIRError, read_om
 from orchestrator.config import parse_deployment
 from orchestrator.errors import DeploymentError
 from orchestrator.profiles import ProfileCache, collect, missing
-from orchestrator.runtime.measure import measure_missing
+from orchestrator.runtime.cluster.measure import measure_missing
 from tests.card.conftest import gears_of
 from tests.mindirs import write_mindir
 from tests.oms import write_om

@@ -10,8 +10,8 @@ from actors import emulator
 from actors.accounts import resident_bytes
 from actors.differences import Steps, measure_ge, measure_on_card, measure_on_host, parts_of
 from actors.errors import LoadError
-from actors.gauge import Gauge, open_gauge
 from actors.lite import EmulatedCard, LiteCard, load_library
+from actors.machine.gauge import Gauge, open_gauge
 from actors.memory import ASCEND
 from actors.messages import ModelOrder
 from tests.card.conftest import GiB, changed, gears_of

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from actors import environment
-from actors.environment import Machine, inspect
+from actors.machine import environment
+from actors.machine.environment import Machine, inspect
 
 VERSIONS = {"numpy": "1.26.4", "mindspore-lite": "2.7.0"}
 DRIVER_INFO = "Version=24.1.rc3\nascendhal_version=7.35.23\npackage_version=24.1.rc3\n"

@@ -12,13 +12,13 @@ import pytest
 from actors import emulator, ge
 from actors.card import CardActor
 from actors.errors import LoadError
+from actors.files.parameters import parameter_digests
 from actors.messages import ModelOrder
-from actors.parameters import parameter_digests
 from orchestrator.config import parse_deployment
 from orchestrator.inventory import Inventory
 from orchestrator.placement import DeploymentPlan, plan_deployment
 from orchestrator.profiles import ProfileCache, collect
-from orchestrator.runtime.measure import measure
+from orchestrator.runtime.cluster.measure import measure
 from tests import models
 from tests.card.conftest import Load, answer, card_order, changed, expected, rows
 

@@ -16,7 +16,7 @@ import atexit, pickle, sys
 sys.path.insert(0, sys.argv[1])
 import orchestrator.runtime
 from actors.card import CardActor
-from actors.leaving import leave_early
+from actors.machine.leaving import leave_early
 print(sorted({name.partition(".")[0] for name in sys.modules} & set(sys.argv[3].split())))
 import mindspore_lite
 atexit.register(print, "the library finalises")

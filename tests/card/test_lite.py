@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from actors import emulator
-from actors.build_config import takes
 from actors.diagnosis import import_cure
 from actors.errors import LibraryError, LoadError, PredictError
+from actors.files.build_config import takes
 from actors.lite import EmulatedCard, LiteCard, group_flag, library_name, load_library
 from actors.memory import Footprint
 from actors.messages import Arrays, ModelOrder

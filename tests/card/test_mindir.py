@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.mindir import NotAMindIRError, read_mindir
-from actors.modelfiles import model_bytes
+from actors.files.mindir import NotAMindIRError, read_mindir
+from actors.files.modelfiles import model_bytes
 from actors.shapes import Gear, TensorSpec
 from tests.mindirs import write_mindir
 from tests.oms import write_compiled, write_om

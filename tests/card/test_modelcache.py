@@ -9,13 +9,13 @@ import onnx
 import pytest
 
 from actors.errors import LoadError
+from actors.files.modelcache import ModelCache
+from actors.files.modelfiles import InPlace, LocalFolder, ModelFileError, files_of
 from actors.messages import ModelOrder
-from actors.modelcache import ModelCache
-from actors.modelfiles import InPlace, LocalFolder, ModelFileError, files_of
 from orchestrator.config import load_deployment
 from orchestrator.errors import DeploymentError
 from orchestrator.profiles.cache import model_path
-from orchestrator.runtime.staging import staged, with_sources
+from orchestrator.runtime.cards.staging import staged, with_sources
 from orchestrator.sources import known_files, local_path
 from tests import models
 from tests.card.conftest import answer, card_order, expected, gears_of, planned, rows

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.environment import Machine
-from actors.node import examine
-from actors.npusmi import SmiError, parse_cards
+from actors.machine.environment import Machine
+from actors.machine.node import examine
+from actors.machine.npusmi import SmiError, parse_cards
 from tests.card.test_environment import machine
 
 SMI = Path(__file__).with_name("npusmi")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.npusmi import Holder, SmiCard, SmiError, parse_cards, read_cards
+from actors.machine.npusmi import Holder, SmiCard, SmiError, parse_cards, read_cards
 
 SAMPLES = Path(__file__).with_name("npusmi")
 MIB = 1 << 20

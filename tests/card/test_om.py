@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.om import OMFile, parse_om
-from actors.protobuf import Message
+from actors.files.om import OMFile, parse_om
+from actors.files.protobuf import Message
 from tests.oms import BATCH, IMAGE, write_om
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from actors.onnxfile import NotAModelError, read_onnx
+from actors.files.onnxfile import NotAModelError, read_onnx
 from actors.shapes import TensorSpec
 from tests import models
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.options import option_findings
+from actors.files.options import option_findings
 
 
 def lines(options):

@@ -10,8 +10,8 @@ import pytest
 
 from actors import emulator
 from actors.errors import LoadError
+from actors.files.modelfiles import weightless
 from actors.messages import ModelOrder
-from actors.modelfiles import weightless
 from actors.probe import measure
 from tests import models
 from tests.card.conftest import with_times

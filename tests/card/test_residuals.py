@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+from actors.machine.npusmi import Holder, SmiCard
 from actors.memory import CardMemory
 from actors.messages import MemoryReport
-from actors.npusmi import Holder, SmiCard
 from orchestrator.config import Cards
 from orchestrator.inventory import Inventory
 from orchestrator.profiles import Residuals
-from orchestrator.runtime.discover import idle_bytes
-from orchestrator.runtime.measure import reserved
+from orchestrator.runtime.cluster.discover import idle_bytes
+from orchestrator.runtime.cluster.measure import reserved
 
 
 def report(measured: int | None) -> MemoryReport:

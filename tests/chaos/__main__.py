@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 from actors.emulator.faults import VARIABLE
-from orchestrator.runtime.connect import connect
-from orchestrator.runtime.named import status_of, take_down
+from orchestrator.runtime.cluster.connect import connect
+from orchestrator.runtime.deployments.named import status_of, take_down
+from orchestrator.runtime.deployments.up import up
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.up import up
 from tests.chaos import schedules
 from tests.chaos.schedules import Strikes, Victims
 from tests.runtime.deployments import Truth

@@ -25,8 +25,8 @@ import pyarrow.parquet as pq
 import ray
 
 from orchestrator import Deployment, Orchestrator
+from orchestrator.runtime.deployments.status import CardStatus, Status
 from orchestrator.runtime.io.store import MANIFEST, SUCCESS
-from orchestrator.runtime.status import CardStatus, Status
 from tests.runtime.deployments import WIDTH, Truth, deployment, geared, rows
 from tests.runtime.nodes import NodeProcess
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.environment import Machine
-from actors.node import NodeReport, examine
-from actors.npusmi import parse_cards
+from actors.machine.environment import Machine
+from actors.machine.node import NodeReport, examine
+from actors.machine.npusmi import parse_cards
 from orchestrator.cli import main
 from orchestrator.report.doctor import doctor_document, doctor_lines, node_findings
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from actors.onnxfile import read_onnx
+from actors.files.onnxfile import read_onnx
 from orchestrator.cli import main
 from orchestrator.profiles import ProfileCache
 from orchestrator.units import format_bytes

@@ -19,7 +19,7 @@ from PIL import Image
 from orchestrator import Orchestrator, load_deployment
 from orchestrator.cli import main
 from orchestrator.jobs import Outcome
-from orchestrator.runtime.connect import connect
+from orchestrator.runtime.cluster.connect import connect
 from tests.models import write_mlp
 
 PIPELINE = "tests.cli.test_run:sums"

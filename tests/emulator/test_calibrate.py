@@ -9,7 +9,7 @@ import pytest
 
 import actors.emulator as lite
 from actors.emulator import calibrate
-from actors.onnxfile import read_onnx
+from actors.files.onnxfile import read_onnx
 from tests import models
 from tests.emulator.conftest import with_weights_beside
 

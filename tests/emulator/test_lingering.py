@@ -8,7 +8,7 @@ import pytest
 
 import actors.emulator as lite
 from actors.emulator.lingering import Lingering
-from actors.gauge import open_gauge
+from actors.machine.gauge import open_gauge
 from tests.emulator.conftest import Zoo, build
 
 MIB = 1 << 20

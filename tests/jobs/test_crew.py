@@ -17,7 +17,7 @@ from ray.exceptions import (
 )
 
 from orchestrator.errors import JobError, NotServingError, OrchestratorError
-from orchestrator.runtime.workercall import WorkerLostError, answer
+from orchestrator.runtime.jobs.workercall import WorkerLostError, answer
 
 
 def told(error: RayError) -> OrchestratorError:

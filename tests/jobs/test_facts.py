@@ -10,11 +10,11 @@ import textwrap
 import numpy as np
 import pytest
 
-from orchestrator.runtime.facts import job_facts
 from orchestrator.runtime.io.files import InputFiles
 from orchestrator.runtime.io.inputs import open_source
-from orchestrator.runtime.jobspec import JobSpec
-from orchestrator.runtime.pipelinecode import pipeline_code
+from orchestrator.runtime.jobs.facts import job_facts
+from orchestrator.runtime.jobs.jobspec import JobSpec
+from orchestrator.runtime.jobs.pipelinecode import pipeline_code
 from tests.models import write_mlp
 from tests.runtime.deployments import model, planned
 
@@ -112,7 +112,7 @@ def test_what_is_bound_to_a_pipeline_counts(tmp_path, make, value, other):
 _TYPED = """
 import re, sys
 from pathlib import Path
-from orchestrator.runtime.pipelinecode import pipeline_code
+from orchestrator.runtime.jobs.pipelinecode import pipeline_code
 
 LIMIT = {limit}
 WORD = re.compile("a+")

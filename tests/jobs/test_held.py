@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.errors import JobError
-from orchestrator.runtime import feed, work
 from orchestrator.runtime.io.columns import to_table
 from orchestrator.runtime.io.held import Held
+from orchestrator.runtime.jobs import feed, work
 from tests.jobs.test_runner import run
 
 MB = 1 << 20

@@ -30,8 +30,8 @@ from orchestrator.errors import (
 from orchestrator.jobs import Job, Outcome, Tolerance
 from orchestrator.runtime.io.inputs import open_source
 from orchestrator.runtime.io.output import OutputFolder
-from orchestrator.runtime.runner import Here, run_job
-from orchestrator.runtime.work import Task
+from orchestrator.runtime.jobs.runner import Here, run_job
+from orchestrator.runtime.jobs.work import Task
 
 PAGES = 20
 

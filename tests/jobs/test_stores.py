@@ -16,7 +16,7 @@ from orchestrator.runtime.io.lease import ObjectLease, Pace, read_lease
 from orchestrator.runtime.io.output import OutputFolder, store_at
 from orchestrator.runtime.io.remote import RemoteStore
 from orchestrator.runtime.io.store import LOCK, MANIFESTS, REJECTS, SUCCESS, SUMMARY
-from orchestrator.runtime.jobspec import JobSpec, keep_apart
+from orchestrator.runtime.jobs.jobspec import JobSpec, keep_apart
 from tests.jobs.test_owner import RESUME, TAKEN, begun, done, refused
 from tests.jobs.test_resume import _KILLED
 from tests.jobs.test_runner import PAGES, pages, run, shades  # noqa: F401 - a fixture

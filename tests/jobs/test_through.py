@@ -7,7 +7,7 @@ import pytest
 
 from actors.shapes import Gear, Signature, TensorSpec
 from orchestrator.errors import InvalidRequestError, JobError
-from orchestrator.runtime.through import ThroughModel
+from orchestrator.runtime.jobs.through import ThroughModel
 
 
 class Sum:

@@ -11,10 +11,10 @@ import pytest
 from actors.shapes import Gear, Signature, TensorSpec
 from orchestrator.errors import RequestFailedError
 from orchestrator.jobs import Job
+from orchestrator.runtime.calls.suspicion import suspicion
 from orchestrator.runtime.io.inputs import open_source
-from orchestrator.runtime.suspicion import suspicion
-from orchestrator.runtime.through import ThroughModel
-from orchestrator.runtime.work import Task, Work
+from orchestrator.runtime.jobs.through import ThroughModel
+from orchestrator.runtime.jobs.work import Task, Work
 
 RECORDS, GUILTY = 64, 37
 

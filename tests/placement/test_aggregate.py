@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 
 from orchestrator.placement import solve
-from orchestrator.placement.aggregate import aggregated_alpha, aggregated_cards
-from orchestrator.placement.bounds import Items, max_alpha_bound, min_cards_bound
 from orchestrator.placement.groups import world
+from orchestrator.placement.search.aggregate import aggregated_alpha, aggregated_cards
+from orchestrator.placement.search.bounds import Items, max_alpha_bound, min_cards_bound
 from tests.placement.build import cards, model, problem
 from tests.placement.test_solve import SLOW, read
 from tests.placement.worlds import optimum, problems

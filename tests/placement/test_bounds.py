@@ -3,9 +3,9 @@
 import pytest
 
 from orchestrator.placement import Problem, solve
-from orchestrator.placement.bounds import max_alpha_bound, min_cards_bound
 from orchestrator.placement.groups import world
-from orchestrator.placement.solve import search
+from orchestrator.placement.search.bounds import max_alpha_bound, min_cards_bound
+from orchestrator.placement.search.solve import search
 from tests.placement.build import cards, model, problem
 from tests.placement.checker import check
 

@@ -6,11 +6,11 @@ import pytest
 
 from orchestrator.errors import DeploymentError
 from orchestrator.placement import Problem, solve
-from orchestrator.placement.cpsat import improve, require
-from orchestrator.placement.exact import MOST_PAIRS
 from orchestrator.placement.groups import world
-from orchestrator.placement.layout import Layout
-from orchestrator.placement.sheet import sheet
+from orchestrator.placement.search.cpsat import improve, require
+from orchestrator.placement.search.exact import MOST_PAIRS
+from orchestrator.placement.search.layout import Layout
+from orchestrator.placement.search.sheet import sheet
 from tests.placement.build import cards, model, problem
 from tests.placement.checker import check
 

@@ -3,9 +3,9 @@
 import pytest
 
 from orchestrator.placement import Problem, solve
-from orchestrator.placement.exact import small, solve_exactly
 from orchestrator.placement.groups import world
-from orchestrator.placement.sheet import sheet
+from orchestrator.placement.search.exact import small, solve_exactly
+from orchestrator.placement.search.sheet import sheet
 from tests.placement.build import cards, model, problem
 from tests.placement.checker import check
 

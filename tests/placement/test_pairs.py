@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from orchestrator.placement import Problem
-from orchestrator.placement.balance import HEAT, Budget, balance
-from orchestrator.placement.fill import FEW, Variant, fill
 from orchestrator.placement.groups import world
-from orchestrator.placement.layout import Layout
-from orchestrator.placement.pairs import Aim, Pair, drawn
-from orchestrator.placement.sheet import sheet
-from orchestrator.placement.squeeze import squeeze
+from orchestrator.placement.search.balance import HEAT, Budget, balance
+from orchestrator.placement.search.fill import FEW, Variant, fill
+from orchestrator.placement.search.layout import Layout
+from orchestrator.placement.search.pairs import Aim, Pair, drawn
+from orchestrator.placement.search.sheet import sheet
+from orchestrator.placement.search.squeeze import squeeze
 from tests.placement.build import cards, model, problem
 
 #: Four cards of 101 that they almost fill, in a few ways only.

@@ -8,10 +8,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import DeploymentError
-from orchestrator.placement import Plan, Problem, aggregate, loads, solve, verify
-from orchestrator.placement.balance import Budget
+from orchestrator.placement import Plan, Problem, solve, verify
 from orchestrator.placement.groups import world
-from orchestrator.placement.solve import bound_of, search
+from orchestrator.placement.search import aggregate, loads
+from orchestrator.placement.search.balance import Budget
+from orchestrator.placement.search.solve import bound_of, search
 from tests.placement.build import cards, model, problem
 from tests.placement.checker import check
 from tests.placement.worlds import optimum, problems

@@ -7,7 +7,7 @@ import pytest
 
 from actors.emulator.faults import VARIABLE
 from orchestrator import Orchestrator
-from orchestrator.runtime.connect import Connection, connect
+from orchestrator.runtime.cluster.connect import Connection, connect
 from tests.leftovers import keeps, left, nothing_is_left, nothing_is_left_of_all
 from tests.runtime.deployments import MAX_IN_FLIGHT, Truth, three_models
 

@@ -11,11 +11,11 @@ import onnxruntime
 
 from orchestrator import Deployment, DeploymentPlan, Inventory, plan_deployment
 from orchestrator.profiles import ProfileCache, collect
-from orchestrator.runtime.named import status_of, take_down
+from orchestrator.runtime.cards.record import kept
+from orchestrator.runtime.deployments.named import status_of, take_down
+from orchestrator.runtime.deployments.status import CardStatus, Status
+from orchestrator.runtime.deployments.up import up
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.record import kept
-from orchestrator.runtime.status import CardStatus, Status
-from orchestrator.runtime.up import up
 from tests.models import write_mlp, write_pair
 
 SIZES = {"weights": "1MiB", "workspace": "1MiB", "io": "1MiB", "objects": "0B"}

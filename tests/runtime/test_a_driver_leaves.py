@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from orchestrator import Orchestrator
-from orchestrator.runtime.connect import Connection
+from orchestrator.runtime.cluster.connect import Connection
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, model, planned
 

@@ -14,11 +14,11 @@ import pytest
 
 from orchestrator import Deployment, Orchestrator
 from orchestrator.cli import main
-from orchestrator.runtime.connect import Connection
-from orchestrator.runtime.named import status_of, take_down
+from orchestrator.runtime.cluster.connect import Connection
+from orchestrator.runtime.deployments.named import status_of, take_down
+from orchestrator.runtime.deployments.status import Status
+from orchestrator.runtime.deployments.up import up
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.status import Status
-from orchestrator.runtime.up import up
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, Truth, deployment, model, rows
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from orchestrator import Orchestrator
-from orchestrator.runtime.connect import Connection
-from orchestrator.runtime.named import status_of
+from orchestrator.runtime.cluster.connect import Connection
+from orchestrator.runtime.deployments.named import status_of
+from orchestrator.runtime.deployments.status import ModelStatus
 from orchestrator.runtime.options import RestartRules, WatchRules
-from orchestrator.runtime.status import ModelStatus
 from tests.chaos import schedules
 from tests.chaos.schedules import Strikes, Victims
 from tests.runtime.deployments import Truth, rows, standing

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator import Orchestrator
 from orchestrator.jobs import Outcome
-from orchestrator.runtime.connect import Connection
+from orchestrator.runtime.cluster.connect import Connection
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.modelcache import ModelCache
+from actors.files.modelcache import ModelCache
 from orchestrator import CardLostError, Orchestrator, RequestFailedError
 from orchestrator.dispatch import TransportRules
+from orchestrator.runtime.deployments.running import Running
+from orchestrator.runtime.deployments.status import CardStatus
 from orchestrator.runtime.options import Options, RestartRules
-from orchestrator.runtime.running import Running
-from orchestrator.runtime.status import CardStatus
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, Truth, geared, model, planned, rows
 

@@ -2,8 +2,8 @@
 
 import socket
 
-from orchestrator.runtime.connect import Connection
-from orchestrator.runtime.examine import examine_nodes
+from orchestrator.runtime.cluster.connect import Connection
+from orchestrator.runtime.cluster.examine import examine_nodes
 
 
 def test_each_node_is_looked_at_from_a_task_on_it(cluster: Connection) -> None:

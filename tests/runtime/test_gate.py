@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from orchestrator import DeadlineError, OverloadedError
-from orchestrator.runtime.gate import Gate
+from orchestrator.runtime.calls.gate import Gate
 
 
 def test_past_the_limit_callers_are_refused_with_the_numbers() -> None:

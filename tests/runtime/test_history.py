@@ -1,6 +1,6 @@
 """When a slot's processes have failed too often, and what of that a request is to blame for."""
 
-from orchestrator.runtime.history import History, Verdict
+from orchestrator.runtime.cards.history import History, Verdict
 from orchestrator.runtime.options import RestartRules
 
 RULES = RestartRules(most_failures=3, most_unfit=1, unfit_within=100.0)

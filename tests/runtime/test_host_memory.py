@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.exceptions import OutOfMemoryError, RayActorError
 
-from actors.hostmemory import HostMemory, HostWatch, resident_bytes, together
+from actors.machine.hostmemory import HostMemory, HostWatch, resident_bytes, together
 from actors.messages import CardIdentity
 from orchestrator.errors import CardLostError, PackageDiffersError
-from orchestrator.runtime.fleet import ours
-from orchestrator.runtime.package import package_version, require_same, sources_digest
-from orchestrator.runtime.turns import Load, Turn, may_begin
+from orchestrator.runtime.cards.fleet import ours
+from orchestrator.runtime.cards.turns import Load, Turn, may_begin
+from orchestrator.runtime.cluster.package import package_version, require_same, sources_digest
 
 HOST_FULL = (
     "card local/0: Ray killed its process because the memory of its host, not of the card, ran "
@@ -73,7 +73,7 @@ def test_what_a_load_has_taken_already_it_does_not_take_again():
 KILLED = """
 import sys, threading
 from pathlib import Path
-from orchestrator.runtime.turns import Turn
+from orchestrator.runtime.cards.turns import Turn
 turn = Turn(int(sys.argv[1]), Path(sys.argv[2]))
 turn.wait(threading.Event())
 print("begun", flush=True)

@@ -14,11 +14,11 @@ from orchestrator import Orchestrator
 from orchestrator.errors import OrchestratorError
 from orchestrator.jobs import Outcome
 from orchestrator.placement import DeploymentPlan
-from orchestrator.runtime.connect import Connection
-from orchestrator.runtime.named import take_down
+from orchestrator.runtime.cards.record import kept
+from orchestrator.runtime.cluster.connect import Connection
+from orchestrator.runtime.deployments.named import take_down
+from orchestrator.runtime.deployments.up import up
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.record import kept
-from orchestrator.runtime.up import up
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, model, planned, rows
 

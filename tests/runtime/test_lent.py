@@ -19,9 +19,9 @@ from orchestrator import (
     Orchestrator,
     RequestFailedError,
 )
-from orchestrator.runtime.connect import Connection
-from orchestrator.runtime.following import Seen
-from orchestrator.runtime.lending import Board
+from orchestrator.runtime.calls.following import Seen
+from orchestrator.runtime.calls.lending import Board
+from orchestrator.runtime.cluster.connect import Connection
 from orchestrator.runtime.options import Options
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, Truth, geared, model, planned, rows

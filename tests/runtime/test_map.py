@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator import DeadlineError, OrchestratorError
 from orchestrator.handle import ModelHandle
-from orchestrator.runtime.asked import Answer
+from orchestrator.runtime.calls.asked import Answer
 
 MB4 = 4 << 20
 

@@ -13,11 +13,11 @@ from actors.card import CardActor
 from actors.histogram import Histogram
 from actors.messages import Request
 from orchestrator.dispatch import DeskView
-from orchestrator.runtime.asked import ModelCounts
-from orchestrator.runtime.history import History
+from orchestrator.runtime.calls.asked import ModelCounts
+from orchestrator.runtime.calls.samples import controller_samples, driver_samples
+from orchestrator.runtime.cards.history import History
+from orchestrator.runtime.cards.slots import Slot
 from orchestrator.runtime.metrics import METRICS, Exporter, Sample, card_samples
-from orchestrator.runtime.samples import controller_samples, driver_samples
-from orchestrator.runtime.slots import Slot
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, model, planned, rows
 

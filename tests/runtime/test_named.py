@@ -27,11 +27,11 @@ from orchestrator import (
 )
 from orchestrator.cli import main
 from orchestrator.placement import DeploymentPlan
-from orchestrator.runtime.connect import Connection
-from orchestrator.runtime.named import drain, status_of
+from orchestrator.runtime.cards.record import kept
+from orchestrator.runtime.cluster.connect import Connection
+from orchestrator.runtime.deployments.named import drain, status_of
+from orchestrator.runtime.deployments.up import up
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.record import kept
-from orchestrator.runtime.up import up
 from tests.models import write_garbage, write_mlp
 from tests.runtime.deployments import (
     WIDTH,

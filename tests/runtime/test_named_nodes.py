@@ -10,9 +10,9 @@ import pytest
 
 from orchestrator import Deployment, DeploymentError, Orchestrator
 from orchestrator.cli import main
-from orchestrator.runtime.connect import Connection
-from orchestrator.runtime.named import drain, status_of
-from orchestrator.runtime.status import CardStatus, Status
+from orchestrator.runtime.cluster.connect import Connection
+from orchestrator.runtime.deployments.named import drain, status_of
+from orchestrator.runtime.deployments.status import CardStatus, Status
 from tests.models import write_mlp
 from tests.runtime.deployments import (
     WIDTH,

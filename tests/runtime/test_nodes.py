@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator import Deployment
-from orchestrator.runtime.accounts import card_documents
-from orchestrator.runtime.connect import Connection
+from orchestrator.runtime.cluster.connect import Connection
+from orchestrator.runtime.deployments.accounts import card_documents
+from orchestrator.runtime.deployments.running import Running
 from orchestrator.runtime.options import Options, RestartRules
-from orchestrator.runtime.running import Running
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, Truth, deployment, model, rows
 from tests.runtime.nodes import RESOURCE, further_node

@@ -12,7 +12,7 @@ import ray
 
 import actors
 import orchestrator
-from orchestrator.runtime.connect import Connection
+from orchestrator.runtime.cluster.connect import Connection
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, model, planned
 

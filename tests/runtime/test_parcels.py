@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays_of
 
 from actors.errors import PredictError
 from actors.messages import Answers, Reply, Request
-from orchestrator.runtime.parcels import (
+from orchestrator.runtime.cards.parcels import (
     pack,
     pack_answers,
     pack_requests,

@@ -15,10 +15,10 @@ import pytest
 from orchestrator import Orchestrator, RequestFailedError, elsewhere
 from orchestrator.cli import main
 from orchestrator.placement import DeploymentPlan
-from orchestrator.runtime.connect import Connection
-from orchestrator.runtime.named import drain, status_of, take_down
+from orchestrator.runtime.cluster.connect import Connection
+from orchestrator.runtime.deployments.named import drain, status_of, take_down
+from orchestrator.runtime.deployments.up import up
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.up import up
 from tests.models import write_mlp
 from tests.runtime.deployments import (
     WIDTH,

@@ -12,11 +12,11 @@ import pytest
 from orchestrator import JobError, Orchestrator, ToCards
 from orchestrator.bridges import stream
 from orchestrator.jobs import Outcome
+from orchestrator.runtime.deployments.named import take_down
+from orchestrator.runtime.deployments.up import up
 from orchestrator.runtime.io.columns import to_columns
 from orchestrator.runtime.io.dataset import DatasetRows
-from orchestrator.runtime.named import take_down
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.up import up
 from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
 
 RECORDS = 200

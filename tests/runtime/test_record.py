@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.runtime.connect import Connection
-from orchestrator.runtime.history import History
-from orchestrator.runtime.inherited import lost_slots, planned_slots
-from orchestrator.runtime.losses import Loss, Losses
-from orchestrator.runtime.record import Record, forget, kept
-from orchestrator.runtime.slots import SlotState
+from orchestrator.runtime.cards.history import History
+from orchestrator.runtime.cards.inherited import lost_slots, planned_slots
+from orchestrator.runtime.cards.losses import Loss, Losses
+from orchestrator.runtime.cards.record import Record, forget, kept
+from orchestrator.runtime.cards.slots import SlotState
+from orchestrator.runtime.cluster.connect import Connection
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, model, planned
 

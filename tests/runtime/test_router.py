@@ -18,9 +18,9 @@ from actors.messages import Answers, Reply, Request
 from actors.shapes import BatchRule
 from orchestrator.dispatch import Desk, RetryRules, Route, TransportRules
 from orchestrator.errors import CardLostError, NoRoomError, NotServingError, RequestFailedError
-from orchestrator.runtime.asked import Answer, Asked
-from orchestrator.runtime.fleet import ours
-from orchestrator.runtime.router import Router
+from orchestrator.runtime.calls.asked import Answer, Asked
+from orchestrator.runtime.calls.router import Router
+from orchestrator.runtime.cards.fleet import ours
 
 X = {"x": np.ones((1, 2), np.float32)}
 

@@ -15,8 +15,8 @@ from orchestrator import (
     Orchestrator,
 )
 from orchestrator.config import Cards
-from orchestrator.runtime.connect import Connection, connect
-from orchestrator.runtime.discover import Node, bind_nodes, find_nodes, inventory_of, named
+from orchestrator.runtime.cluster.connect import Connection, connect
+from orchestrator.runtime.cluster.discover import Node, bind_nodes, find_nodes, inventory_of, named
 from tests.models import write_garbage, write_mlp
 from tests.runtime.deployments import model, planned
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from orchestrator import RequestFailedError
-from orchestrator.runtime.connect import Connection
+from orchestrator.runtime.cluster.connect import Connection
+from orchestrator.runtime.deployments.running import Running
 from orchestrator.runtime.options import Options, RestartRules
-from orchestrator.runtime.running import Running
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from actors.hostmemory import HostMemory
+from actors.machine.hostmemory import HostMemory
 from actors.messages import Measurement
 from orchestrator import DeploymentPlan
-from orchestrator.runtime.connect import Connection
+from orchestrator.runtime.cards.turns import Turn
+from orchestrator.runtime.cluster.connect import Connection
+from orchestrator.runtime.deployments.running import Running
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.running import Running
-from orchestrator.runtime.turns import Turn
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
 

@@ -13,8 +13,8 @@ import pytest
 from actors.messages import CardStats
 from actors.queue import AHEAD
 from orchestrator import CardLostError, Orchestrator, RequestFailedError
-from orchestrator.runtime.connect import Connection
-from orchestrator.runtime.following import Borrowed
+from orchestrator.runtime.calls.following import Borrowed
+from orchestrator.runtime.cluster.connect import Connection
 from orchestrator.runtime.options import Options
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, model, planned, rows

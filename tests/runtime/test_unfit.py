@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.runtime.connect import Connection
-from orchestrator.runtime.discover import find_nodes
+from orchestrator.runtime.cards.slots import SlotState
+from orchestrator.runtime.cluster.connect import Connection
+from orchestrator.runtime.cluster.discover import find_nodes
+from orchestrator.runtime.deployments.running import Running
+from orchestrator.runtime.deployments.status import CardStatus
 from orchestrator.runtime.options import Options, RestartRules, WatchRules
-from orchestrator.runtime.running import Running
-from orchestrator.runtime.slots import SlotState
-from orchestrator.runtime.status import CardStatus
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
 

@@ -19,14 +19,14 @@ from actors.messages import CardOrder
 from orchestrator import Orchestrator
 from orchestrator.errors import JobError
 from orchestrator.jobs import JobSummary, Outcome
+from orchestrator.runtime.cards.slots import Slot, SlotState
 from orchestrator.runtime.io.draft import Place
 from orchestrator.runtime.io.inputs import open_source
 from orchestrator.runtime.io.local import LocalStore
+from orchestrator.runtime.jobs.staffing import Staffing
+from orchestrator.runtime.jobs.work import Task
+from orchestrator.runtime.jobs.worker import JobWorker, WorkOrder
 from orchestrator.runtime.options import Options
-from orchestrator.runtime.slots import Slot, SlotState
-from orchestrator.runtime.staffing import Staffing
-from orchestrator.runtime.work import Task
-from orchestrator.runtime.worker import JobWorker, WorkOrder
 from tests.runtime.deployments import WIDTH, Truth, rows
 from tests.runtime.nodes import further_node
 

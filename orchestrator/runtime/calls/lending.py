@@ -1,0 +1,207 @@
+"""Cards that one process owns, for tasks and actors of the same Ray that were sent its handles.
+
+The owner is mostly a driver, which nobody can call. So a small actor stands between: the owner
+tells it how the cards are, borrowers follow that, and ask it whether a card that they could not
+reach is there. No request passes through it. It ends with its owner, and then borrowers are told.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from threading import Lock, Thread
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.messages import Arrays
+from actors.queue import Priority
+from orchestrator.errors import NotServingError
+from orchestrator.runtime.calls.following import Following, Lender, Seen
+from orchestrator.runtime.calls.traffic import Checked
+from orchestrator.runtime.options import Options
+
+_NAMESPACE = "ascend-orchestrator-lent"
+#: Calls of one board at once: each borrower has one that waits for news.
+_BORROWERS = 1000
+#: Whoever has heard nothing for so long asks again.
+_NEWS_SECONDS = 20.0
+#: An owner that has not said for so long whether a card is there does not know.
+_LOOK_SECONDS = 10.0
+_GONE = "gone with the process that owned it; orchestrator up starts one that stays"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A borrower could not reach a card."""
+
+    number: int
+    slot: str
+    life: int
+    reason: str
+
+
+class Board:
+    """What Ray runs between an owner and its borrowers. Its methods share one event loop."""
+
+    def __init__(self, options: Options, seen: Seen) -> None:
+        self._options, self._seen, self._version = options, seen, 0
+        self._news = asyncio.Condition()
+        self._numbers = itertools.count()
+        self._questions: list[Question] = []
+        self._asked: dict[int, asyncio.Future[bool]] = {}
+
+    async def post(self, seen: Seen) -> None:
+        """The cards are so now."""
+        async with self._news:
+            self._seen, self._version = seen, self._version + 1
+            self._news.notify_all()
+
+    async def begin(self) -> tuple[Options, Seen, int]:
+        """How requests are sent, the cards, and the version of that."""
+        return self._options, self._seen, self._version
+
+    async def follow(self, version: int) -> tuple[Seen, int]:
+        """The cards, as soon as they are another version, or after a while."""
+        await self._wait(lambda: self._version != version)
+        return self._seen, self._version
+
+    async def look(self, slot: str, life: int, reason: str) -> bool:
+        """Whether a card is there, as its owner says."""
+        number = next(self._numbers)
+        answer = self._asked[number] = asyncio.get_running_loop().create_future()
+        async with self._news:
+            self._questions.append(Question(number, slot, life, reason))
+            self._news.notify_all()
+        try:
+            return await asyncio.wait_for(answer, _LOOK_SECONDS)
+        except asyncio.TimeoutError:
+            return False
+        finally:
+            del self._asked[number]
+
+    async def questions(self) -> list[Question]:
+        """What borrowers have asked since the last call; waits for some, if not for long."""
+        await self._wait(lambda: bool(self._questions))
+        asked, self._questions = self._questions, []
+        return asked
+
+    async def answer(self, number: int, there: bool) -> None:
+        """The owner has looked."""
+        asked = self._asked.get(number)
+        if asked is not None and not asked.done():
+            asked.set_result(there)
+
+    async def _wait(self, until: Callable[[], bool]) -> None:
+        async with self._news:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._news.wait_for(until), _NEWS_SECONDS)
+
+
+class Lending:
+    """The owner's side, from the first handle that is sent on. ``name`` is that of the board."""
+
+    def __init__(self, lender: Lender) -> None:
+        self.name = secrets.token_hex(8)
+        self._lender, self._lock, self._over = lender, Lock(), False
+        here = ray.get_runtime_context().get_node_id()
+        actor: Any = ray.remote(Board).options(
+            num_cpus=0,
+            max_restarts=0,
+            max_task_retries=0,
+            max_concurrency=_BORROWERS,
+            name=self.name,
+            namespace=_NAMESPACE,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
+        )
+        self._board = actor.remote(lender.options, lender.seen())
+        self._forget = lender.watch(self._post)
+        self._post()  # what has changed before it was watched
+        Thread(target=self._listen, name="orchestrator-lending", daemon=True).start()
+
+    def close(self) -> None:
+        """Borrowers are told that it is over."""
+        self._over = True
+        self._forget()
+        with contextlib.suppress(RayError):  # it may have ended already
+            ray.kill(self._board, no_restart=True)
+
+    def _post(self) -> None:
+        with self._lock:  # in the order in which it was seen
+            self._board.post.remote(self._lender.seen())
+
+    def _listen(self) -> None:
+        while not self._over:
+            try:
+                asked: list[Question] = self._board.questions.remote().future().result()
+            except RayError:
+                return
+            for question in asked:
+                self._look(question)
+
+    def _look(self, question: Question) -> None:
+        def looked(there: "Future[bool]") -> None:
+            found = there.exception() is None and there.result()
+            self._board.answer.remote(question.number, found)
+
+        answer = self._lender.look(question.slot, question.life, question.reason)
+        answer.add_done_callback(looked)
+
+
+class Lent(Following):
+    """The cards as a borrower sees them.
+
+    Raises:
+        NotServingError: their owner has ended, or is in another Ray.
+    """
+
+    def __init__(self, board: str, deployment: str) -> None:
+        self._deployment = deployment
+        try:
+            if not ray.is_initialized():
+                told = "owned by another process, and this one is not connected to its Ray"
+                raise NotServingError(f"of deployment {deployment}", told)
+            self._board = ray.get_actor(board, namespace=_NAMESPACE)
+            options, seen, version = ray.get(self._board.begin.remote())
+        except (ValueError, RayActorError) as error:
+            raise self._gone() from error
+        super().__init__(options)
+        self.open(seen.plan, self._lost)
+        self.apply(seen)
+        Thread(
+            target=self._follow, args=(version,), name="orchestrator-follow", daemon=True
+        ).start()
+
+    def _checked(
+        self, model: str, inputs: Arrays, priority: Priority, timeout: float | None
+    ) -> Checked:
+        if self.over:
+            raise self._gone()
+        return super()._checked(model, inputs, priority, timeout)
+
+    def _gone(self) -> NotServingError:
+        return NotServingError(f"of deployment {self._deployment}", _GONE)
+
+    def _follow(self, version: int) -> None:
+        while True:
+            try:
+                seen, version = self._board.follow.remote(version).future().result()
+            except RayError:
+                self.over = True
+                self._closed.set()
+                self._router.close(0.0, str(self._gone()))
+                return
+            self.apply(seen)
+
+    def _lost(self, slot: str, life: int, reason: str) -> None:
+        """A call found a card gone: if it is there after all, it is used again."""
+
+        def looked(answer: "Future[bool]") -> None:
+            self.looked(slot, life, answer.exception() is None and answer.result())
+
+        self._board.look.remote(slot, life, reason).future().add_done_callback(looked)

@@ -1,0 +1,457 @@
+"""Carries requests between callers and cards: one thread at a time owns the desk.
+
+That is the router's own, and all else are messages to it: callers put a request into the inbox,
+Ray's callback puts the answer there, and the router decides with the desk what to send next and
+completes the futures. Only where nothing else is under way does a caller who waits anyway do all of
+that itself, which spares its request the way through three threads.
+"""
+
+import itertools
+import logging
+import math
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Event, RLock, Thread, get_ident
+from typing import TypeVar
+
+from actors.errors import NotServingError
+from actors.messages import SENDER_BITS, Answers, Array, Reply, Request
+from orchestrator.dispatch import Bundle, Desk, DeskView, Failure, Route, Ticket
+from orchestrator.errors import CallFailedError, CardLostError, RequestFailedError
+from orchestrator.runtime.calls.asked import Answer, Asked, Call, Card, ModelCounts
+from orchestrator.runtime.calls.deadlines import Deadlines
+from orchestrator.runtime.calls.outcomes import as_ours, kept, merged, naming
+from orchestrator.runtime.journal import Journal
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+#: How often requests that wait for a dead card's return are checked against their patience.
+_PATIENCE_TICK = 0.5
+#: Of the requests that were on a card that died, so many are named.
+_TOLD_IDS = 20
+_NO_NAME = Journal()
+_CLOSED = "the driver closed before it was answered"
+
+
+class Router:
+    """Starts with ``start``, ends with ``close``; all else may be called from any thread."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        on_lost: Callable[[str, int, str], None],
+        clock: Callable[[], float] = time.monotonic,
+        journal: Journal = _NO_NAME,
+        on_culprit: Callable[[Mapping[str, int]], None] = lambda deaths: None,
+    ) -> None:
+        self._desk = desk
+        self._on_culprit = on_culprit
+        self._journal = journal
+        self._on_lost = on_lost
+        self._clock = clock
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._owner = RLock()  # callbacks of futures may come back
+        self._cards: dict[tuple[str, int], Card] = {}
+        self._last_lost: dict[str, int] = {}
+        self._requests: dict[int, tuple[Call, Request]] = {}
+        self._deadlines = Deadlines()
+        self._unwanted: dict[tuple[str, int], list[int]] = {}
+        # Ids are unique over all drivers of a card, and tell them apart: each has its own block.
+        self._ids = itertools.count(secrets.randbits(30) << SENDER_BITS)
+        self._thread = Thread(target=self._run, name="orchestrator-router", daemon=True)
+        self._accepting = False
+        self._closing = False
+        self._over = False
+        self._why = _CLOSED
+        self._idle = Event()
+        self.counts: dict[str, ModelCounts] = {}
+
+    @property
+    def is_this_thread(self) -> bool:
+        """Whether the caller runs on the router's thread, which must never wait for itself."""
+        return get_ident() == self._thread.ident
+
+    def start(self) -> None:
+        """Take requests from now on."""
+        self._accepting = True
+        self._thread.start()
+
+    def submit(self, asked: Asked, here: bool = False) -> "Future[dict[str, Array]]":
+        """Send a request; the outputs of its pieces come back merged, in order.
+
+        With ``here`` the caller would wait for the future next: it may be done on return.
+        """
+        future: Future[dict[str, Array]] = Future()
+        call = Call(asked, future)
+        if not self._accepting:
+            future.set_exception(NotServingError("of this driver", "closed"))
+            return future
+        simple = here and asked.timeout is None and not asked.suspect
+        if not (simple and self._carried_here(call)):
+            self._tell(partial(self._open, call))
+        # Of the call its ids alone: a future keeps its callbacks, and so would keep itself.
+        future.add_done_callback(partial(self._cancelled, call.ids))
+        return future
+
+    def send(self, asked: Asked, answer: Answer) -> None:
+        """Send a request of a stream; its answer is ended, in whatever way."""
+        call = Call(asked, answer)
+        answer.ids = call.ids
+        if self._accepting:
+            self._tell(partial(self._open, call))
+        else:
+            answer.set_exception(NotServingError("of this driver", "closed"))
+
+    def drop(self, answers: Collection[Answer]) -> None:
+        """Whoever reads this stream has gone."""
+        self._tell(partial(self._dropped, answers))
+
+    def adopt(self, routes: Sequence[Route]) -> None:
+        """The plan has changed: these are the replicas now."""
+        self._tell(lambda: self._fail(self._desk.adopt(routes)))
+
+    def serving(
+        self, slot: str, life: int, card: Card, models: Collection[str] | None = None
+    ) -> None:
+        """A card's process takes work: for these models, or all that the plan has there."""
+        self._tell(partial(self._serve, slot, life, card, models))
+
+    def down(self, slot: str, life: int, reason: str) -> None:
+        """A card's process is gone."""
+        self._tell(partial(self._down, slot, life, reason))
+
+    def give_up(self, slot: str, reason: str) -> None:
+        """A card will not come back."""
+        self._tell(lambda: self._fail(self._desk.give_up(slot, reason)))
+
+    def view(self) -> "Future[DeskView]":
+        """The desk's numbers."""
+        answer: Future[DeskView] = Future()
+        self._tell(lambda: answer.set_result(self._desk.view()))
+        return answer
+
+    def close(self, drain_seconds: float, why: str = _CLOSED) -> bool:
+        """Take nothing new, finish what is here, then fail the rest. False when some was failed."""
+        self._accepting = False
+        if not self._thread.is_alive():
+            return True
+        self._inbox.put(self._begin_close)
+        drained = self._idle.wait(drain_seconds)
+        self._inbox.put(partial(self._end, why))
+        self._thread.join()
+        return drained
+
+    def _tell(self, message: Callable[[], None]) -> None:
+        """Send a message to the router's thread; one that comes after its end is answered here."""
+        self._inbox.put(message)
+        if self._over:
+            with self._owner:
+                self._read_the_rest()
+
+    def _run(self) -> None:
+        while not self._over:
+            try:
+                self._turn()
+            except Exception:
+                # A mistake of ours must not leave callers waiting for ever.
+                _log.exception("the router failed; requests in flight are given up")
+                with self._owner:
+                    self._abort("the driver's router failed, see the log")
+
+    def _turn(self) -> None:
+        with self._owner:
+            waits = self._desk.stalled()
+            seconds = self._idle_seconds(waits)
+        with suppress(Empty):
+            first = self._inbox.get(timeout=seconds)
+            with self._owner:
+                first()
+        with self._owner:
+            self._rest_of_turn(waits)
+
+    def _rest_of_turn(self, waits: bool) -> None:
+        with suppress(Empty):
+            while True:
+                self._inbox.get_nowait()()
+        now = self._clock()
+        if waits:
+            self._fail(self._desk.expire(now))
+        self._end_overdue(now)
+        for bundle in self._desk.dispatch(now):
+            self._send(bundle)
+        self._tell_unwanted()
+        if self._closing and not len(self._desk):
+            self._idle.set()
+
+    def _carried_here(self, call: Call) -> bool:
+        """Take a request to its card and back in its caller's thread, if it is the only one.
+
+        False: it was not even opened. What else there is to do is left to the router's thread.
+        """
+        if not self._owner.acquire(blocking=False):
+            return False
+        try:
+            try:
+                if len(self._desk) or not self._inbox.empty() or not self._accepting:
+                    return False
+                carried = self._begin_here(call)
+            finally:
+                self._owner.release()
+            if carried is not None:
+                outcome = _answered_here(*carried[1:])
+                with self._owner:
+                    self._returned(carried[0], outcome)
+        except BaseException:  # Ctrl-C, wherever it struck: the card finishes it, nobody waits
+            self._tell(partial(self._drop, call))
+            raise
+        if not call.future.done() or len(self._desk) or self._closing:
+            self._tell(_look)
+        return True
+
+    def _begin_here(self, call: Call) -> tuple[Bundle, Card, Sequence[Request]] | None:
+        """Open a request and send what there is to send, but for its first call if there is one."""
+        self._open(call)
+        bundles = self._desk.dispatch(self._clock())
+        for bundle in bundles[1:]:
+            self._send(bundle)
+        return (bundles[0], *self._card_of(bundles[0])) if bundles else None
+
+    def _drop(self, call: Call) -> None:
+        """Its caller is gone in the middle of something: what is in flight of it counts no more."""
+        self._forget(call.ids)
+        for bundle in self._desk.carrying(call.ids):
+            self._returned(bundle, CallFailedError(bundle.slot, bundle.model, "was interrupted"))
+
+    def _idle_seconds(self, waits: bool) -> float | None:
+        """How long nothing needs to be looked at unless a message comes."""
+        now = self._clock()
+        seconds = [_PATIENCE_TICK] if waits else []
+        for due in (self._deadlines.next, self._desk.due):
+            if due is not None:
+                seconds.append(max(0.0, due - now))
+        return min(seconds, default=None)
+
+    def _end_overdue(self, now: float) -> None:
+        for request_id in self._deadlines.over(now):
+            if request_id in self._requests:
+                timeout = self._requests[request_id][0].asked.timeout
+                failure = self._desk.overdue(request_id, timeout or 0.0)
+                self._fail([failure] if failure else [])
+        self._deadlines.keep(self._requests)
+
+    def _open(self, call: Call) -> None:
+        try:
+            self._put(call)
+        except Exception as error:  # a mistake of ours: it harms this request alone
+            _log.exception("a request for model %s could not be taken", call.asked.model)
+            self._forget(call.ids)
+            story = f"this driver could not take it: {error!r}"
+            call.fail(RequestFailedError(call.asked.model, (story,)))
+
+    def _put(self, call: Call) -> None:
+        model, _, pieces, counts, sizes, started, timeout, priority, suspect = call.asked
+        expires = math.inf if timeout is None else started + timeout
+        for piece, rows, nbytes in zip(pieces, counts, sizes, strict=True):
+            request = Request(next(self._ids), model, piece, priority, expires)
+            call.ids.append(request.id)
+            self._requests[request.id] = (call, request)
+            if timeout is not None:
+                self._deadlines.add(expires, request.id)
+            ticket = Ticket(request.id, model, rows, nbytes, self._clock(), priority, suspect)
+            self._fail(self._desk.submit(ticket))
+            if call.future.done():  # cancelled before it was opened, or its model is not served
+                self._forget(call.ids)
+                return
+
+    def _cancelled(self, ids: Sequence[int], future: "Future[dict[str, Array]]") -> None:
+        if future.cancelled():
+            self._inbox.put(partial(self._forget, ids))
+
+    def _dropped(self, answers: Collection[Answer]) -> None:
+        for answer in answers:
+            if not answer.done():
+                self._forget(answer.ids)
+                answer.end()
+
+    def _serve(self, slot: str, life: int, card: Card, models: Collection[str] | None) -> None:
+        self._cards[slot, life] = card
+        self._desk.serving(slot, life, models)
+
+    def _down(self, slot: str, life: int, reason: str) -> None:
+        self._cards.pop((slot, life), None)
+        self._desk.down(slot, life, reason, self._clock())
+
+    def _card_of(self, bundle: Bundle) -> tuple[Card, Sequence[Request]]:
+        requests = [self._requests[ticket.id][1] for ticket in bundle.tickets]
+        return self._cards[bundle.slot, bundle.life], requests
+
+    def _send(self, bundle: Bundle) -> None:
+        """Hand a call to its card. Whatever goes wrong with that comes back as its outcome.
+
+        One that is to be alone reserves the card first: it is not to blame for a death before that.
+        """
+        try:
+            card, requests = self._card_of(bundle)
+            if bundle.alone:
+                self._when_done(card.reserve(), partial(self._reserved, bundle, card, requests))
+            else:
+                self._hand_over(bundle, card.predict_many(requests))
+        except Exception as error:
+            self._inbox.put(partial(self._returned, bundle, error))
+
+    def _reserved(
+        self, bundle: Bundle, card: Card, requests: Sequence[Request], outcome: int | BaseException
+    ) -> None:
+        if isinstance(outcome, BaseException):
+            self._returned(replace(bundle, alone=False), outcome)
+            return
+        try:
+            self._hand_over(bundle, card.predict_many(requests, outcome))
+        except Exception as error:
+            self._returned(bundle, error)
+
+    def _hand_over(self, bundle: Bundle, answer: "Future[Answers]") -> None:
+        self._when_done(answer, partial(self._returned, bundle))
+
+    def _when_done(self, future: "Future[T]", heard: Callable[[T | BaseException], None]) -> None:
+        """Have the router's thread hear what a future ends with."""
+
+        def told(done: "Future[T]") -> None:
+            self._inbox.put(partial(heard, done.exception() or done.result()))
+
+        future.add_done_callback(told)
+
+    def _returned(self, bundle: Bundle, outcome: Answers | BaseException) -> None:
+        now = self._clock()
+        if isinstance(outcome, CardLostError):
+            self._tell_interrupted(bundle, outcome.reason)
+            self._down(bundle.slot, bundle.life, outcome.reason)
+            if not self._over:
+                self._on_lost(bundle.slot, bundle.life, outcome.reason)
+            self._fail(self._desk.died(bundle, outcome.reason, now))
+            return
+        if isinstance(outcome, BaseException):
+            problem = as_ours(outcome, bundle)
+            outcomes = dict.fromkeys((ticket.id for ticket in bundle.tickets), problem)
+            self._fail(self._desk.answered(bundle, outcomes, now)[1])
+            return
+        replies = {reply.id: reply for reply in outcome.replies}
+        answered, failed = self._desk.answered(
+            bundle, {reply.id: reply.error for reply in outcome.replies}, now, outcome.seconds
+        )
+        for request_id in answered:
+            self._finish(request_id, replies[request_id], alone=len(replies) == 1)
+        self._fail(failed)
+
+    def _tell_interrupted(self, bundle: Bundle, reason: str) -> None:
+        """Once for each process that dies: which requests were on it."""
+        if self._last_lost.get(bundle.slot) == bundle.life:
+            return
+        self._last_lost[bundle.slot] = bundle.life
+        found = self._desk.on_card(bundle.slot, bundle.life)
+        self._journal.tell(
+            "interrupted",
+            f"{len(found)} requests were on it and go elsewhere: {reason}",
+            card=bundle.slot,
+            models=sorted({ticket.model for ticket in found}),
+            batch=[ticket.id for ticket in found][:_TOLD_IDS],
+            level=logging.WARNING,
+        )
+
+    def _finish(self, request_id: int, reply: Reply, alone: bool) -> None:
+        call, _ = self._requests.pop(request_id)
+        outputs = reply.outputs or {}
+        call.outputs[request_id] = outputs if alone else {n: kept(a) for n, a in outputs.items()}
+        if len(call.outputs) < len(call.ids):
+            return
+        asked = call.asked
+        counts = self._counts(asked.model)
+        counts.answered += 1
+        counts.rows += sum(asked.rows)
+        counts.latencies.append(self._clock() - asked.started)
+        if call.future.set_running_or_notify_cancel():
+            try:
+                whole = merged(call)
+            except Exception as error:  # such as no memory for it
+                story = f"its answers could not be joined: {error!r}"
+                call.future.set_exception(RequestFailedError(asked.model, (story,)))
+            else:
+                call.future.set_result(whole)
+
+    def _fail(self, failures: Sequence[Failure]) -> None:
+        for failure in failures:
+            if failure.id not in self._requests:
+                continue
+            call, _ = self._requests[failure.id]
+            self._forget(call.ids)
+            self._counts(call.asked.model).failed += 1
+            error = failure.error
+            if failure.set_aside:
+                self._journal.tell(
+                    "set-aside",
+                    str(error),
+                    models=(call.asked.model,),
+                    batch=(failure.id,),
+                    level=logging.WARNING,
+                )
+                self._on_culprit(Counter(failure.died_on))
+                error = naming(error, call.rows_of(failure.id))
+            call.fail(error)
+
+    def _forget(self, ids: Sequence[int]) -> None:
+        for request_id in ids:
+            self._requests.pop(request_id, None)
+            process = self._desk.close(request_id)
+            if process is not None:
+                self._unwanted.setdefault(process, []).append(request_id)
+
+    def _counts(self, model: str) -> ModelCounts:
+        return self.counts.get(model) or self.counts.setdefault(model, ModelCounts())
+
+    def _tell_unwanted(self) -> None:
+        """Spare cards what was cancelled while it was there."""
+        while self._unwanted:
+            process, ids = self._unwanted.popitem()
+            if process in self._cards:
+                self._cards[process].forget(ids)
+
+    def _begin_close(self) -> None:
+        self._closing = True
+
+    def _abort(self, why: str) -> None:
+        calls = {id(call): call for call, _ in self._requests.values()}
+        for call in calls.values():
+            self._forget(call.ids)
+            call.fail(RequestFailedError(call.asked.model, (why,)))
+
+    def _end(self, why: str) -> None:
+        """The last event: from now on whoever sends a message reads it, too."""
+        self._over, self._why = True, why
+        self._read_the_rest()
+
+    def _read_the_rest(self) -> None:
+        """Requests that slipped in behind the last event are failed with the rest."""
+        with suppress(Empty):
+            while True:
+                self._inbox.get_nowait()()
+        self._abort(self._why)
+
+
+def _look() -> None:
+    """The message without a content: the router looks at what there is to do."""
+
+
+def _answered_here(card: Card, requests: Sequence[Request]) -> Answers | Exception:
+    try:
+        return card.predict_here(requests)
+    except Exception as error:
+        return error

@@ -1,0 +1,1 @@
+"""Card processes, and the slots of a plan that they serve: started, watched, replaced."""

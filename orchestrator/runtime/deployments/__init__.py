@@ -1,0 +1,1 @@
+"""Deployments as wholes: owned by this process, or named, detached and joined; and their status."""

@@ -1,0 +1,179 @@
+"""A named deployment as one of its drivers sees it: its own way to the cards, and nothing else.
+
+The controller says which process serves which slot whenever that changes; requests go straight to
+the cards, whether the controller is there or not.
+"""
+
+import atexit
+import contextlib
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from threading import Event, Thread
+
+from orchestrator.autoscale import Waiting
+from orchestrator.errors import ClusterError, NoSuchDeploymentError, NotServingError
+from orchestrator.runtime.calls.following import DOWN, Following, Seen, Watchers
+from orchestrator.runtime.cards.changing import beside
+from orchestrator.runtime.cards.slots import SlotState
+from orchestrator.runtime.deployments.named import ControllerClient, join, require_same_controller
+from orchestrator.runtime.deployments.observe import observe
+from orchestrator.runtime.deployments.status import Status
+from orchestrator.runtime.deployments.view import View
+from orchestrator.runtime.options import Options
+
+_log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 0.2
+_VIEW_SECONDS = 30.0
+_TELL_SECONDS = 1.0
+
+
+class Joined(Following):
+    """``start`` connects to a deployment that runs elsewhere; ``close`` leaves it as it is."""
+
+    def __init__(self, name: str, options: Options) -> None:
+        super().__init__(options)
+        self._name = name
+        self._client = ControllerClient(name)
+        self._undo = contextlib.ExitStack()
+        self._watchers = Watchers()
+        self._models_known = Event()
+        self._left: Future[None] = Future()
+        self._drain_seconds = 0.0
+        self._driver = secrets.token_hex(8)
+        self._view: View
+
+    def start(self) -> None:
+        """Connect, and wait until the deployment has served once.
+
+        Raises:
+            ClusterError: the cluster cannot be joined, or the controller does not answer.
+            NoSuchDeploymentError: nothing of that name runs there.
+            LoadError, DoesNotFitError, CardLostError: it is being started, and fails.
+        """
+        atexit.register(self.close)
+        try:
+            self._undo.callback(join(self._options.address).close)
+            first = require_same_controller(self._client.ask("view", seconds=_VIEW_SECONDS))
+            if not first.served:
+                self._client.ask("settled")
+            view: View = self._client.ask("view", seconds=_VIEW_SECONDS)
+            self.open(view.plan, self._lost, self.pardon)
+            self._undo.callback(self._stop_router)
+            self._apply(view)
+            Thread(target=self._follow, name="orchestrator-follow", daemon=True).start()
+            self._undo.callback(self._left.set_result, None)
+            Thread(target=self._tell_load, name="orchestrator-load", daemon=True).start()
+            self._wait_for_models()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self, drain_seconds: float = 0.0) -> None:
+        """Leave. Requests in flight get so long, then they fail."""
+        atexit.unregister(self.close)
+        self._drain_seconds = drain_seconds
+        self._undo.close()
+
+    def status(self, timeout_seconds: float) -> Status:
+        """Ask every card; the last that was heard from the controller, if it does not answer."""
+        with contextlib.suppress(ClusterError):
+            self._view = self._client.ask("view", seconds=timeout_seconds)
+        view = self._view
+        seen = observe(view.plan, view.slots, self._router, timeout_seconds)
+        return seen.controlled_by(view.pid, view.scaling, view.notes)
+
+    def _wait_for_models(self) -> None:
+        if not self._models_known.wait(self._options.retry.patience):
+            raise NotServingError(f"of deployment {self._name}", "starting again")
+
+    def _stop_router(self) -> None:
+        self._closed.set()
+        self._router.close(self._drain_seconds)
+
+    def _follow(self) -> None:
+        seen = self._view.version
+        while True:
+            asked = self._client.call("follow", seen)
+            wait((asked, self._left), return_when=FIRST_COMPLETED)
+            if self._left.done():
+                return
+            error = asked.exception()
+            if isinstance(error, NoSuchDeploymentError):
+                self.over = True
+                self._router.close(0.0, DOWN)
+                self._watchers.tell()
+                return
+            if error is not None:
+                wait((self._left,), _RETRY_SECONDS)
+            elif asked.result() is not None:
+                seen = asked.result().version
+                try:
+                    self._apply(asked.result())
+                except Exception:  # a mistake of ours: the next view may be right
+                    _log.exception("a view of deployment %s could not be followed", self._name)
+
+    def _apply(self, view: View) -> None:
+        self._view = view
+        self.apply(self.seen())
+        if self._all_known(view):
+            self._models_known.set()
+        self._watchers.tell()
+
+    def _all_known(self, view: View) -> bool:
+        """Whether there is nothing to wait for before the models can be called."""
+        starting = (SlotState.STARTING, SlotState.LOADING, SlotState.WAITING)
+        states = {slot.name: slot.state for slot in view.slots}
+        to_come = any(states.get(name, SlotState.WAITING) in starting for name in view.plan.slots)
+        known = len(self.signatures) == len(view.plan.deployment.models)
+        return known or not (view.asleep or to_come)
+
+    def _tell_load(self) -> None:
+        """Tell the controller what waits here, while something does and it can do about it."""
+        told = False
+        while not (self._closed.wait(_TELL_SECONDS) or self.over):
+            if self._view.plan.deployment.autoscale is None:
+                continue
+            waiting = self.outlook.waiting()
+            if not self._models_known.is_set():  # whoever waits to call a model waits for a row
+                names = (model.name for model in self._view.plan.deployment.models)
+                waiting = {name: Waiting(1.0) for name in names}
+            if waiting or told:
+                self._client.call("load", self._driver, waiting)
+            told = bool(waiting)
+
+    def seen(self) -> Seen:
+        """See Lender."""
+        view = self._view
+        return Seen(view.plan, view.slots, view.signatures, view.waits_for, self.over)
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """See Lender."""
+        return self._watchers.add(changed)
+
+    def look(self, slot: str, life: int, reason: str) -> "Future[bool]":
+        """See Lender: the controller looks. Whoever asks does not wait until it is reached."""
+        there: Future[bool] = Future()
+
+        def looked(answer: "Future[bool]") -> None:
+            there.set_result(answer.exception() is None and answer.result())
+
+        def ask() -> None:
+            self._client.call("lost", slot, life, reason).add_done_callback(looked)
+
+        beside("orchestrator-look", ask)
+        return there
+
+    def pardon(self, deaths: Mapping[str, int]) -> None:
+        """See Lender."""
+        beside("orchestrator-pardon", lambda: self._client.ask("pardon", deaths))
+
+    def _lost(self, name: str, life: int, reason: str) -> None:
+        """A call found a card gone: if it is there after all, it is used again."""
+
+        def looked(answer: "Future[bool]") -> None:
+            self.looked(name, life, answer.result())
+
+        self.look(name, life, reason).add_done_callback(looked)
