@@ -30,7 +30,7 @@ class Watched:
         self.seen: list[set[int]] = []
         self._inside: set[int] = set()
         self._lock = threading.Lock()
-        for place in card._idle["mlp"]:
+        for place in card._work._idle["mlp"]:
             place.target._model = Model(self, place.target._model)
 
     def enter(self) -> None:
@@ -79,7 +79,7 @@ def test_nothing_else_runs_beside_a_request_that_is_to_be_alone(card: CardActor)
         while card.stats().running < 2:
             assert not before.done()
         asked = pool.submit(reserved)
-        while not card._held_up:
+        while not card._work.holds.count:
             pass
         behind = [pool.submit(ask, card, "mlp", {"x": rows(4)}) for _ in range(4)]
         assert [reply.error for reply in asked.result()] == [None] * 2
@@ -107,7 +107,7 @@ def test_one_that_waits_to_be_alone_is_sent_back_when_the_card_ends(card: CardAc
         while card.stats().running < 2:
             pass
         asked = pool.submit(alone, card, requests(1))
-        while not card._held_up:
+        while not card._work.holds.count:
             pass
         if end == "drain":
             assert card.drain(60.0)
@@ -158,7 +158,7 @@ def test_what_has_expired_is_not_run_and_what_waits_beside_it_is(card: CardActor
 def test_a_reservation_that_nobody_claims_ends_and_its_call_reserves_anew(
     card: CardActor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actors.card._LEASE", 0.05)
+    monkeypatch.setattr("actors.holds._LEASE", 0.05)
     over = card.reserve()  # its driver is gone
     assert [reply.error for reply in card.predict_many(requests(2))] == [None] * 2
     assert [reply.error for reply in card.predict_many(requests(2), over)] == [None] * 2

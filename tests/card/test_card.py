@@ -506,7 +506,7 @@ def test_a_card_is_tried_with_the_gear_that_failed(
     load: Load, mlp: ModelOrder, value, wanted
 ) -> None:
     card = load(mlp)
-    [place] = card._idle["mlp"]
+    [place] = card._work._idle["mlp"]
     place.target._model = FailsOn(place.target._model, 4, value)
     assert answer(card, "mlp", x=rows(1))["y"].shape[0] == 1
     with pytest.raises(wanted):
