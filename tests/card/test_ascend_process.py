@@ -149,7 +149,9 @@ def test_memory_that_may_come_back_is_waited_for(
     """A process of ours that is ending, one that is gone, and pids that mean nothing here."""
     mine, other = os.getpid(), os.getppid()
     if whose == "ours":
-        code = "from actors.machine import strangers; strangers.enter(); print(1, flush=True); input()"
+        code = (
+            "from actors.machine import strangers; strangers.enter(); print(1, flush=True); input()"
+        )
         child = subprocess.Popen(
             [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )

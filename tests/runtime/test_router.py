@@ -121,7 +121,7 @@ def settled(router: Router) -> None:
     view = router.view().result()
     assert set(view.in_flight.values()) == {0}
     assert view.backlog == {}
-    assert not router._requests
+    assert not router._books._requests
 
 
 class Broken(Exception):
@@ -358,7 +358,7 @@ def test_deadlines_of_answered_requests_are_forgotten(start) -> None:
         for future in futures:
             future.result()
     router.view().result()
-    assert len(router._deadlines) < 2000
+    assert len(router._books._deadlines) < 2000
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,8 @@ completes the futures. Only where nothing else is under way does a caller who wa
 that itself, which spares its request the way through three threads.
 """
 
-import itertools
 import logging
-import math
-import secrets
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -22,12 +18,12 @@ from threading import Event, RLock, Thread, get_ident
 from typing import TypeVar
 
 from actors.errors import NotServingError
-from actors.messages import SENDER_BITS, Answers, Array, Reply, Request
-from orchestrator.dispatch import Bundle, Desk, DeskView, Failure, Route, Ticket
-from orchestrator.errors import CallFailedError, CardLostError, RequestFailedError
+from actors.messages import Answers, Array, Request
+from orchestrator.dispatch import Bundle, Desk, DeskView, Route
+from orchestrator.errors import CallFailedError, CardLostError
 from orchestrator.runtime.calls.asked import Answer, Asked, Call, Card, ModelCounts
-from orchestrator.runtime.calls.deadlines import Deadlines
-from orchestrator.runtime.calls.outcomes import as_ours, kept, merged, naming
+from orchestrator.runtime.calls.books import Books
+from orchestrator.runtime.calls.outcomes import as_ours
 from orchestrator.runtime.journal import Journal
 
 T = TypeVar("T")
@@ -54,7 +50,7 @@ class Router:
         on_culprit: Callable[[Mapping[str, int]], None] = lambda deaths: None,
     ) -> None:
         self._desk = desk
-        self._on_culprit = on_culprit
+        self._books = Books(desk, clock, journal, on_culprit)
         self._journal = journal
         self._on_lost = on_lost
         self._clock = clock
@@ -62,23 +58,22 @@ class Router:
         self._owner = RLock()  # callbacks of futures may come back
         self._cards: dict[tuple[str, int], Card] = {}
         self._last_lost: dict[str, int] = {}
-        self._requests: dict[int, tuple[Call, Request]] = {}
-        self._deadlines = Deadlines()
-        self._unwanted: dict[tuple[str, int], list[int]] = {}
-        # Ids are unique over all drivers of a card, and tell them apart: each has its own block.
-        self._ids = itertools.count(secrets.randbits(30) << SENDER_BITS)
         self._thread = Thread(target=self._run, name="orchestrator-router", daemon=True)
         self._accepting = False
         self._closing = False
         self._over = False
         self._why = _CLOSED
         self._idle = Event()
-        self.counts: dict[str, ModelCounts] = {}
 
     @property
     def is_this_thread(self) -> bool:
         """Whether the caller runs on the router's thread, which must never wait for itself."""
         return get_ident() == self._thread.ident
+
+    @property
+    def counts(self) -> dict[str, ModelCounts]:
+        """Of each model, what became of this process's requests."""
+        return self._books.counts
 
     def start(self) -> None:
         """Take requests from now on."""
@@ -97,7 +92,7 @@ class Router:
             return future
         simple = here and asked.timeout is None and not asked.suspect
         if not (simple and self._carried_here(call)):
-            self._tell(partial(self._open, call))
+            self._tell(partial(self._books.open, call))
         # Of the call its ids alone: a future keeps its callbacks, and so would keep itself.
         future.add_done_callback(partial(self._cancelled, call.ids))
         return future
@@ -107,7 +102,7 @@ class Router:
         call = Call(asked, answer)
         answer.ids = call.ids
         if self._accepting:
-            self._tell(partial(self._open, call))
+            self._tell(partial(self._books.open, call))
         else:
             answer.set_exception(NotServingError("of this driver", "closed"))
 
@@ -117,7 +112,7 @@ class Router:
 
     def adopt(self, routes: Sequence[Route]) -> None:
         """The plan has changed: these are the replicas now."""
-        self._tell(lambda: self._fail(self._desk.adopt(routes)))
+        self._tell(lambda: self._books.fail(self._desk.adopt(routes)))
 
     def serving(
         self, slot: str, life: int, card: Card, models: Collection[str] | None = None
@@ -131,7 +126,7 @@ class Router:
 
     def give_up(self, slot: str, reason: str) -> None:
         """A card will not come back."""
-        self._tell(lambda: self._fail(self._desk.give_up(slot, reason)))
+        self._tell(lambda: self._books.fail(self._desk.give_up(slot, reason)))
 
     def view(self) -> "Future[DeskView]":
         """The desk's numbers."""
@@ -165,7 +160,7 @@ class Router:
                 # A mistake of ours must not leave callers waiting for ever.
                 _log.exception("the router failed; requests in flight are given up")
                 with self._owner:
-                    self._abort("the driver's router failed, see the log")
+                    self._books.abort("the driver's router failed, see the log")
 
     def _turn(self) -> None:
         with self._owner:
@@ -184,8 +179,8 @@ class Router:
                 self._inbox.get_nowait()()
         now = self._clock()
         if waits:
-            self._fail(self._desk.expire(now))
-        self._end_overdue(now)
+            self._books.fail(self._desk.expire(now))
+        self._books.end_overdue(now)
         for bundle in self._desk.dispatch(now):
             self._send(bundle)
         self._tell_unwanted()
@@ -219,7 +214,7 @@ class Router:
 
     def _begin_here(self, call: Call) -> tuple[Bundle, Card, Sequence[Request]] | None:
         """Open a request and send what there is to send, but for its first call if there is one."""
-        self._open(call)
+        self._books.open(call)
         bundles = self._desk.dispatch(self._clock())
         for bundle in bundles[1:]:
             self._send(bundle)
@@ -227,7 +222,7 @@ class Router:
 
     def _drop(self, call: Call) -> None:
         """Its caller is gone in the middle of something: what is in flight of it counts no more."""
-        self._forget(call.ids)
+        self._books.forget(call.ids)
         for bundle in self._desk.carrying(call.ids):
             self._returned(bundle, CallFailedError(bundle.slot, bundle.model, "was interrupted"))
 
@@ -235,51 +230,19 @@ class Router:
         """How long nothing needs to be looked at unless a message comes."""
         now = self._clock()
         seconds = [_PATIENCE_TICK] if waits else []
-        for due in (self._deadlines.next, self._desk.due):
+        for due in (self._books.due, self._desk.due):
             if due is not None:
                 seconds.append(max(0.0, due - now))
         return min(seconds, default=None)
 
-    def _end_overdue(self, now: float) -> None:
-        for request_id in self._deadlines.over(now):
-            if request_id in self._requests:
-                timeout = self._requests[request_id][0].asked.timeout
-                failure = self._desk.overdue(request_id, timeout or 0.0)
-                self._fail([failure] if failure else [])
-        self._deadlines.keep(self._requests)
-
-    def _open(self, call: Call) -> None:
-        try:
-            self._put(call)
-        except Exception as error:  # a mistake of ours: it harms this request alone
-            _log.exception("a request for model %s could not be taken", call.asked.model)
-            self._forget(call.ids)
-            story = f"this driver could not take it: {error!r}"
-            call.fail(RequestFailedError(call.asked.model, (story,)))
-
-    def _put(self, call: Call) -> None:
-        model, _, pieces, counts, sizes, started, timeout, priority, suspect = call.asked
-        expires = math.inf if timeout is None else started + timeout
-        for piece, rows, nbytes in zip(pieces, counts, sizes, strict=True):
-            request = Request(next(self._ids), model, piece, priority, expires)
-            call.ids.append(request.id)
-            self._requests[request.id] = (call, request)
-            if timeout is not None:
-                self._deadlines.add(expires, request.id)
-            ticket = Ticket(request.id, model, rows, nbytes, self._clock(), priority, suspect)
-            self._fail(self._desk.submit(ticket))
-            if call.future.done():  # cancelled before it was opened, or its model is not served
-                self._forget(call.ids)
-                return
-
     def _cancelled(self, ids: Sequence[int], future: "Future[dict[str, Array]]") -> None:
         if future.cancelled():
-            self._inbox.put(partial(self._forget, ids))
+            self._inbox.put(partial(self._books.forget, ids))
 
     def _dropped(self, answers: Collection[Answer]) -> None:
         for answer in answers:
             if not answer.done():
-                self._forget(answer.ids)
+                self._books.forget(answer.ids)
                 answer.end()
 
     def _serve(self, slot: str, life: int, card: Card, models: Collection[str] | None) -> None:
@@ -291,8 +254,7 @@ class Router:
         self._desk.down(slot, life, reason, self._clock())
 
     def _card_of(self, bundle: Bundle) -> tuple[Card, Sequence[Request]]:
-        requests = [self._requests[ticket.id][1] for ticket in bundle.tickets]
-        return self._cards[bundle.slot, bundle.life], requests
+        return self._cards[bundle.slot, bundle.life], self._books.requests(bundle.tickets)
 
     def _send(self, bundle: Bundle) -> None:
         """Hand a call to its card. Whatever goes wrong with that comes back as its outcome.
@@ -337,20 +299,20 @@ class Router:
             self._down(bundle.slot, bundle.life, outcome.reason)
             if not self._over:
                 self._on_lost(bundle.slot, bundle.life, outcome.reason)
-            self._fail(self._desk.died(bundle, outcome.reason, now))
+            self._books.fail(self._desk.died(bundle, outcome.reason, now))
             return
         if isinstance(outcome, BaseException):
             problem = as_ours(outcome, bundle)
             outcomes = dict.fromkeys((ticket.id for ticket in bundle.tickets), problem)
-            self._fail(self._desk.answered(bundle, outcomes, now)[1])
+            self._books.fail(self._desk.answered(bundle, outcomes, now)[1])
             return
         replies = {reply.id: reply for reply in outcome.replies}
         answered, failed = self._desk.answered(
             bundle, {reply.id: reply.error for reply in outcome.replies}, now, outcome.seconds
         )
         for request_id in answered:
-            self._finish(request_id, replies[request_id], alone=len(replies) == 1)
-        self._fail(failed)
+            self._books.finish(request_id, replies[request_id], alone=len(replies) == 1)
+        self._books.fail(failed)
 
     def _tell_interrupted(self, bundle: Bundle, reason: str) -> None:
         """Once for each process that dies: which requests were on it."""
@@ -367,71 +329,14 @@ class Router:
             level=logging.WARNING,
         )
 
-    def _finish(self, request_id: int, reply: Reply, alone: bool) -> None:
-        call, _ = self._requests.pop(request_id)
-        outputs = reply.outputs or {}
-        call.outputs[request_id] = outputs if alone else {n: kept(a) for n, a in outputs.items()}
-        if len(call.outputs) < len(call.ids):
-            return
-        asked = call.asked
-        counts = self._counts(asked.model)
-        counts.answered += 1
-        counts.rows += sum(asked.rows)
-        counts.latencies.append(self._clock() - asked.started)
-        if call.future.set_running_or_notify_cancel():
-            try:
-                whole = merged(call)
-            except Exception as error:  # such as no memory for it
-                story = f"its answers could not be joined: {error!r}"
-                call.future.set_exception(RequestFailedError(asked.model, (story,)))
-            else:
-                call.future.set_result(whole)
-
-    def _fail(self, failures: Sequence[Failure]) -> None:
-        for failure in failures:
-            if failure.id not in self._requests:
-                continue
-            call, _ = self._requests[failure.id]
-            self._forget(call.ids)
-            self._counts(call.asked.model).failed += 1
-            error = failure.error
-            if failure.set_aside:
-                self._journal.tell(
-                    "set-aside",
-                    str(error),
-                    models=(call.asked.model,),
-                    batch=(failure.id,),
-                    level=logging.WARNING,
-                )
-                self._on_culprit(Counter(failure.died_on))
-                error = naming(error, call.rows_of(failure.id))
-            call.fail(error)
-
-    def _forget(self, ids: Sequence[int]) -> None:
-        for request_id in ids:
-            self._requests.pop(request_id, None)
-            process = self._desk.close(request_id)
-            if process is not None:
-                self._unwanted.setdefault(process, []).append(request_id)
-
-    def _counts(self, model: str) -> ModelCounts:
-        return self.counts.get(model) or self.counts.setdefault(model, ModelCounts())
-
     def _tell_unwanted(self) -> None:
         """Spare cards what was cancelled while it was there."""
-        while self._unwanted:
-            process, ids = self._unwanted.popitem()
+        for process, ids in self._books.unwanted().items():
             if process in self._cards:
                 self._cards[process].forget(ids)
 
     def _begin_close(self) -> None:
         self._closing = True
-
-    def _abort(self, why: str) -> None:
-        calls = {id(call): call for call, _ in self._requests.values()}
-        for call in calls.values():
-            self._forget(call.ids)
-            call.fail(RequestFailedError(call.asked.model, (why,)))
 
     def _end(self, why: str) -> None:
         """The last event: from now on whoever sends a message reads it, too."""
@@ -443,7 +348,7 @@ class Router:
         with suppress(Empty):
             while True:
                 self._inbox.get_nowait()()
-        self._abort(self._why)
+        self._books.abort(self._why)
 
 
 def _look() -> None:
