@@ -21,6 +21,9 @@ SETTINGS = {
     "RAY_AUTH_MODE": "disabled",
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",
 }
+#: The name under which the provider lists the head; under another, one more is started and ended
+#: in every round.
+_HEAD = "ray.head.default"
 _STEPS = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray")
 
 
@@ -68,8 +71,8 @@ def _config(address: str, least: int, most: int, idle_seconds: float) -> dict[st
             "disable_node_updaters": True,
             "disable_launch_config_check": True,
         },
-        "head_node_type": "head",
-        "available_node_types": {"head": head, "cards": cards},
+        "head_node_type": _HEAD,
+        "available_node_types": {_HEAD: head, "cards": cards},
         "max_workers": most,
         "idle_timeout_minutes": idle_seconds / 60,
         "upscaling_speed": float(most),

@@ -7,6 +7,8 @@ deployments would overwrite each other's.
 
 import contextlib
 import time
+from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +72,21 @@ class Scouts:
         for one in list(self._scouts):
             if one.found.done():
                 self._end(one)
+
+    def make_way(self, waiting: Mapping[str, int]) -> None:
+        """Give back cards on nodes where so many of our own processes wait for one.
+
+        A card that was given back goes to whoever Ray asks first: that may be a scout which still
+        waited for one anywhere, and would keep it from the process that can run on its node alone.
+        """
+        left = Counter(waiting)
+        for one in list(self._scouts):
+            here = one.found.done() and one.found.exception() is None and one.found.result()
+            if here and left[here] > 0:
+                left[here] -= 1
+                wanted = len(self._scouts)
+                self._end(one)
+                self.want(wanted)
 
     def close(self) -> None:
         """Want none."""

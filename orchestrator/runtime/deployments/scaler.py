@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from typing import Protocol
@@ -25,7 +25,7 @@ from orchestrator.autoscale import (
 )
 from orchestrator.errors import OrchestratorError
 from orchestrator.placement import DeploymentPlan
-from orchestrator.runtime.cards.slots import Slot
+from orchestrator.runtime.cards.slots import Slot, SlotState
 from orchestrator.runtime.cluster.discover import alive_nodes, free_cards, known_as
 from orchestrator.runtime.cluster.scouts import Scouts
 from orchestrator.runtime.deployments.scaling import ScaleEvent, Scaling
@@ -146,6 +146,8 @@ class Scaler:
         slots = self._deployed.slots()
         self._loads = self._meter.look(now, self._reports(slots), self._deployed.waiting())
         if self._change is not None and not self._settled(self._change):
+            starting = (slot for slot in slots if slot.state is SlotState.STARTING)
+            self._scouts.make_way(Counter(slot.node_id for slot in starting))
             return
         serving = sum(slot.serving is not None for slot in slots)
         fleet = Fleet(self._target, serving, self._floor, self._start_seconds(slots))
