@@ -12,6 +12,8 @@ from pathlib import Path
 _STATUS = Path("/proc/self/status")
 #: Writing this there makes VmHWM count anew (proc(5), since Linux 4.0).
 _RESET, _ANEW = Path("/proc/self/clear_refs"), "5"
+#: What the library has of a file while it reads it: its bytes, and the graph made of them.
+_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -19,17 +21,18 @@ class HostMemory:
     """Bytes of the host's memory that models take; all 0 where nobody knows.
 
     ``process`` is what a process takes before its models, ``peak`` the most above that while they
-    load, ``steady`` what stays.
+    load, ``steady`` what stays. ``estimated``: not all of it was measured; see ``estimate``.
     """
 
     process: int = 0
     peak: int = 0
     steady: int = 0
+    estimated: bool = False
 
     @property
     def lasting(self) -> int:
-        """What a process with its models keeps; 0: not known."""
-        return self.process + self.steady
+        """What a process with its models keeps; 0: nobody has measured it."""
+        return 0 if self.estimated else self.process + self.steady
 
 
 class HostWatch:
@@ -52,19 +55,28 @@ def resident_bytes(pid: int) -> int:
     return _field(Path(f"/proc/{pid}/status"), "VmRSS")
 
 
-def together(models: Iterable[tuple[HostMemory | None, int]]) -> HostMemory:
-    """Models in one process, each with what its further threads add; all 0 if one is not known.
+def estimate(file_bytes: int, threads: int) -> HostMemory:
+    """Of a model whose load nobody has measured.
+
+    By its sources (2.7) the library reads the files once to size the model and once for each
+    thread, every time into a buffer of which it makes a graph. Counted as if nothing were given
+    back in between: a start that waits a little longer does no harm, one that comes too early does.
+    """
+    taken = file_bytes * _AT_ONCE * (1 + threads)
+    return HostMemory(0, taken, taken, estimated=True)
+
+
+def together(models: Iterable[tuple[HostMemory, int]]) -> HostMemory:
+    """Models in one process, each with what its further threads add.
 
     They load one after the other, so the largest excess over what stays is the peak.
     """
-    known = list(models)
-    if not all(one is not None and one.process for one, _ in known):
-        return HostMemory(0, 0, 0)
-    found = [(one, more) for one, more in known if one is not None]
+    found = list(models)
     steady = sum(one.steady + more for one, more in found)
     excess = max((one.peak - one.steady for one, _ in found), default=0)
     process = max((one.process for one, _ in found), default=0)
-    return HostMemory(process, steady + max(excess, 0), steady)
+    estimated = any(one.estimated for one, _ in found)
+    return HostMemory(process, steady + max(excess, 0), steady, estimated)
 
 
 def _bytes_of(name: str) -> int:

@@ -67,6 +67,7 @@ class Board:
         for card in live:
             if card.held_for == ticket.id:
                 return card
+        self.release(ticket.id)  # of a card that does not serve its model any more
         free = [card for card in live if card.held_for is None]
         if not free:
             return None

@@ -134,13 +134,16 @@ class Desk:
             self.down(bundle.slot, bundle.life, broken[0].reason, now)
         self._returned(bundle)
         replica = self._board.replicas[bundle.model][bundle.slot]
-        no_reply = CallFailedError(bundle.slot, bundle.model, "it has no reply for this request")
         done: list[int] = []
         failed: list[Failure] = []
         for ticket in bundle.tickets:
             if not ticket.open:  # it was cancelled, or this is a second answer
                 continue
-            error = outcomes.get(ticket.id, no_reply)
+            if ticket.id not in outcomes:
+                told = "it has no reply for this request"
+                error: OrchestratorError | None = CallFailedError(bundle.slot, bundle.model, told)
+            else:
+                error = outcomes[ticket.id]
             if error is None:
                 self._close(ticket)
                 done.append(ticket.id)

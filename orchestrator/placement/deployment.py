@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from actors.machine.hostmemory import HostMemory, together
+from actors.machine.hostmemory import HostMemory, estimate, together
 from actors.memory import CardMemory
 from actors.messages import CardOrder, ModelOrder
 from orchestrator.config import Deployment, ModelSpec, parse_deployment
@@ -153,11 +153,19 @@ class DeploymentPlan:
             plan=plan,
         )
 
-    def _host(self, model: Model) -> tuple[HostMemory | None, int]:
-        """What the probe saw of one Model object, and what the further ones add to it."""
-        measured, used = self.profiles[model.name].measurement, model.footprint
-        each = used.io + (0 if used.share_weights else used.weights)
-        return (measured.host if measured else None), (model.threads - 1) * each
+    def _host(self, model: Model) -> tuple[HostMemory, int]:
+        """What the probe saw of one Model object, and what the further ones add to it.
+
+        Estimated from the model's files where it saw nothing, or from its weights.
+        """
+        profile, used = self.profiles[model.name], model.footprint
+        seen = profile.measurement.host if profile.measurement else None
+        if seen is not None and seen.process:
+            each = used.io + (0 if used.share_weights else used.weights)
+            return seen, (model.threads - 1) * each
+        stored = profile.files.files if profile.files else ()
+        nbytes = sum(file.nbytes for file in stored) or used.weights
+        return estimate(nbytes, model.threads), model.threads * used.io
 
     def _tally(self, slot: str) -> Tally:
         return tally_in(self.problem, self.plan, slot)

@@ -184,6 +184,24 @@ def test_a_suspect_gets_a_card_that_empties_for_it() -> None:
     assert [ids(b) for b in desk.dispatch(1.0)] == [[3]]
 
 
+def test_a_card_that_was_kept_free_takes_work_again_when_the_suspect_has_to_go_elsewhere() -> None:
+    desk = desk_of((*DET, Route("rec", "n/0")), calls=1)
+    put(desk, 1, 2)
+    busy = {bundle.slot: bundle for bundle in desk.dispatch(0.0)}
+    desk.submit(Ticket(3, "det", 1, 8, 0.0, suspect=1))
+    assert desk.dispatch(0.1) == []  # one of the two is kept free for it
+    kept = next(slot for slot in busy if desk._board.slots[slot].held_for == 3)
+    left = "n/1" if kept == "n/0" else "n/0"
+    desk.adopt([Route("det", left), Route("rec", kept)])
+    for bundle in busy.values():
+        desk.answered(bundle, {ticket.id: None for ticket in bundle.tickets}, 0.2)
+    [alone] = desk.dispatch(0.3)
+    assert (alone.slot, ids(alone)) == (left, [3])
+    desk.answered(alone, {3: None}, 0.4)
+    put(desk, 4, model="rec")
+    assert [(one.slot, ids(one)) for one in desk.dispatch(0.5)] == [(kept, [4])]
+
+
 def test_a_card_that_dies_with_company_does_not_count_as_alone() -> None:
     desk = desk_of([Route("det", "n/0"), Route("cls", "n/0")], ["n/0"])
     put(desk, 1)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.exceptions import OutOfMemoryError, RayActorError
 
-from actors.machine.hostmemory import HostMemory, HostWatch, resident_bytes, together
+from actors.machine.hostmemory import HostMemory, HostWatch, estimate, resident_bytes, together
 from actors.messages import CardIdentity
 from orchestrator.errors import CardLostError, PackageDiffersError
 from orchestrator.runtime.cards.fleet import ours
@@ -37,8 +37,15 @@ def test_a_peak_that_has_gone_again_is_seen():
 def test_models_load_one_after_the_other():
     models = [(HostMemory(100, 50, 10), 0), (HostMemory(90, 40, 30), 5)]
     assert together(models) == HostMemory(process=100, peak=85, steady=45)
-    assert together([*models, (None, 0)]) == HostMemory()
-    assert together([(HostMemory(), 0)]) == HostMemory()
+
+
+def test_the_load_of_a_model_that_nobody_measured_is_estimated():
+    """Three reads for two threads, each a buffer and a graph. What stays is not told to Ray."""
+    guess = estimate(1000, threads=2)
+    assert guess == HostMemory(peak=6000, steady=6000, estimated=True)
+    found = together([(HostMemory(100, 50, 10), 0), (guess, 7)])
+    assert (found.peak, found.estimated, found.lasting) == (10 + 6000 + 7 + 40, True, 0)
+    assert together([(HostMemory(100, 50, 10), 0)]).lasting == 110
 
 
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=12), st.integers(0, 100))

@@ -1,6 +1,7 @@
 """What travels in one actor call comes out as it went in."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -48,8 +49,19 @@ def test_small_arrays_of_any_layout_are_bytes_and_large_ones_stay() -> None:
     _, (first, second) = unpack(parcel)
     assert np.array_equal(first["f"], fortran)
     assert np.array_equal(first["s"], every_second)
-    assert second["large"] is large
+    assert np.shares_memory(second["large"], large)
     assert second["text"] is text
+
+
+def test_large_arrays_of_any_layout_and_byte_order_travel_as_memory() -> None:
+    swapped = np.arange(1 << 16, dtype=">f8").reshape(256, 256)
+    sent = {"f": np.asfortranarray(swapped), "s": swapped[::2, 1:], "b": swapped > 5}
+    buffers: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(pack(None, [sent, sent]), protocol=5, buffer_callback=buffers.append)
+    assert len(head) < 1024
+    for got in unpack(pickle.loads(head, buffers=buffers))[1]:
+        assert all(same(got[name], np.ascontiguousarray(sent[name])) for name in sent)
+        assert all(array.flags.c_contiguous for array in got.values())
 
 
 def test_small_arrays_that_are_much_together_travel_as_one_large_one() -> None:
@@ -57,10 +69,10 @@ def test_small_arrays_that_are_much_together_travel_as_one_large_one() -> None:
     parcel = pack(None, groups)
     assert isinstance(parcel, tuple)
     head, [together] = parcel
-    assert together.nbytes == 40 * 4096
+    assert memoryview(together).nbytes == 40 * 4096
     assert len(head) < 1024
     for at, arrays in enumerate(unpack(parcel)[1]):
-        assert np.shares_memory(arrays["x"], together)
+        assert np.shares_memory(arrays["x"], np.frombuffer(together, np.uint8))
         assert (arrays["x"] == at).all()
         assert arrays["y"].tolist() == [at]
 

@@ -60,3 +60,31 @@ def test_loads_of_two_deployments_take_turns(cluster: Connection, tmp_path: Path
     assert (early, states) == ([], ["loading"] * 3)
     assert max(map(len, begun)) == 1
     assert len({number for numbers in begun for number in numbers}) == 3
+
+
+def test_a_load_that_nobody_has_measured_waits_as_well(cluster: Connection, tmp_path: Path) -> None:
+    """Its peak is estimated from the bytes of its file; what another one takes leaves no room."""
+    path = write_mlp(tmp_path, "one", width=WIDTH, rows=1)
+    plan = planned(model("one", path, threads=2, replicas=2), name="unmeasured")
+    files = plan.profiles["one"].files
+    assert files is not None
+    assert plan.profiles["one"].measurement is None
+    deployed, mine = Running(Options()), Turn(HUGE)
+    mine.wait(threading.Event())
+    try:
+        with ThreadPoolExecutor(1) as threads:
+            started = threads.submit(deployed.start, plan)
+            while len(waiting := mine.others()) < 2 and not started.done():
+                time.sleep(0.05)
+            states = [slot.state.value for slot in deployed.slots()]
+            mine.end()
+            started.result()
+        x = rows(2)
+        y = deployed.submit("one", {"x": x}, None, True, "online").result()["y"]
+        assert np.allclose(y, Truth(path)(x), atol=1e-5)
+    finally:
+        deployed.close()
+    io = 2 * (1 << 20)
+    peak = sum(file.nbytes for file in files.files) * 2 * 3 + io
+    assert [(one.peak, one.begun) for one in waiting] == [(peak, False)] * 2
+    assert states == ["loading"] * 2

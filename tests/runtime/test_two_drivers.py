@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def drivers(shared: Orchestrator, count: int) -> Iterator[list[Borrowed]]:
     yield made
     for over, one in zip(unwatch, made, strict=True):
         over()
-        one._router.close(0.0)
+        one.end()
 
 
 def card_stats(shared: Orchestrator) -> CardStats | None:
@@ -103,3 +104,14 @@ def test_an_online_call_does_not_wait_behind_the_calls_of_many_flooding_drivers(
             one.cancel()
     assert seen.models["first"].queued >= 24
     assert max(between) <= AHEAD + 2, "what had begun, and a turn of priority batch"
+
+
+def test_a_driver_whose_deployment_is_over_keeps_no_thread(shared) -> None:
+    before = set(threading.enumerate())
+    with drivers(shared, 1) as [other]:
+        started = set(threading.enumerate()) - before
+        assert any(one.name == "orchestrator-router" for one in started)
+        other.apply(replace(shared._traffic().seen(), over=True))
+        for thread in started:  # that of the metrics too, where Ray exports any
+            thread.join(60)
+        assert [one.name for one in started if one.is_alive()] == []

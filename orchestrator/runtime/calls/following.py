@@ -142,7 +142,7 @@ class Borrowed(Following):
         """See Following; what is over fails all that it has, and takes nothing more."""
         if seen.over:
             self.over = True
-            self._router.close(0.0, DOWN)
+            self.end(why=DOWN)
         else:
             super().apply(seen)
 

@@ -193,8 +193,7 @@ class Lent(Following):
                 seen, version = self._board.follow.remote(version).future().result()
             except RayError:
                 self.over = True
-                self._closed.set()
-                self._router.close(0.0, str(self._gone()))
+                self.end(why=str(self._gone()))
                 return
             self.apply(seen)
 

@@ -35,7 +35,8 @@ _PATIENCE_TICK = 0.5
 #: Of the requests that were on a card that died, so many are named.
 _TOLD_IDS = 20
 _NO_NAME = Journal()
-_CLOSED = "the driver closed before it was answered"
+#: What requests are told that were under way when their driver closed.
+CLOSED = "the driver closed before it was answered"
 
 
 class Router:
@@ -62,7 +63,7 @@ class Router:
         self._accepting = False
         self._closing = False
         self._over = False
-        self._why = _CLOSED
+        self._why = CLOSED
         self._idle = Event()
 
     @property
@@ -134,7 +135,7 @@ class Router:
         self._tell(lambda: answer.set_result(self._desk.view()))
         return answer
 
-    def close(self, drain_seconds: float, why: str = _CLOSED) -> bool:
+    def close(self, drain_seconds: float, why: str = CLOSED) -> bool:
         """Take nothing new, finish what is here, then fail the rest. False when some was failed."""
         self._accepting = False
         if not self._thread.is_alive():

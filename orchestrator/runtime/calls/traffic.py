@@ -20,7 +20,7 @@ from orchestrator.routes import planned_models, routes
 from orchestrator.runtime.calls.asked import Answer, Asked
 from orchestrator.runtime.calls.gate import Gate
 from orchestrator.runtime.calls.outlook import Outlook, Sent
-from orchestrator.runtime.calls.router import Router
+from orchestrator.runtime.calls.router import CLOSED, Router
 from orchestrator.runtime.calls.samples import publish_driver
 from orchestrator.runtime.calls.suspicion import suspicion
 from orchestrator.runtime.journal import Journal
@@ -84,6 +84,14 @@ class Traffic:
         self._router = Router(desk, on_lost, journal=journal, on_culprit=on_culprit)
         self._router.start()
         publish_driver(lambda: self.plan, self._router, self._closed)
+
+    def end(self, drain_seconds: float = 0.0, why: str = CLOSED) -> bool:
+        """Take nothing new, finish what is here, then fail the rest; nothing is exported any more.
+
+        False when some was failed.
+        """
+        self._closed.set()
+        return self._router.close(drain_seconds, why)
 
     def know(self, plan: DeploymentPlan, signatures: Mapping[str, Signature]) -> None:
         """These are the models now, as the cards that loaded them say."""

@@ -95,7 +95,7 @@ class CardHost:
     def enter(self, peak: int) -> None:
         """Return when its host has so many bytes for its load, beside all loads under way there.
 
-        0, which is not known, does not wait.
+        0, of which nothing at all is known, does not wait.
         """
         if peak:
             with contextlib.suppress(OSError):  # of the cache: the load will say what is wrong

@@ -2,14 +2,15 @@
 
 Ray's pickler calls back into Python for every object that is none of Python's own, and sends every
 array by itself: a call of many small requests would spend most of its time there, and a call of one
-as much there as on all else. What is bytes it sends as it is. Large arrays travel by themselves,
-without a copy.
+as much there as on all else. What is bytes it sends as it is. The memory of large arrays travels
+by itself, without a copy, as a buffer of Python's own; what they are is told beside it.
 """
 
 import itertools
 import math
 import pickle
 from collections.abc import Sequence
+from pickle import PickleBuffer
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,15 @@ _INLINE = 64 << 10
 #: numpy's kinds of plain numbers; whatever else there may be travels by itself.
 _PLAIN = frozenset("biufc")
 
+#: What travels by itself: memory of arrays (there is no type for what Ray makes of a PickleBuffer),
+#: or an array whose dtype cannot be told.
+_Large = list[Any]
 #: A call's head, pickled; with large arrays these beside it.
-Parcel = bytes | tuple[bytes, list[Array]]
+Parcel = bytes | tuple[bytes, _Large]
 #: One input of some requests of equal names, dtypes and shapes: its name and what its arrays have
-#: in common, with the bytes of all of them or the place of those among the large arrays; or, for
-#: large ones, the place of the first among these.
-_Column = tuple[str, str, tuple[int, ...], bytes | int] | tuple[str, int]
+#: in common (no dtype: they are sent as they are), with the bytes of all of them, or the place of
+#: those among what is large; or, where each is large, the places of each.
+_Column = tuple[str, str, tuple[int, ...], bytes | int | list[int]]
 #: Which requests these are, and their inputs.
 _Alike = tuple[list[int], list[_Column]]
 
@@ -76,7 +80,7 @@ def pack(head: object, groups: Sequence[Arrays]) -> Parcel:
     for at, arrays in enumerate(groups):
         layout = tuple([(name, array.dtype, array.shape) for name, array in arrays.items()])
         members.setdefault(layout, []).append(at)
-    large: list[Array] = []
+    large: _Large = []
     alike = [
         (places, [_column(name, [groups[at][name] for at in places], large) for name, _, _ in one])
         for one, places in members.items()
@@ -98,21 +102,28 @@ def unpack(parcel: Parcel) -> tuple[Any, list[dict[str, Array]]]:
     return head, groups
 
 
-def _column(name: str, arrays: list[Array], large: list[Array]) -> _Column:
+def _column(name: str, arrays: list[Array], large: _Large) -> _Column:
     first, place = arrays[0], len(large)
-    if first.nbytes > _SMALL or first.dtype.kind not in _PLAIN:
-        large += arrays
-        return name, place
+    kind, shape, plain = first.dtype.str, first.shape, first.dtype.kind in _PLAIN
+    if first.nbytes > _SMALL or not plain:
+        large += [_memory(a) for a in arrays] if plain else arrays
+        return name, kind if plain else "", shape, list(range(place, len(large)))
     data = b"".join([array.tobytes() for array in arrays])
     if len(data) <= _INLINE:
-        return name, first.dtype.str, first.shape, data
-    large.append(np.frombuffer(data, np.uint8))
-    return name, first.dtype.str, first.shape, place
+        return name, kind, shape, data
+    large.append(PickleBuffer(data))
+    return name, kind, shape, place
 
 
-def _arrays(column: _Column, count: int, large: list[Array]) -> list[Array]:
-    if len(column) == 2:
-        return large[column[1] : column[1] + count]
-    _, dtype, shape, data = column
-    every = np.ndarray((count, *shape), dtype, large[data] if isinstance(data, int) else data)
+def _memory(array: Array) -> PickleBuffer:
+    contiguous: Any = np.ascontiguousarray(array)  # numpy's stubs do not call it a buffer
+    return PickleBuffer(contiguous)
+
+
+def _arrays(column: _Column, count: int, large: _Large) -> list[Array]:
+    _, kind, shape, where = column
+    if isinstance(where, list):
+        sent = [large[place] for place in where]
+        return [np.ndarray(shape, kind, memory) for memory in sent] if kind else sent
+    every = np.ndarray((count, *shape), kind, large[where] if isinstance(where, int) else where)
     return [every[at, ...] for at in range(count)]

@@ -16,6 +16,9 @@ from orchestrator.runtime.events import Events
 from orchestrator.runtime.journal import EventName, Journal
 from orchestrator.runtime.options import RestartRules
 
+#: Seconds; of a shorter wait for a turn nothing is said.
+_LONG = 5.0
+
 
 class Starting:
     """The part of a controller that starts processes; what fails on the way is another's matter.
@@ -99,14 +102,20 @@ class Starting:
         where = f"process {identity.pid} on card {identity.npu_id or '?'}"
         self._note(slot, "restart" if slot.restarts else "start", where)
         self._events.when_done(process.watch(), self._ended, process)
-        self._events.when_done(process.enter(slot.order.host.peak), self._entered, process)
+        turn = process.enter(slot.order.host.peak)
+        self._events.when_done(turn, self._entered, process, self._clock())
 
     def _unplugged(self, process: CardProcess, _done: "Future[None]") -> None:
         self._plugs.ended(process)
 
-    def _entered(self, process: CardProcess, done: "Future[None]") -> None:
-        """It is its turn to load."""
+    def _entered(self, process: CardProcess, asked: float, done: "Future[None]") -> None:
+        """It is its turn to load, for which it asked then."""
         if (slot := self._still_loads(process, done)) is not None:
+            waited, host = self._clock() - asked, slot.order.host
+            if waited >= _LONG:
+                how = "as estimated" if host.estimated else "as measured"
+                room = f"room on its host for the {host.peak:,} bytes of its load, {how}"
+                self._note(slot, "start", f"waited {waited:.0f} s for {room}")
             self._events.after(self._rules.load, self._stuck, process)
             self._events.when_done(process.load(slot.order), self._loaded, process)
 

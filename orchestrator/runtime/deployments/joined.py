@@ -90,8 +90,7 @@ class Joined(Following):
             raise NotServingError(f"of deployment {self._name}", "starting again")
 
     def _stop_router(self) -> None:
-        self._closed.set()
-        self._router.close(self._drain_seconds)
+        self.end(self._drain_seconds)
 
     def _follow(self) -> None:
         seen = self._view.version
@@ -103,7 +102,7 @@ class Joined(Following):
             error = asked.exception()
             if isinstance(error, NoSuchDeploymentError):
                 self.over = True
-                self._router.close(0.0, DOWN)
+                self.end(why=DOWN)
                 self._watchers.tell()
                 return
             if error is not None:

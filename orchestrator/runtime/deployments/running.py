@@ -277,8 +277,7 @@ class Running(Traffic):
         return routes(plan, placed, self._options.transport)
 
     def _stop_router(self) -> None:
-        self._closed.set()
-        self._graceful = self._router.close(self._drain_seconds) and self._drain_seconds > 0
+        self._graceful = self.end(self._drain_seconds) and self._drain_seconds > 0
 
     def _stop_cards(self) -> None:
         self._controller.close(_STOP_SECONDS if self._graceful else 0.0)
