@@ -1,6 +1,5 @@
 """The claims, and what was found of each: held, failed, or not checked and why."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from actors.claims.judging import (
 )
 from actors.claims.trial import Members, Taken, Trial, TrialError
 from actors.files.modelfiles import model_bytes, served_file
-from actors.files.parameters import parameter_digests
+from actors.files.parameters import Parameter, read_parameters
 from actors.machine.verdicts import MIXTURE
 
 GE_EACH_CARD = "GE pair on two cards"
@@ -100,57 +99,50 @@ def each_card(bench: Bench) -> Found:
 def ge_pair(bench: Bench) -> Found:
     """Two GE graphs of one session hold their constants once and reuse one memory."""
     bench.require("ge")
-    readable = _require_common_parameters(bench)
-    alone = bench.alone(bench.ge_trial(""))
-    shared = bench.carried_out(bench.ge_trial("SHARE_WEIGHT"))
-    return judge_session(alone, shared, readable)
-
-
-def _require_common_parameters(bench: Bench) -> bool:
-    """Raise UncheckedError where one session has too little to save; whether the files tell."""
-    owners = _parameter_owners(bench)
-    if owners and max(owners.values()) < 2:
+    common = _common_bytes(bench)
+    if common == 0:
         raise UncheckedError(
             "the graphs have no parameter of one name, and a session shares no others: name two "
             "graphs of one network"
         )
-    least = min(model_bytes(path, bench.kind) for path in bench.ge)
-    if least <= NOISE:
-        raise UncheckedError(
-            f"what the graphs can share is {mib(least)} at most, too little to count: use larger "
-            "ones"
-        )
-    return bool(owners)
+    alone = bench.alone(bench.ge_trial(""))
+    shared = bench.carried_out(bench.ge_trial("SHARE_WEIGHT"))
+    return judge_session(alone, shared, common)
 
 
-def _parameter_owners(bench: Bench) -> Mapping[str, int]:
-    """How many of the GE graphs have a parameter of each name; empty where they cannot be read.
+def _common_bytes(bench: Bench) -> int | None:
+    """Bytes of constants that one session holds once for several of the GE graphs.
+
+    They have one name and are the same in each. None where the files do not tell.
 
     Raises:
         UncheckedError: a name has other values in another graph.
     """
-    digests: dict[str, str] = {}
-    owners: Counter[str] = Counter()
+    seen: dict[str, Parameter] = {}
+    common = 0
     for path in bench.ge:
         try:
-            found = parameter_digests(served_file(path, bench.kind))
+            found = read_parameters(served_file(path, bench.kind))
         except (ValueError, OSError):
-            return {}
-        for name, digest in found.items():
-            owners[name] += 1
-            if digests.setdefault(name, digest) != digest:
+            return None
+        for name, parameter in found.items():
+            if name not in seen:
+                seen[name] = parameter
+            elif seen[name] == parameter:
+                common += parameter.nbytes
+            else:
                 raise UncheckedError(
                     f"parameter {name} has other values in {Path(path).name} than in another "
                     "graph, and one session would answer with one of them for both: name two "
                     "graphs of one network"
                 )
-    return owners
+    return common
 
 
 def ge_each_card(bench: Bench) -> Found:
     """A GE pair on each of two cards, in two processes, takes on each what it takes alone."""
     bench.require("ge", "other")
-    _parameter_owners(bench)
+    _common_bytes(bench)
     bench.alone(bench.ge_trial(""))
     alone = bench.carried_out(bench.ge_trial("SHARE_WEIGHT"))
     _require_enough(alone)
@@ -167,7 +159,7 @@ def ge_each_card(bench: Bench) -> Found:
 def ge_beside_acl(bench: Bench) -> Found:
     """A GE pair and a group of ACL models in one process disturb neither memory nor results."""
     bench.require("acl", "ge")
-    _parameter_owners(bench)
+    _common_bytes(bench)
     for trial in (bench.acl_trial(""), bench.ge_trial("")):
         bench.alone(trial)
     acl, ge = bench.acl_trial("SHARE_WORKSPACE"), bench.ge_trial("SHARE_WEIGHT")
