@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from actors.files.options import option_findings
-from actors.files.parameters import parameter_digests
+from actors.files.parameters import read_parameters
 from actors.gears import parse_sections
 from actors.messages import ConfigSections, ModelOrder
 
@@ -96,9 +96,9 @@ def _equal_names(
 ) -> Iterator[tuple[ModelOrder, str]]:
     seen: dict[str, tuple[str, ModelOrder]] = {}
     for order in members:
-        for name, digest in parameter_digests(files[order.name]).items():
-            first, owner = seen.setdefault(name, (digest, order))
-            if first != digest:
+        for name, found in read_parameters(files[order.name]).items():
+            first, owner = seen.setdefault(name, (found.digest, order))
+            if first != found.digest:
                 yield (
                     order,
                     f"parameter {name} has other values than in model {owner.name}: one GE session "

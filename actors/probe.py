@@ -243,7 +243,7 @@ def _idle_bytes(job: Job) -> int | None:
         told = ", ".join(f"{h.name} (pid {h.pid}) with {h.nbytes:,} bytes" for h in mine.holders)
         problem = f"card {job.npu_id} is not idle, so nothing can be measured on it: {told}"
         raise LoadError(SLOT, job.order.name, job.order.path, problem)
-    return mine.free_bytes
+    return mine.free_bytes if mine.total_bytes else None
 
 
 def _measure_emulated(job: Job) -> Measurement:

@@ -14,11 +14,12 @@ def write_mindir(
     om: bytes | None = None,
     beside: str | None = None,
     outputs: int = 1,
+    constants: Mapping[str, bytes] | None = None,
 ) -> Path:
     """A model of these inputs (-1: open). With ``om`` one converted for Ascend, else not.
 
     ``beside`` names, relative to the model, the file that its one parameter lies in; it is not
-    written.
+    written. ``constants`` are parameters beside that one.
     """
     held = bytes(512) if om is None else om
     parameter = field(1, len(held)) + field(2, FLOAT32 if om is None else UINT8) + field(7, b"p")
@@ -33,6 +34,9 @@ def write_mindir(
         field(1, _node(f"REF::{kind}:{n}", taken, f"n{n}")) for n, (kind, taken) in enumerate(nodes)
     )
     graph += field(2, b"graph") + field(3, parameter)
+    for name, data in (constants or {}).items():
+        one = field(1, len(data)) + field(2, UINT8) + field(7, name.encode()) + field(9, data)
+        graph += field(3, one)
     graph += b"".join(
         field(5, _value_info(f"i{n}", name, shape, dtype))
         for n, (name, shape) in enumerate(inputs.items())

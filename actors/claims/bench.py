@@ -12,6 +12,7 @@ from actors.claims.trial import Members, Taken, Trial, TrialError
 from actors.diagnosis import file_problem
 from actors.errors import LoadError
 from actors.files.modelfiles import model_bytes
+from actors.machine import npusmi
 from actors.messages import CardKind, Provider
 
 #: The five threads of one model, and how often each runs it.
@@ -112,9 +113,8 @@ def set_up(
         LoadError: a model that was brought is no file.
         LibraryError: mindspore_lite is not installed.
     """
-    bench = Bench(kind, card, _other(kind, card), logs=logs)
-    if bench.other is None:
-        bench.missing["other"] = f"card {card} is the only one that this process sees"
+    other, why = _other(kind, card)
+    bench = Bench(kind, card, other, missing={"other": why} if why else {}, logs=logs)
     acl, ge = _brought(kind, card, models), _brought(kind, card, ge_models)
     sizes, width = _SIZES[kind]
     if acl:
@@ -132,12 +132,25 @@ def set_up(
     return bench
 
 
-def _other(kind: CardKind, card: int) -> int | None:
+def _other(kind: CardKind, card: int) -> tuple[int | None, str]:
+    """A second card, which nobody uses; or why there is none."""
     if kind == "emulated":
-        return card + 1
+        return card + 1, ""
     device.require(card)
-    seen = device.count(os.environ, (file.name for file in Path("/dev").iterdir()))
-    return (card + 1) % seen if seen > 1 else None
+    seen = device.count(os.environ, (file.name for file in device.DEVICES.iterdir()))
+    others = [(card + step) % seen for step in range(1, seen)]
+    if not others:
+        return None, f"card {card} is the only one that this process sees"
+    used = {other: told for other in others if (told := in_use(other))}
+    idle = [other for other in others if other not in used]
+    return (idle[0], "") if idle else (None, "; ".join(used.values()))
+
+
+def in_use(card: int) -> str:
+    """Which processes hold memory of a card of this process; empty where npu-smi lists none."""
+    found = npusmi.read_card(device.own_npu_id(card))
+    told = [f"{h.name} (pid {h.pid})" for h in found.holders] if found else []
+    return f"card {card} is in use by {', '.join(told)}" if told else ""
 
 
 def _brought(kind: CardKind, card: int, models: Sequence[str]) -> tuple[str, ...]:

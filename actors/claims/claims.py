@@ -1,7 +1,6 @@
 """The claims, and what was found of each: held, failed, or not checked and why."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from actors.claims.judging import (
 )
 from actors.claims.trial import Members, Taken, Trial, TrialError
 from actors.files.modelfiles import model_bytes, served_file
-from actors.files.parameters import parameter_digests
+from actors.files.parameters import Parameter, read_parameters
 from actors.machine.verdicts import MIXTURE
 
 GE_EACH_CARD = "GE pair on two cards"
@@ -83,10 +82,11 @@ def _threads(bench: Bench, own_groups: bool) -> Found:
 def each_card(bench: Bench) -> Found:
     """Two cards in two processes each hold the largest workspace of their own models."""
     bench.require("acl", "other")
-    small = (bench.acl[-1],) * 2
     other = bench.card if bench.other is None else bench.other
+    first = bench.alone(bench.acl_trial(""))
+    small = (_smallest_that_counts(bench.acl, first),) * 2
     elsewhere = Trial(bench.kind, other, (Members(small),))
-    apart = [bench.alone(bench.acl_trial("")), bench.alone(elsewhere)]
+    apart = [first, bench.alone(elsewhere)]
     grouped = Trial(bench.kind, other, (Members(small, "SHARE_WORKSPACE"),))
     together = bench.at_once(bench.acl_trial("SHARE_WORKSPACE"), grouped)
     found = [judge_workspace(a, s) for a, s in zip(apart, together, strict=True)]
@@ -97,77 +97,81 @@ def each_card(bench: Bench) -> Found:
     return Found.of(held, says, sum(map(largest, apart)), sum(map(largest, together)))
 
 
+def _smallest_that_counts(paths: Sequence[str], alone: Taken) -> str:
+    """A model of another workspace than the largest, if one is large enough to be told from noise.
+
+    The last, which is as good as any, where files do not tell.
+    """
+    sizes = zip(alone.workspaces, paths, strict=True)
+    known = [(nbytes, path) for nbytes, path in sizes if nbytes is not None and nbytes > NOISE]
+    return min(known)[1] if known else paths[-1]
+
+
 def ge_pair(bench: Bench) -> Found:
     """Two GE graphs of one session hold their constants once and reuse one memory."""
     bench.require("ge")
-    readable = _require_common_parameters(bench)
-    alone = bench.alone(bench.ge_trial(""))
-    shared = bench.carried_out(bench.ge_trial("SHARE_WEIGHT"))
-    return judge_session(alone, shared, readable)
-
-
-def _require_common_parameters(bench: Bench) -> bool:
-    """Raise UncheckedError where one session has too little to save; whether the files tell."""
-    owners = _parameter_owners(bench)
-    if owners and max(owners.values()) < 2:
+    common = _common_bytes(bench)
+    if common == 0:
         raise UncheckedError(
             "the graphs have no parameter of one name, and a session shares no others: name two "
             "graphs of one network"
         )
-    least = min(model_bytes(path, bench.kind) for path in bench.ge)
-    if least <= NOISE:
-        raise UncheckedError(
-            f"what the graphs can share is {mib(least)} at most, too little to count: use larger "
-            "ones"
-        )
-    return bool(owners)
+    alone = bench.alone(bench.ge_trial(""))
+    shared = bench.carried_out(bench.ge_trial("SHARE_WEIGHT"))
+    return judge_session(alone, shared, common)
 
 
-def _parameter_owners(bench: Bench) -> Mapping[str, int]:
-    """How many of the GE graphs have a parameter of each name; empty where they cannot be read.
+def _common_bytes(bench: Bench) -> int | None:
+    """Bytes of constants that one session holds once for several of the GE graphs.
+
+    They have one name and are the same in each. None where the files do not tell.
 
     Raises:
         UncheckedError: a name has other values in another graph.
     """
-    digests: dict[str, str] = {}
-    owners: Counter[str] = Counter()
+    seen: dict[str, Parameter] = {}
+    common = 0
     for path in bench.ge:
         try:
-            found = parameter_digests(served_file(path, bench.kind))
+            found = read_parameters(served_file(path, bench.kind))
         except (ValueError, OSError):
-            return {}
-        for name, digest in found.items():
-            owners[name] += 1
-            if digests.setdefault(name, digest) != digest:
+            return None
+        for name, parameter in found.items():
+            if name not in seen:
+                seen[name] = parameter
+            elif seen[name] == parameter:
+                common += parameter.nbytes
+            else:
                 raise UncheckedError(
                     f"parameter {name} has other values in {Path(path).name} than in another "
                     "graph, and one session would answer with one of them for both: name two "
                     "graphs of one network"
                 )
-    return owners
+    return common
 
 
 def ge_each_card(bench: Bench) -> Found:
-    """A GE pair on each of two cards, in two processes, takes on each what it takes alone."""
+    """A GE pair on each of two cards, in two processes, takes on each what it takes alone there."""
     bench.require("ge", "other")
-    _parameter_owners(bench)
+    _common_bytes(bench)
     bench.alone(bench.ge_trial(""))
-    alone = bench.carried_out(bench.ge_trial("SHARE_WEIGHT"))
-    _require_enough(alone)
     trials = (bench.ge_trial("SHARE_WEIGHT"), bench.ge_trial("SHARE_WEIGHT", bench.other))
-    both = [largest(taken) for taken in bench.at_once(*trials)]
-    says = (
-        f"card {bench.card}: {mib(both[0])}, card {bench.other}: {mib(both[1])}, at the same "
-        f"time; {mib(largest(alone))} with one card alone"
+    alone = [bench.carried_out(trial) for trial in trials]
+    _require_enough(*alone)
+    apart, both = map(largest, alone), map(largest, bench.at_once(*trials))
+    pairs = list(zip((trial.device_id for trial in trials), both, apart, strict=True))
+    says = "; ".join(
+        f"card {card}: {mib(now)} with both at the same time, {mib(before)} alone"
+        for card, now, before in pairs
     )
-    held = all(abs(nbytes - largest(alone)) <= NOISE for nbytes in both)
-    return Found.of(held, says, None, sum(both))
+    held = all(abs(now - before) <= NOISE for _, now, before in pairs)
+    return Found.of(held, says, None, sum(now for _, now, _ in pairs))
 
 
 def ge_beside_acl(bench: Bench) -> Found:
     """A GE pair and a group of ACL models in one process disturb neither memory nor results."""
     bench.require("acl", "ge")
-    _parameter_owners(bench)
+    _common_bytes(bench)
     for trial in (bench.acl_trial(""), bench.ge_trial("")):
         bench.alone(trial)
     acl, ge = bench.acl_trial("SHARE_WORKSPACE"), bench.ge_trial("SHARE_WEIGHT")

@@ -131,22 +131,37 @@ def judge_weights(alone: Taken, shared: Taken, file_bytes: int) -> Found:
     return Found.of(low < together < high, says, unshared, together)
 
 
-def judge_session(alone: Taken, shared: Taken, readable: bool) -> Found:
-    """One session of GE graphs must take less than two. ``readable``: files tell what is common.
+def judge_session(alone: Taken, shared: Taken, common: int | None) -> Found:
+    """One session of GE graphs must take less than two: by the constants that they have in common.
+
+    ``common``: bytes of those as the files have them; None where the files do not tell. A card may
+    hold floats in half as many, so half of them must be saved.
 
     Raises:
-        UncheckedError: nothing is seen to be saved, and no file tells whether anything could be.
+        UncheckedError: what sharing can save is too little to be told from noise, or nothing is
+            seen to be saved and no file tells whether anything could be.
     """
     unshared, together = largest(alone), largest(shared)
+    saved = unshared - together
     says = f"two sessions take {mib(unshared)}, one session {mib(together)}"
-    held = unshared - together > NOISE
-    if not (held or readable):
+    if common is None:
+        if saved > NOISE:
+            return Found.of(True, says, unshared, together)
         raise UncheckedError(
             "it could not be proven here, because the files do not tell which parameters the "
             f"graphs have in common: {says}. Nothing is shared, or they have little in common: "
             "name two graphs of one network"
         )
-    return Found.of(held, says, unshared, together)
+    least = common // 2
+    if least < NOISE:
+        raise UncheckedError(
+            f"it could not be proven here, because the graphs have {mib(common)} of parameters in "
+            f"common, too little to count: {says}. Name two larger graphs of one network"
+        )
+    wanted = max(NOISE, least - NOISE)
+    says = f"{says}: {mib(saved)} saved, of {mib(common)} of parameters in common"
+    says = says if saved > wanted else f"{says}, of which more than {mib(wanted)} must be"
+    return Found.of(saved > wanted, says, unshared, together)
 
 
 def largest(taken: Taken) -> int:

@@ -4,7 +4,7 @@ A child is told what to do by a file, says through a pipe of its own that everyt
 for a line on its standard input, runs, and leaves its answer in another file. So of several, none
 runs before all have built. What it prints goes into a file: CANN's compilers are processes too, may
 outlive it, and hold open what it has open. So nobody waits for the end of a stream, and what it has
-started is killed with it.
+started is killed with it. They write into the working folder, too: it has one of its own.
 """
 
 import os
@@ -108,6 +108,7 @@ class _Child:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                cwd=folder,
                 text=True,
             )
         os.close(its_end)

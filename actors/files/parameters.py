@@ -31,8 +31,16 @@ _FORMATS = {
 }
 
 
-def parameter_digests(path: Path) -> dict[str, str]:
-    """The SHA-256 of every named constant of a ``.mindir`` or ``.onnx`` file: type, shape, bytes.
+@dataclass(frozen=True)
+class Parameter:
+    """One constant. ``digest``: SHA-256 of its type, shape and bytes, of which there are nbytes."""
+
+    digest: str
+    nbytes: int
+
+
+def read_parameters(path: Path) -> dict[str, Parameter]:
+    """Every named constant of a ``.mindir`` or ``.onnx`` file.
 
     Constants that lie in files beside the model are read there.
 
@@ -52,15 +60,15 @@ def parameter_digests(path: Path) -> dict[str, str]:
             raise ValueError(f"{path} cannot be read as a model: {error}") from None
 
 
-def _constants(file: Message, layout: _Format, folder: Path) -> Iterator[tuple[str, str]]:
+def _constants(file: Message, layout: _Format, folder: Path) -> Iterator[tuple[str, Parameter]]:
     for graph in file.spans(file.span, _GRAPH):
         for constant in file.spans(graph, layout.constant):
-            yield file.text(constant, layout.name), _digest(file, constant, layout, folder)
+            yield file.text(constant, layout.name), _parameter(file, constant, layout, folder)
 
 
-def _digest(file: Message, constant: Span, layout: _Format, folder: Path) -> str:
+def _parameter(file: Message, constant: Span, layout: _Format, folder: Path) -> Parameter:
     """Over every field but the name."""
-    found = hashlib.sha256()
+    found, nbytes = hashlib.sha256(), 0
     for number, value in file.fields(constant):
         if number in (layout.name, layout.external):
             continue
@@ -70,9 +78,11 @@ def _digest(file: Message, constant: Span, layout: _Format, folder: Path) -> str
         else:
             with memoryview(file.data) as view, view[slice(*value)] as part:
                 found.update(part)
+                nbytes += len(part)
     for piece in _external_bytes(file, constant, layout, folder):
         found.update(piece)
-    return found.hexdigest()
+        nbytes += len(piece)
+    return Parameter(found.hexdigest(), nbytes)
 
 
 def _external_bytes(

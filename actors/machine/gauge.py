@@ -163,4 +163,6 @@ def _ledger(library: ModuleType, device_id: int) -> Reading | None:
 
 def _smi(npu_id: str) -> Reading | None:
     mine = npusmi.read_card(npu_id)
-    return None if mine is None else Reading(mine.free_bytes, mine.total_bytes, "npu-smi")
+    if mine is None or not mine.total_bytes:
+        return None
+    return Reading(mine.free_bytes, mine.total_bytes, "npu-smi")

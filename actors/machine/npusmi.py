@@ -34,6 +34,7 @@ class SmiCard:
     """One chip: what Ray and CANN take for a card. ``npu_id`` is the N of ``/dev/davinciN``.
 
     ``chip`` is the name that the converter's SoC is made from: Ascend310P3, Ascend910B4.
+    ``total_bytes`` is 0 where the tool does not tell, as it does of a card that is broken.
     """
 
     npu_id: int
@@ -126,7 +127,7 @@ def _card(upper: list[str], lower: list[str], has_id: bool) -> tuple[int, int, S
         numbers = [int(word) for word in lower[0].split()]
         usages = [(int(used), int(total)) for used, total in _USAGE.findall(lower[2])]
         npu, chip = int(npu_text), numbers[0]
-        used, total = [usage for usage in usages if usage[1]][-1]
+        used, total = next((usage for usage in reversed(usages) if usage[1]), (0, 0))
         npu_id = numbers[1] if has_id else npu
         card = SmiCard(npu_id, name, upper[1], used * _MIB, total * _MIB)
     except (ValueError, IndexError):

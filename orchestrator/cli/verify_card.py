@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from actors import device
-from actors.claims.bench import set_up
+from actors.claims.bench import in_use, set_up
 from actors.claims.claims import NOT_OF_SHARING, Claim, verify
 from actors.claims.judging import Verdict
 from actors.machine import verdicts
@@ -92,6 +92,8 @@ def verify_card(
     found: list[Claim] = []
     with tempfile.TemporaryDirectory(prefix="verify-card-") as folder:
         bench = set_up(wanted, card, Path(folder), models or [], ge_models or [], logs)
+        if wanted == "ascend" and (used := in_use(card)):
+            typer.echo(f"warning: {used}: what that takes or gives back is counted too", err=True)
         for claim in verify(bench):
             found.append(claim)
             typer.echo(claim_line(claim), err=as_json)
@@ -146,6 +148,5 @@ def keep_mixture(claims: Sequence[Claim], card: int) -> None:
 
 
 def _kind_here() -> Kind:
-    return (
-        Kind.ASCEND if device.count({}, (f.name for f in Path("/dev").iterdir())) else Kind.EMULATED
-    )
+    files = (file.name for file in device.DEVICES.iterdir())
+    return Kind.ASCEND if device.count({}, files) else Kind.EMULATED

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from actors.files.modelfiles import served_file
 from actors.messages import CardKind
 from orchestrator.config.checked import Checked
 from orchestrator.config.deployment import Deployment
@@ -70,6 +71,8 @@ def _with_files(deployment: Deployment) -> tuple[Deployment, list[Finding]]:
 
 
 def _with_local_files(model: ModelSpec, kind: CardKind) -> tuple[ModelSpec, list[Finding]]:
+    if model.path.endswith("/"):  # a URL: paths of this machine have lost it
+        return model, [Finding(("path",), f"{model.path} is a folder: name the .mindir file in it")]
     try:
         path = local_path(model.path, kind)
     except DeploymentError as error:
@@ -79,18 +82,33 @@ def _with_local_files(model: ModelSpec, kind: CardKind) -> tuple[ModelSpec, list
 
 
 def _model_file(path: Path, kind: CardKind) -> Iterator[Finding]:
-    onnx = path.with_suffix(".onnx")
-    if kind == "emulated":
-        if not onnx.is_file():
+    file = served_file(str(path), kind)
+    if file.is_dir() or (path.is_dir() and not file.is_file()):
+        folder = path if path.is_dir() else file
+        yield Finding(("path",), f"{folder} is a folder: {_file_to_name(folder, kind)}")
+    elif kind == "emulated":
+        if path.suffix != ".mindir":
+            wanted = path.with_suffix(".mindir").name
+            told = f"write {wanted}, for which kind emulated runs {file.name}"
+            yield Finding(("path",), f"{path.name} does not end in .mindir: {told}")
+        elif not file.is_file():
             yield Finding(
-                ("path",), f"there is no file {onnx}, which kind emulated runs for {path.name}"
+                ("path",), f"there is no file {file}, which kind emulated runs for {path.name}"
             )
     elif path.suffix == ".onnx":
-        yield Finding(("path",), f"{path} is for kind emulated: convert it with converter_lite")
-    elif path.is_dir():
-        yield Finding(("path",), f"{path} is a folder")
+        cure = "make a .mindir of it with orchestrator convert"
+        yield Finding(("path",), f"{path} is for kind emulated: {cure}")
     elif not path.is_file():
         yield Finding(("path",), f"there is no file {path}")
+
+
+def _file_to_name(folder: Path, kind: CardKind) -> str:
+    """What to write instead of a folder: a model in it, by the name that it has or will have."""
+    ending = ".onnx" if kind == "emulated" else ".mindir"
+    found = sorted(file for file in folder.glob(f"*{ending}") if file.is_file())
+    if not found:
+        return f"name a .mindir file; there is no {ending} file in this folder"
+    return f"name the file in it, such as {found[0].with_suffix('.mindir')}"
 
 
 def _with_lite_config(model: ModelSpec, path: Path) -> tuple[ModelSpec, list[Finding]]:

@@ -68,6 +68,8 @@ def _card(card: SmiCard) -> Finding:
     if rest > 0:
         held.append(f"driver and system hold {format_bytes(rest)}")
     free = f"{format_bytes(card.free_bytes)} free of {format_bytes(card.total_bytes)}"
+    if not card.total_bytes:
+        free = "npu-smi does not tell its memory"
     ok = card.health == "OK"
     state = "" if ok else f"health {card.health}, "
     fix = "" if ok else "npu-smi info -t health shows its fault; do not plan for it until then"

@@ -12,7 +12,7 @@ import pytest
 from actors import emulator, ge
 from actors.card import CardActor
 from actors.errors import LoadError
-from actors.files.parameters import parameter_digests
+from actors.files.parameters import read_parameters
 from actors.messages import ModelOrder
 from orchestrator.config import parse_deployment
 from orchestrator.inventory import Inventory
@@ -178,23 +178,27 @@ def test_the_option_is_written_whatever_the_user_wrote_and_the_right_one_is_name
 
 def test_digests_of_constants(tmp_path: Path) -> None:
     path = models.write_mlp(tmp_path, "m").with_suffix(".onnx")
-    found = parameter_digests(path)
+    found = read_parameters(path)
     assert sorted(found) == ["b0", "b1", "w0", "w1"]
     assert found["w0"] != found["w1"]
+    held = {constant.name: constant.raw_data for constant in onnx.load(path).graph.initializer}
+    assert {name: one.nbytes for name, one in found.items()} == {
+        name: len(data) for name, data in held.items()
+    }
     beside = tmp_path / "beside.onnx"
     onnx.save(onnx.load(path), beside, save_as_external_data=True, size_threshold=0)
-    moved = parameter_digests(beside)
-    assert sorted(moved) == sorted(found)
+    moved = read_parameters(beside)
+    assert {n: one.nbytes for n, one in moved.items()} == {n: p.nbytes for n, p in found.items()}
     again = tmp_path / "again.onnx"
     onnx.save(
         onnx.load(path), again, save_as_external_data=True, location="elsewhere", size_threshold=0
     )
-    assert parameter_digests(again) == moved, "where the bytes lie is no part of them"
+    assert read_parameters(again) == moved, "where the bytes lie is no part of them"
     with pytest.raises(ValueError, match=r"is neither a \.mindir nor an \.onnx file"):
-        parameter_digests(tmp_path / "elsewhere")
+        read_parameters(tmp_path / "elsewhere")
     garbage = models.write_garbage(tmp_path, "garbage").with_suffix(".onnx")
     with pytest.raises(ValueError, match="cannot be read as a model"):
-        parameter_digests(garbage)
+        read_parameters(garbage)
 
 
 def test_digests_of_a_mindir(tmp_path: Path) -> None:
@@ -209,9 +213,9 @@ def test_digests_of_a_mindir(tmp_path: Path) -> None:
     (tmp_path / "data_0").write_bytes(b"....12345678....")
     file = tmp_path / "m.mindir"
     file.write_bytes(part(7, inside + outside))
-    found = parameter_digests(file)
+    found = read_parameters(file)
     assert sorted(found) == ["v", "w"]
     (tmp_path / "data_0").write_bytes(b"xxxx12345678xxxx")
-    assert parameter_digests(file) == found
+    assert read_parameters(file) == found
     (tmp_path / "data_0").write_bytes(b"....1234567x....")
-    assert parameter_digests(file)["v"] != found["v"]
+    assert read_parameters(file)["v"] != found["v"]

@@ -74,10 +74,21 @@ def test_other_text_is_refused(text):
 
 
 def test_a_row_that_cannot_be_read_is_named():
-    broken = sample("910a").replace("1198 / 15137      30711/ 32768", "NA                NA")
+    broken = sample("910a").replace("910ProB", "       ")
     with pytest.raises(SmiError) as caught:
         parse_cards(broken)
-    assert str(caught.value) == "npu-smi info: cannot read '0     910ProB' and '0'"
+    assert str(caught.value) == "npu-smi info: cannot read '0' and '0'"
+
+
+def test_a_broken_card_hides_no_other_one():
+    """Of a card that is lost the tool knows neither its temperature nor its memory."""
+    lost = sample("910b4").replace(
+        "0           0    / 0          26838/ 32768", "NA          NA   / NA         NA   / NA   "
+    )
+    assert lost != sample("910b4")
+    first, second = parse_cards(lost)
+    assert (first.npu_id, first.used_bytes, first.total_bytes) == (0, 0, 0)
+    assert second == parse_cards(sample("910b4"))[1]
 
 
 @pytest.fixture

@@ -154,9 +154,8 @@ def inventory_of(cards: Cards, nodes: tuple[Node, ...], *, started: bool) -> Inv
 
 def idle_bytes(nodes: Iterable[Sequence[SmiCard]]) -> int | None:
     """The least that is free on any card that nobody uses; None where no node tells of one."""
-    return min(
-        (card.free_bytes for cards in nodes for card in cards if not card.holders), default=None
-    )
+    idle = (card for cards in nodes for card in cards if card.total_bytes and not card.holders)
+    return min((card.free_bytes for card in idle), default=None)
 
 
 def _cards_of(node: Node) -> "ray.ObjectRef[tuple[SmiCard, ...]]":

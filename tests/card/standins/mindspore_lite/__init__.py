@@ -1,7 +1,8 @@
 """Stands in for the vendor's package: the emulated library under the genuine name.
 
 What the emulator has beside the library's names is hidden, and native lines go where the genuine
-library writes them: to standard error.
+library writes them: to standard error. A process of its own finds as many cards
+as STANDIN_CARDS says.
 """
 
 import logging
@@ -21,6 +22,8 @@ class _Stderr(logging.Handler):
         os.write(2, f"[ERROR] LITE(1,python): {record.getMessage()}\n".encode())
 
 
+if "STANDIN_CARDS" in os.environ:
+    emulator.configure([1 << 30] * int(os.environ["STANDIN_CARDS"]))
 _handler = _Stderr()
 logging.getLogger("actors.emulator").addHandler(_handler)
 
