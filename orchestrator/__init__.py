@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from actors.shapes import Signature
     from orchestrator.bridges import ToCards
     from orchestrator.config import (
         Batching,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from orchestrator.inventory import Inventory
     from orchestrator.jobs import JobSummary, Outcome, Progress, Reject
     from orchestrator.placement import DeploymentPlan, plan_deployment
+    from orchestrator.runtime.deployments.status import Status
     from orchestrator.runtime.jobs.batch import BatchJob
 
 __all__ = [
@@ -87,6 +89,8 @@ __all__ = [
     "RequestFailedError",
     "Shapes",
     "Sharing",
+    "Signature",
+    "Status",
     "ToCards",
     "load_deployment",
     "log_events",
@@ -131,6 +135,8 @@ _HOMES = {
     "RequestFailedError": "orchestrator.errors",
     "Shapes": "orchestrator.config",
     "Sharing": "orchestrator.config",
+    "Signature": "actors.shapes",
+    "Status": "orchestrator.runtime.deployments.status",
     "ToCards": "orchestrator.bridges",
     "load_deployment": "orchestrator.config",
     "log_events": "orchestrator.runtime.journal",
@@ -144,3 +150,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands fo
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, also those that were not imported yet."""
+    return [*globals(), *__all__]

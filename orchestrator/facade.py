@@ -4,15 +4,15 @@ import difflib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import InvalidRequestError
 from actors.queue import Priority
-from orchestrator.config import Deployment
+from orchestrator.config import Deployment, names_a_file
 from orchestrator.dispatch import RetryRules
-from orchestrator.errors import NotServingError
+from orchestrator.errors import DeploymentError, NotServingError
 from orchestrator.handle import ModelHandle, Models
 from orchestrator.jobs import IN_FLIGHT, RECORD_ID
 from orchestrator.placement import DeploymentPlan
@@ -41,6 +41,7 @@ class Orchestrator:
 
     Args:
         deployment: what to run, or a plan that was made of it; a name is that of one to join.
+            ``load_deployment`` reads a file.
         address: ``local`` starts a Ray of its own; ``auto`` or ``host:port`` join a cluster. By
             default: the Ray that this process is connected to, else ``RAY_ADDRESS``, else
             ``local``.
@@ -52,6 +53,9 @@ class Orchestrator:
         max_bytes_in_flight: bytes of their inputs at most, likewise.
         object_store_bytes: shared memory for a Ray of its own; by default at most half of what is
             free, and at most 1 GiB.
+
+    Raises:
+        DeploymentError: a file is named in place of a deployment.
     """
 
     def __init__(  # noqa: PLR0913 - all but the first are options
@@ -66,6 +70,13 @@ class Orchestrator:
         progress: Callable[[str], None] | None = None,
         object_store_bytes: int | None = None,
     ) -> None:
+        if isinstance(deployment, PurePath) or (
+            isinstance(deployment, str) and names_a_file(deployment)
+        ):
+            told = (
+                "is a file, and neither a deployment nor the name of one: load_deployment reads it"
+            )
+            raise DeploymentError(str(deployment), (told,))
         self._deployment = deployment
         self._options = Options(
             address=address,
@@ -137,6 +148,11 @@ class Orchestrator:
         board = running.lend()
         elsewhere.owners[board] = self
         return elsewhere.borrowed, (board, running.plan.deployment.name)
+
+    def __repr__(self) -> str:
+        of = self._deployment
+        planned = of.deployment if isinstance(of, DeploymentPlan) else of
+        return f"<Orchestrator of {planned if isinstance(planned, str) else planned.name}>"
 
     def __enter__(self) -> "Orchestrator":
         """``start``."""

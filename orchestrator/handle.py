@@ -40,6 +40,9 @@ class ModelHandle:
         #: Of calls that name none: a job's handles have its own.
         self.priority = priority
 
+    def __repr__(self) -> str:
+        return f"<ModelHandle {self.name}, {self.priority}, of {self._orchestrator!r}>"
+
     @property
     def signature(self) -> Signature:
         """Inputs, outputs and gears."""
@@ -174,3 +177,7 @@ class Models:
     def __iter__(self) -> Iterator[str]:
         """The models' names."""
         return iter(self._orchestrator._traffic().signatures)
+
+    def __dir__(self) -> list[str]:
+        """Those too, for completion in a shell or a notebook."""
+        return [*super().__dir__(), *self]

@@ -66,17 +66,6 @@ def parse_seconds(text: str | float) -> float:
     return float(value * _scale(unit, text, _SECONDS, _A_DURATION))
 
 
-def format_seconds(seconds: float) -> str:
-    """``850 us``, ``5.2 ms``, ``3.1 s``, ``2 min 5 s``: whichever reads best."""
-    if round(seconds) >= 120:
-        return f"{round(seconds) // 60} min {round(seconds) % 60} s"
-    if round(seconds, 1) >= 1:
-        return f"{seconds:.1f} s"
-    if seconds >= 1e-3:
-        return f"{seconds * 1e3:.1f} ms"
-    return f"{seconds * 1e6:.0f} us"
-
-
 def exact_seconds(seconds: float) -> str:
     """The text that ``parse_seconds`` reads back as exactly ``seconds``: ``0.005s``."""
     return f"{Decimal(repr(seconds)):f}s"

@@ -117,34 +117,39 @@ def alpha_of(flat: Flat, pairs: Pairs) -> float:
 
 def first_fit(flat: Flat) -> Pairs | None:
     """First fit by falling size, each workspace for itself; demand that is left goes on."""
-    free, idle = flat.room.copy(), flat.speed.copy()
-    pairs: Pairs = []
-    for model in np.argsort(-flat.size, kind="stable"):
-        left, copies = flat.work[model], 0
-        may = free >= flat.size[model]
-        while copies == 0 or left > _NOTHING:
-            whole = may & (idle >= left - _NOTHING)
-            card = int(np.argmax(whole)) if whole.any() else int(np.argmax(np.where(may, idle, -1)))
-            if not may[card] or copies >= flat.most[model] or (left > 0 >= idle[card]):
-                return None
-            taken = min(left, idle[card])
-            idle[card] -= taken
-            free[card] -= flat.size[model]
-            left, copies, may[card] = left - taken, copies + 1, False
-            pairs.append((int(model), card))
-    return pairs
+
+    def first(may: Numbers, idle: Numbers, _: Numbers, left: float) -> int:
+        whole = may & (idle >= left - _NOTHING)
+        return int(np.argmax(whole)) if whole.any() else int(np.argmax(np.where(may, idle, -1)))
+
+    return _model_by_model(flat, np.argsort(-flat.size, kind="stable"), first)
 
 
 def muxserve(flat: Flat) -> Pairs | None:
     """MuxServe's greedy: by falling rate x compute, to where the throughput gains most."""
+
+    def gaining(may: Numbers, idle: Numbers, free: Numbers, left: float) -> int:
+        gain = np.where(may, np.minimum(idle, left), -1.0)
+        return int(np.lexsort((-free, -idle, -gain))[0])
+
+    return _model_by_model(flat, np.lexsort((-flat.size, -flat.work)), gaining)
+
+
+def _model_by_model(
+    flat: Flat, order: Numbers, choose: Callable[[Numbers, Numbers, Numbers, float], int]
+) -> Pairs | None:
+    """Copies of each model in turn until its demand is met; None when a card is missing.
+
+    ``choose`` gets where the model may go, the cards' idle speeds and free bytes, and what is left
+    of its demand.
+    """
     free, idle = flat.room.copy(), flat.speed.copy()
     pairs: Pairs = []
-    for model in np.lexsort((-flat.size, -flat.work)):
+    for model in order:
         left, copies = flat.work[model], 0
         may = free >= flat.size[model]
         while copies == 0 or left > _NOTHING:
-            gain = np.where(may, np.minimum(idle, left), -1.0)
-            card = int(np.lexsort((-free, -idle, -gain))[0])
+            card = choose(may, idle, free, left)
             if not may[card] or copies >= flat.most[model] or (left > 0 >= idle[card]):
                 return None
             taken = min(left, idle[card])

@@ -1,10 +1,15 @@
 """The command line: one file per verb."""
 
+import inspect
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from orchestrator.cli.check import check
 from orchestrator.cli.convert import convert
@@ -29,19 +34,50 @@ app = typer.Typer(
     help="Plan and run many MindSpore Lite models on few cards.",
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
-app.command()(plan)
-app.command()(run)
-app.command()(up)
-app.command()(status)
-app.command()(drain)
-app.command()(down)
-app.command()(check)
-app.command()(doctor)
-app.command()(profile)
-app.command()(convert)
-app.command("verify-card", cls=SeveralFiles)(verify_card)
-app.command(hidden=True)(schema)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ascend-orchestrator {version('ascend-orchestrator')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options of the command itself; the text above its help is that of ``app``."""
+
+
+def _add(verb: Callable[..., None], panel: str = "", cls: type[TyperCommand] | None = None) -> None:
+    """Make a function a verb, under this heading; a help line is as long as the terminal is wide.
+
+    Typer breaks its paragraphs where the source does.
+    """
+    text = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(verb.__doc__ or ""))
+    app.command(help=text, rich_help_panel=panel, hidden=not panel, cls=cls)(verb)
+
+
+_WORK, _STAY, _LOOK = "Plan and run", "Deployments that stay", "Look before you start"
+_add(plan, _WORK)
+_add(run, _WORK)
+_add(up, _STAY)
+_add(status, _STAY)
+_add(drain, _STAY)
+_add(down, _STAY)
+_add(check, _LOOK)
+_add(doctor, _LOOK)
+_add(profile, _LOOK)
+_add(convert, _LOOK)
+_add(verify_card, _LOOK, SeveralFiles)
+_add(schema)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,7 +22,7 @@ def doctor(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Look at packages, CANN, driver and cards of every node; exit code 1 if something lacks.
+    """Look at packages, CANN, driver and cards of every node; exit code 1 if something is amiss.
 
     No card is touched: memory and its holders are what npu-smi says. Works with no Ray running, and
     on a machine with no card.

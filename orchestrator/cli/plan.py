@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -88,7 +88,10 @@ _Simulate = Annotated[
         help="Simulate the demand for so many seconds: latencies, and how busy cards are.",
     ),
 ]
-_Load = Annotated[float, typer.Option(min=0.001, help="Simulate so many times the demand.")]
+_Load = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="Simulate so many times the demand. By default 1."),
+]
 
 
 def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
@@ -107,11 +110,13 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
     seed: _Seed = 0,
     improver: _Improver = None,
     simulate_it: _Simulate = None,
-    load: _Load = 1.0,
+    load: _Load = None,
 ) -> None:
     """Place the models on the cards and show the result; exit code 1 when they do not fit."""
     if moves is not None and previous is None and file.suffix != ".json":
         raise DeploymentError("--moves", ("needs the plan that runs now: give --previous",))
+    if load is not None and simulate_it is None:
+        raise DeploymentError(f"--load {load:g}", ("needs --simulate SECONDS",))
     if out is not None:
         require_writable(out)
     cache = ProfileFile(profiles) if profiles else ProfileCache()
@@ -120,7 +125,16 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
     planner = partial(
         _plan_deployment, cards=cards, cache=cache, probe=not no_probe, batch=batch, change=change
     )
-    problem, found, bundle = _planned(file, cards, planner, change)
+    measuring = {"--no-probe": no_probe, "--batch": batch, "--profiles": profiles is not None}
+    searching = {
+        "--moves": moves is not None,
+        "--seconds": seconds is not None,
+        "--budget": budget is not None,
+        "--seed": seed != 0,
+        "--improver": improver is not None,
+    }
+    given = (_given(measuring), _given(searching))
+    problem, found, bundle = _planned(file, cards, planner, change, given)
     if gone := change.gone(problem):
         typer.echo(f"{previous}: left out, there are no such cards: {', '.join(gone)}", err=True)
     if out is not None:
@@ -135,7 +149,11 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
         typer.echo(("" if as_json else "\n") + explain(problem, found), err=as_json)
     if simulate_it is not None:
         console = Console(stderr=True, soft_wrap=True) if as_json else results_console()
-        console.print(_simulated(bundle, file, simulate_it, load))
+        console.print(_simulated(bundle, file, simulate_it, load or 1.0))
+
+
+def _given(options: Mapping[str, bool]) -> list[str]:
+    return [name for name, given in options.items() if given]
 
 
 def _planned(
@@ -143,8 +161,14 @@ def _planned(
     cards: str | None,
     planner: Callable[[Deployment], DeploymentPlan],
     change: Change,
+    given: tuple[Sequence[str], Sequence[str]],
 ) -> tuple[Problem, Plan, DeploymentPlan | None]:
-    """The problem, its plan, and all that a deployment's plan was made from."""
+    """The problem, its plan, and all that a deployment's plan was made from.
+
+    Raises:
+        DeploymentError: among the options ``given``, for measuring and for the search, are some
+            that nothing would heed.
+    """
     if file.suffix != ".json":
         made = planner(load_deployment(file))
         return made.problem, made.plan, made
@@ -154,9 +178,15 @@ def _planned(
         made = DeploymentPlan.from_json(text, str(file))
         if cards is not None or change.previous:
             made = planner(made.deployment)
+        elif unused := [*given[0], *given[1]]:
+            text = f"{file} is planned already: add --cards or --previous to plan it anew"
+            raise DeploymentError(", ".join(unused), (text,))
         return made.problem, made.plan, made
     if cards is not None:
         raise DeploymentError(f"--cards {cards}", (f"{file} is a problem and names its own cards",))
+    if given[0]:
+        text = f"{file} is a problem, and its sizes and times are final"
+        raise DeploymentError(", ".join(given[0]), (text,))
     problem = change.of(Problem.from_dict(data, str(file)))
     if change.moves is not None and not problem.previous_plan:
         text = f"needs the plan that runs now: give --previous, or previous_plan in {file}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.console import Console
 
-from orchestrator.config import Deployment, load_deployment
+from orchestrator.config import Deployment, load_deployment, names_a_file
 from orchestrator.errors import ClusterError, JobError, NoSuchDeploymentError
 from orchestrator.facade import Orchestrator
 from orchestrator.jobs import IN_FLIGHT, RECORD_ID, Outcome
@@ -208,11 +208,14 @@ def _run_somewhere(
     Raises:
         JobError: none is named, or two are.
     """
-    file = None if deployment is None or not _is_file(deployment) else Path(deployment)
-    if deployment is not None and file is None:
-        if name is not None:
+    file: Path | None = None
+    if deployment is not None:
+        if names_a_file(deployment) or Path(deployment).is_file():
+            file = Path(deployment)
+        elif name is not None:
             raise JobError(f"--name {name}", f"the deployment is called {deployment} already")
-        name = deployment
+        else:
+            name = deployment
     if file is None:
         if name is None:
             told = "none is named: give its file, or --name of one that is up"
@@ -230,12 +233,6 @@ def _if_up(name: str, address: str | None) -> Orchestrator | None:
     except (NoSuchDeploymentError, ClusterError) as error:
         typer.echo(f"this job starts the deployment of its file: {error}", err=True)
         return None
-
-
-def _is_file(deployment: str) -> bool:
-    """Whether a file is meant: one is there, or nothing else can be so called."""
-    path = Path(deployment)
-    return path.exists() or path.suffix in {".yaml", ".yml", ".json"} or len(path.parts) > 1
 
 
 def _run(

@@ -3,7 +3,7 @@
 from orchestrator.config.autoscale import Autoscale
 from orchestrator.config.cards import Allocation, Cards, Sharing
 from orchestrator.config.deployment import Deployment
-from orchestrator.config.load import load_deployment, parse_deployment
+from orchestrator.config.load import load_deployment, names_a_file, parse_deployment
 from orchestrator.config.models import (
     EmulatedTimes,
     ExplicitSizes,
@@ -36,5 +36,6 @@ __all__ = [
     "Sharing",
     "deployment_schema",
     "load_deployment",
+    "names_a_file",
     "parse_deployment",
 ]

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from actors.files.modelfiles import served_file
@@ -17,6 +17,12 @@ from orchestrator.config.shapes import Shapes
 from orchestrator.config.yaml_file import YamlError, parse_yaml, read_text
 from orchestrator.errors import DeploymentError
 from orchestrator.sources import local_path
+
+
+def names_a_file(text: str) -> bool:
+    """Whether this is the name of a file, by its ending or its folder, and not a deployment's."""
+    path = PurePath(text)
+    return path.suffix in {".yaml", ".yml", ".json"} or len(path.parts) > 1
 
 
 def load_deployment(path: str | os.PathLike[str]) -> Deployment:

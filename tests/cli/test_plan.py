@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,25 @@ def test_out_writes_a_bundle_that_plan_reads_back(capsys, written, tmp_path):
     code, again, _ = run(capsys, "plan", out_file, "--cards", "1x84MiB")
     assert code == 0
     assert "on 1 of 1 cards" in again
+
+
+def test_options_that_nothing_would_heed_are_refused(capsys, written, tmp_path):
+    bundle, problem_file = tmp_path / "bundle.json", written(PROBLEM, "problem.json")
+    assert run(capsys, "plan", written(DECLARED), "--out", bundle)[0] == 0
+    assert run(capsys, "plan", bundle, "--seed", "3", "--batch") == (
+        1,
+        "",
+        f"error: --batch, --seed: {bundle} is planned already: add --cards or --previous to plan "
+        "it anew\n",
+    )
+    assert run(capsys, "plan", bundle, "--seed", "3", "--batch", "--cards", "2x90MiB")[0] == 0
+    assert run(capsys, "plan", problem_file, "--no-probe") == (
+        1,
+        "",
+        f"error: --no-probe: {problem_file} is a problem, and its sizes and times are final\n",
+    )
+    code, _, err = run(capsys, "plan", problem_file, "--load", "2")
+    assert (code, err) == (1, "error: --load 2: needs --simulate SECONDS\n")
 
 
 def test_refusal_is_one_error_with_numbers_and_changes(capsys, written):
@@ -211,9 +231,25 @@ def test_kinds_that_cannot_be_measured_here_say_what_to_do(capsys, written, tmp_
 def test_help_names_the_verbs(capsys):
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    assert "plan" in out
-    assert "run" in out
-    assert "schema" not in out.replace("JSON schema", "")
+    assert re.findall(r"^│ ([a-z][a-z-]+) ", out, re.MULTILINE) == [
+        *("plan", "run"),
+        *("up", "status", "drain", "down"),
+        *("check", "doctor", "profile", "convert", "verify-card"),
+    ]
+
+
+def test_help_fills_its_lines(capsys):
+    code, out, _ = run(capsys, "check", "-h")
+    assert code == 0
+    assert " files; options that nothing reads." in out
+
+
+def test_version(capsys):
+    assert run(capsys, "--version") == (
+        0,
+        f"ascend-orchestrator {version('ascend-orchestrator')}\n",
+        "",
+    )
 
 
 def test_the_command_and_the_function_search_alike(capsys, written):

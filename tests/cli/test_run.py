@@ -131,6 +131,14 @@ def test_a_name_that_nothing_is_called(capsys, pages, deployment, tmp_path):
     assert "--name other: the deployment is called sums already" in told
 
 
+def test_a_folder_does_not_hide_the_deployment_of_its_name(capsys, pages, tmp_path, monkeypatch):
+    (tmp_path / "sums").mkdir()
+    monkeypatch.chdir(tmp_path)
+    options = ("--pipeline", PIPELINE, "--input", pages, "--output", tmp_path / "out")
+    told = refused(capsys, "sums", "--name", "other", *options)
+    assert "--name other: the deployment is called sums already" in told
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

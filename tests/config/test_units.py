@@ -6,7 +6,6 @@ from orchestrator.units import (
     exact_bytes,
     exact_seconds,
     format_bytes,
-    format_seconds,
     parse_bytes,
     parse_seconds,
 )
@@ -110,17 +109,3 @@ def test_any_text_is_a_size_or_a_clear_refusal(text):
 )
 def test_sizes_for_people(nbytes, text):
     assert format_bytes(nbytes) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.00085, "850 us"),
-        (0.0052, "5.2 ms"),
-        (3.14, "3.1 s"),
-        (119.9, "2 min 0 s"),
-        (125, "2 min 5 s"),
-    ],
-)
-def test_durations_for_people(seconds, text):
-    assert format_seconds(seconds) == text

@@ -1,7 +1,8 @@
 """Ray's own autoscaler, with nodes that are processes here: none, two for work, none again.
 
 A job is done on the way; requests that never end beside it keep the first card busy, for as long as
-this machine takes to bring the second.
+this machine takes to bring the second. A second job is held back, with requests that never end
+either, until one of its workers runs on another node than the driver's.
 """
 
 import json
@@ -40,19 +41,28 @@ def until_two_serve():
         sent.append(time.monotonic())
 
 ray.init(sys.argv[1], log_to_driver=False)
+home, elsewhere = ray.get_runtime_context().get_node_id(), folder / "elsewhere"
+
 async def one(batch, models):
-    answer = await models.one.predict_async({"x": batch["data"]})
+    return {"y": (await models.one.predict_async({"x": batch["data"]}))["y"]}
+
+async def spread(batch, models):
     where = ray.get_runtime_context().get_node_id()
-    return {"y": answer["y"], "node": np.array([where])}
+    if where != home:
+        elsewhere.touch()
+    while True:
+        answer = await models.one.predict_async({"x": batch["data"]})
+        if elsewhere.exists():
+            return {"y": answer["y"], "node": np.array([where])}
 
 nodes()
 x, sent = np.load(folder / "in.npy"), []
 with Orchestrator(load_deployment(folder / "deployment.yaml")) as orc:
     nodes()
-    options = {"pipeline": one, "batch_size": 1, "part_size": 20}
-    job = orc.run(folder / "few.npy", folder / "out", **options)
+    options = {"batch_size": 1, "part_size": 20}
+    job = orc.run(folder / "in.npy", folder / "out", pipeline=one, **options)
     answers = [one["y"][0].tolist() for one in orc.model("one").map(until_two_serve())]
-    orc.run(folder / "in.npy", folder / "more", **options).wait()
+    orc.run(folder / "in.npy", folder / "more", pipeline=spread, **options).wait()
     done = job.wait().rows
     while nodes():
         time.sleep(0.2)
@@ -82,9 +92,8 @@ def test_nodes_come_for_work_and_go(tmp_path: Path) -> None:
             }
         )
     )
-    x = rows(600)
+    x = rows(100)
     np.save(tmp_path / "in.npy", x)
-    np.save(tmp_path / "few.npy", x[:100])
     with elastic_cluster(most=2) as address:
         env = {**os.environ, **SETTINGS}
         env.pop("RAY_ADDRESS", None)

@@ -53,6 +53,10 @@ def test_futures_and_many_in_flight(running, truth: Truth) -> None:
     assert all(close(f.result(), truth(x[i : i + 1])) for i, f in enumerate(futures))
 
 
+def test_models_are_completed_by_name(running) -> None:
+    assert {"both", "pair"} <= set(dir(running.models))
+
+
 def test_any_event_loop_can_await(running, truth: Truth) -> None:
     x = rows(20)
 

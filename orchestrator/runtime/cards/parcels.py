@@ -81,7 +81,7 @@ def pack(head: object, groups: Sequence[Arrays]) -> Parcel:
         layout = tuple([(name, array.dtype, array.shape) for name, array in arrays.items()])
         members.setdefault(layout, []).append(at)
     large: _Large = []
-    alike = [
+    alike: list[_Alike] = [
         (places, [_column(name, [groups[at][name] for at in places], large) for name, _, _ in one])
         for one, places in members.items()
     ]

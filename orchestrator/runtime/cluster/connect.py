@@ -164,7 +164,7 @@ def _init(
                 "this Ray asks for a token: copy ~/.ray/auth_token from its head node, or set "
                 "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
             )
-        raise ClusterError(address, text.splitlines()[0], hint) from error
+        raise ClusterError(address, text.splitlines()[0].rstrip("."), hint) from error
     _silence_ray()
 
 
