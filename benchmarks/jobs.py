@@ -183,7 +183,7 @@ def _job(running: Orchestrator, folder: Path, out: str, workers: int) -> float:
         **options,
     ).wait()
     if summary.rejects:
-        raise RuntimeError(f"{len(summary.rejects)} records: {summary.rejects[0].reason}")
+        raise RuntimeError(f"{summary.set_aside} records: {summary.rejects[0].reason}")
     return time.perf_counter() - started
 
 

@@ -141,7 +141,7 @@ def _job(pages: Images, cards: Orchestrator, out: Path, memory: list[int]) -> No
         task = Task(pages, read_pages, pages.batch_size, IN_FLIGHT)
         summary = run_job(Here(task, cards.models), sink, hooks)
     if summary.read != len(pages.names):
-        raise RuntimeError(f"{len(summary.rejects)} pages were set aside: {summary.rejects[0]}")
+        raise RuntimeError(f"{summary.set_aside} pages were set aside: {summary.rejects[0]}")
 
 
 async def _loop(pages: Images, models: PlainModels) -> None:

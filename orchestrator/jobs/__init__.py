@@ -3,6 +3,8 @@
 from orchestrator.jobs.job import IN_FLIGHT, Job
 from orchestrator.jobs.ledger import Finished, Ledger, Settled
 from orchestrator.jobs.manifest import (
+    Begun,
+    Listed,
     Manifest,
     PartEntry,
     changes,
@@ -11,16 +13,19 @@ from orchestrator.jobs.manifest import (
     read_manifest,
 )
 from orchestrator.jobs.parts import RECORD_ID, Part, Piece, Unit, cut, ranges
-from orchestrator.jobs.rejects import OnError, Reject, Stage, Tolerance
-from orchestrator.jobs.summary import JobSummary, Outcome, Progress, WrittenPart
+from orchestrator.jobs.rejects import OnError, Reject, Stage, Tolerance, by_stage
+from orchestrator.jobs.summary import LISTED, JobSummary, Outcome, Progress, WrittenPart
 
 __all__ = [
     "IN_FLIGHT",
+    "LISTED",
     "RECORD_ID",
+    "Begun",
     "Finished",
     "Job",
     "JobSummary",
     "Ledger",
+    "Listed",
     "Manifest",
     "OnError",
     "Outcome",
@@ -34,6 +39,7 @@ __all__ = [
     "Tolerance",
     "Unit",
     "WrittenPart",
+    "by_stage",
     "changes",
     "cut",
     "header_line",

@@ -1,27 +1,43 @@
 """The manifest of a job's output: what the job is, and which parts are finished. Pure.
 
 One line of JSON each, with a checksum of its own: first the job's facts, then a line for each
-finished part. Lines are only ever added. A line that was cut by a crash is the last one and counts
-for nothing; damage anywhere else is an error.
+part that is finished, or that a run began before it was stopped. Lines are only ever added. A line
+that was cut by a crash is the last one and counts for nothing; damage anywhere else is an error.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
-
-from orchestrator.jobs.rejects import Reject, Stage
 
 _FORMAT = 1
 
 
 @dataclass(frozen=True)
+class Listed:
+    """A file that is whole, with size and SHA-256."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Begun:
+    """How much of a part is done: its first ``batches``, of ``rows`` records each."""
+
+    batches: int
+    rows: int
+
+
+@dataclass(frozen=True)
 class PartEntry:
-    """A finished part: its file with size and checksum, and the records that it sets aside.
+    """A part: its file with size and checksum, and that of the records that it sets aside.
 
     ``input`` is the digest of its records, see Job; ``facts`` that of the facts under which it was
-    made. ``file`` is None when there was no record in it, or all were set aside.
+    made. ``file`` is None when there was no record in it, or all were set aside. ``rejected``:
+    how many were, by stage. All of it says what is done of the part: the whole, unless ``begun``.
     """
 
     index: int
@@ -31,8 +47,21 @@ class PartEntry:
     rows: int
     bytes: int
     sha256: str
-    rejects: tuple[Reject, ...] = ()
+    rejects: Listed | None = None
+    rejected: Mapping[str, int] = field(default_factory=dict)
     facts: str = ""
+    begun: Begun | None = None
+
+    @property
+    def set_aside(self) -> int:
+        """How many records were."""
+        return sum(self.rejected.values())
+
+    @property
+    def files(self) -> tuple[Listed, ...]:
+        """All files of it."""
+        rows = () if self.file is None else (Listed(self.file, self.bytes, self.sha256),)
+        return rows if self.rejects is None else (*rows, self.rejects)
 
     def line(self) -> str:
         """The line of the manifest."""
@@ -41,7 +70,7 @@ class PartEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a manifest says: the job's facts, and the finished parts by number."""
+    """What a manifest says: the job's facts, and the parts by number."""
 
     facts: Mapping[str, str]
     entries: Mapping[int, PartEntry]
@@ -56,7 +85,7 @@ def header_line(facts: Mapping[str, str], owner: str = "") -> str:
 
 
 def read_manifest(text: str) -> Manifest:
-    """The facts and the finished parts; of two lines about one part the later counts.
+    """The facts and the parts; of two lines about one part the later counts.
 
     Raises:
         ValueError: a line other than the last is damaged, or it is not a manifest.
@@ -67,7 +96,7 @@ def read_manifest(text: str) -> Manifest:
         document = _checked(line)
         if document is None:
             if number == len(lines) and number > 1:
-                break  # cut by a crash: that part is not finished
+                break  # cut by a crash: that part is not there
             raise ValueError(f"line {number} is damaged")
         documents.append(document)
     if not documents or documents[0].get("format") != _FORMAT:
@@ -108,7 +137,9 @@ def _check(text: str) -> str:
 
 
 def _entry(document: Mapping[str, Any]) -> PartEntry:
-    rejects = tuple(
-        Reject(**{**reject, "stage": Stage(reject["stage"])}) for reject in document["rejects"]
-    )
-    return PartEntry(**{**document, "rejects": rejects})
+    rejects, begun = document["rejects"], document["begun"]
+    found = {
+        "rejects": None if rejects is None else Listed(**rejects),
+        "begun": None if begun is None else Begun(**begun),
+    }
+    return PartEntry(**{**document, **found})

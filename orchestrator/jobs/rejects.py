@@ -1,7 +1,8 @@
 """Records that a job set aside instead of reading, and how many it may. Pure."""
 
-import json
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 
@@ -25,7 +26,7 @@ class Reject:
     """One record that was set aside, and why.
 
     ``card`` names the cards that failed on it, with commas; empty when it never reached one. Of a
-    very long reason the beginning is kept: a job may set many records aside, and holds them all.
+    very long reason the beginning is kept: a job may set many records aside.
     """
 
     record: str
@@ -37,9 +38,10 @@ class Reject:
         if len(self.reason) > _REASON:
             object.__setattr__(self, "reason", f"{self.reason[: _REASON - 1]}…")
 
-    def line(self) -> str:
-        """One line of the rejects file: JSON with these four fields."""
-        return json.dumps(asdict(self), ensure_ascii=False) + "\n"
+
+def by_stage(rejects: Iterable[Reject]) -> Counter[str]:
+    """How many there are of each stage."""
+    return Counter(reject.stage.value for reject in rejects)
 
 
 class OnError(str, Enum):
@@ -48,7 +50,7 @@ class OnError(str, Enum):
     FAIL = "fail"
     """The first one stops the job; what is done is saved."""
     SKIP = "skip"
-    """It is set aside and named in the rejects file."""
+    """It is set aside and named in the rejects."""
 
 
 @dataclass(frozen=True)

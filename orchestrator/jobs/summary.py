@@ -1,7 +1,6 @@
 """What a job says about itself, while it runs and at its end. Pure."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
@@ -9,7 +8,7 @@ from typing import Any
 
 from orchestrator.jobs.rejects import Reject
 
-#: Rejects named in the summary; the rejects file has all of them.
+#: Rejects that a summary names; the rejects files have all of them.
 LISTED = 100
 
 
@@ -67,12 +66,15 @@ class JobSummary:
     """The run summary. ``deployment`` is whatever the caller knows of plan and cards, as JSON.
 
     Counts are those of the job; of its records ``resumed`` were settled by runs before this one.
+    ``rejected`` counts what was set aside by stage, ``rejects`` are the first ``LISTED`` of it, and
+    of a job that failed also some that are set aside anew when it goes on.
     ``total`` is None when the job stopped before all records were counted.
     """
 
     outcome: Outcome
     total: int | None
     read: int
+    rejected: Mapping[str, int]
     rejects: tuple[Reject, ...]
     ignored_files: int
     parts: tuple[WrittenPart, ...]
@@ -82,9 +84,14 @@ class JobSummary:
     deployment: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def set_aside(self) -> int:
+        """How many records were."""
+        return sum(self.rejected.values())
+
+    @property
     def records_per_second(self) -> float:
         """Records settled in a second of this run, from the first to the last part written."""
-        settled = self.read + len(self.rejects) - self.resumed
+        settled = self.read + self.set_aside - self.resumed
         return settled / self.seconds if self.seconds > 0 else 0.0
 
     @property
@@ -94,22 +101,21 @@ class JobSummary:
 
     def to_json(self) -> str:
         """The document that is written beside the parts."""
-        stages = Counter(reject.stage.value for reject in self.rejects)
         document = {
             "outcome": self.outcome.value,
             "problem": self.problem,
             "records": {
                 "total": self.total,
                 "read": self.read,
-                "rejected": len(self.rejects),
+                "rejected": self.set_aside,
                 "resumed": self.resumed,
             },
             "rows": self.rows,
             "seconds": round(self.seconds, 3),
             "records_per_second": round(self.records_per_second, 3),
             "ignored_files": self.ignored_files,
-            "rejected_by_stage": dict(stages),
-            "rejects": [asdict(reject) for reject in self.rejects[:LISTED]],
+            "rejected_by_stage": dict(self.rejected),
+            "rejects": [asdict(reject) for reject in self.rejects],
             "parts": [asdict(part) for part in self.parts],
             **self.deployment,
         }

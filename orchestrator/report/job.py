@@ -12,7 +12,7 @@ from orchestrator.runtime.cluster.measure import measure_missing
 from orchestrator.runtime.io.store import REJECTS
 from orchestrator.runtime.jobs.batch import PreparedJob
 
-#: Rejects named on the screen; the rejects file has all of them.
+#: Rejects named on the screen; the rejects files have all of them.
 _NAMED = 10
 
 
@@ -50,7 +50,7 @@ def outcome_lines(summary: JobSummary, where: str) -> list[str]:
         lines[0] = f"interrupted: {lines[0]}"
         lines.append("the same command with --resume goes on from here")
     if summary.rejects:
-        lines.append(f"{len(summary.rejects)} set aside, see {where}/{REJECTS}:")
+        lines.append(f"{summary.set_aside} set aside, see {where}/{REJECTS}*.jsonl:")
         lines += [f"  {reject.record}: {reject.reason}" for reject in summary.rejects[:_NAMED]]
     if summary.ignored_files:
         files = "1 file" if summary.ignored_files == 1 else f"{summary.ignored_files} files"

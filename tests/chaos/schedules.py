@@ -27,6 +27,7 @@ import ray
 from orchestrator import Deployment, Orchestrator
 from orchestrator.runtime.deployments.status import CardStatus, Status
 from orchestrator.runtime.io.store import MANIFEST, SUCCESS
+from tests.rejected import rejected
 from tests.runtime.deployments import WIDTH, Truth, deployment, geared, rows
 from tests.runtime.nodes import NodeProcess
 
@@ -198,8 +199,7 @@ def check(out: Path, records: int, truth: Truth) -> None:
     assert table["key"].to_pylist() == [key for key in range(records) if key not in missing]
     expected = np.delete(truth(np.round(rows(records), 4)), missing, axis=0)
     assert np.allclose(np.stack(table["y"].to_numpy()), expected, atol=1e-4)
-    told = [json.loads(line) for line in (out / "_rejects.jsonl").read_text().splitlines()]
-    assert sorted(one["stage"] for one in told) == ["pipeline", "read"]
+    assert sorted(one["stage"] for one in rejected(out)) == ["pipeline", "read"]
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 

@@ -21,6 +21,7 @@ from orchestrator.cli import main
 from orchestrator.jobs import Outcome
 from orchestrator.runtime.cluster.connect import connect
 from tests.models import write_mlp
+from tests.rejected import rejected
 
 PIPELINE = "tests.cli.test_run:sums"
 PAGES = 24
@@ -191,7 +192,10 @@ async def interrupted(batch, models):
                 time.sleep(0.01)
             else:
                 await asyncio.sleep(0.01)
-    return await sums(batch, models)
+    answer = await sums(batch, models)
+    with mark.with_name("done").open("a") as done:
+        done.writelines(f"{path}\n" for path in batch["path"])
+    return answer
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -229,6 +233,10 @@ def test_ctrl_c_of_a_job_in_its_terminal(cluster, capsys, pages, deployment, tmp
         patch.setenv("MARK", str(mark))
         assert main(["run", str(deployment), *options, "--resume"]) == 0
     assert len(set(pq.read_table(out)["page"].to_pylist())) == PAGES
+    if times == 1:  # the page that was in flight was done, and saved without its part
+        assert sorted(mark.with_name("done").read_text().split()) == [
+            f"{page:02d}.png" for page in range(PAGES)
+        ]
 
 
 def test_columns_that_the_deployment_names(cluster, capsys, deployment, tmp_path):
@@ -264,7 +272,7 @@ def test_a_model_over_lines_without_a_pipeline(cluster, capsys, deployment, tmp_
     found = [row for part in sorted(out.glob("part-*")) for row in json_lines(part)]
     assert [row["key"] for row in found] == [key for key in range(300) if key not in (30, 40)]
     assert found[0]["record_id"] == "a.jsonl@0"
-    reasons = " ".join(row["reason"] for row in json_lines(out / "_rejects.jsonl"))
+    reasons = " ".join(row["reason"] for row in rejected(out))
     assert "JSON parse error" in reasons
     assert "model mlp: shape x (1, 7) fits no gear" in reasons
     (expected,) = onnxruntime.InferenceSession(tmp_path / "mlp.onnx").run(None, {"x": rows})

@@ -7,11 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.jobs import (
+    Begun,
+    Finished,
     JobSummary,
     Ledger,
     OnError,
     Outcome,
     Part,
+    PartEntry,
     Piece,
     Reject,
     Settled,
@@ -71,9 +74,7 @@ def test_parts_refuse_what_cannot_be_kept_apart(pieces, size, message):
 
 
 def settled(record: str, broken=()) -> Settled:
-    if record in broken:
-        return Settled(0, (Reject(record, Stage.READ, "broken"),))
-    return Settled(1)
+    return Settled(0, {"read": 1}) if record in broken else Settled(1)
 
 
 @given(
@@ -103,10 +104,8 @@ def test_any_order_gives_the_same_parts(order, size, broken, counted_first):
         ledger.saved(one.part)
     assert ledger.leftovers() == []
     assert [one.part for one in whole] == list(parts)
-    names = [piece.file for piece in FILES]
     assert sum(one.records for one in whole) == 10 - len(broken)
-    rejects = [reject.record for one in whole for reject in one.rejects]
-    assert rejects == [name for name in names if name in broken]
+    assert sum(one.rejected.get("read", 0) for one in whole) == len(broken)
 
 
 def test_a_batch_is_settled_once():
@@ -116,7 +115,7 @@ def test_a_batch_is_settled_once():
     with pytest.raises(ValueError, match="batch 0 of part-00000 was settled before"):
         ledger.settle(part, 0, settled("page-0"))
     ledger.settle(part, 1, settled("page-1"))
-    assert ledger.end(part, 2).whole
+    assert ledger.end(part, 2).batches is None
     ledger.saved(part)
     with pytest.raises(ValueError, match="part-00000 was settled before"):
         ledger.settle(part, 1, settled("page-1"))
@@ -125,7 +124,7 @@ def test_a_batch_is_settled_once():
 def test_a_part_without_records_is_finished_when_it_is_read():
     part = Part(0, (Piece("a.jsonl", 4, 8, Unit.BYTE),))
     finished = Ledger((part,)).end(part, 0)
-    assert (finished.whole, finished.records, finished.rejects) == (True, 0, ())
+    assert finished == Finished(part, 0)
 
 
 def test_a_stopped_job_can_save_what_its_open_parts_have():
@@ -134,41 +133,72 @@ def test_a_stopped_job_can_save_what_its_open_parts_have():
     ledger.settle(parts[0], 2, settled("page-2"))
     ledger.settle(parts[0], 0, settled("page-0"))
     ledger.settle(parts[1], 1, settled("page-5", {"page-5"}))
-    (left,) = ledger.leftovers()
-    assert (left.part.index, left.whole) == (0, False)
-    assert left.records == 2
+    ledger.settle(parts[2], 0, settled("page-8", {"page-8"}))
+    assert ledger.leftovers() == [Finished(parts[0], 1, {}, 1)], "what is behind a gap is not"
+    ledger.settle(parts[0], 1, settled("page-1", {"page-1"}))
+    assert ledger.leftovers() == [Finished(parts[0], 2, {"read": 1}, 3)]
+
+
+@given(st.integers(0, 4), st.data())
+def test_a_part_that_was_begun_goes_on_behind_that_and_counts_as_a_whole(done, data):
+    (part,) = cut(FILES[:5], 5)
+    broken = data.draw(st.sets(st.integers(0, 4)))
+    first = [number for number in range(done) if number not in broken]
+    aside = done - len(first)
+    entry = PartEntry(
+        0, "", "f", len(first), 1, 1, "", None, {"read": aside} if aside else {}, "", Begun(done, 1)
+    )
+    ledger = Ledger((part,), {0: entry})
+    lost = data.draw(st.lists(st.integers(done, 4), unique=True))
+    for number in lost:
+        ledger.settle(part, number, settled(number, broken))
+    ledger.again(part)
+    assert (ledger.read, ledger.set_aside, ledger.leftovers()) == (len(first), aside, [])
+    if done:
+        with pytest.raises(ValueError, match="settled before"):
+            ledger.settle(part, done - 1, Settled(1))
+    assert ledger.end(part, 5) is None
+    told = [ledger.settle(part, number, settled(number, broken)) for number in range(done, 5)]
+    assert told[-1].records == 5 - len(broken)
+    assert sum(told[-1].rejected.values()) == len(broken)
+    ledger.again(part, afresh=True)
+    assert (ledger.read, ledger.set_aside) == (0, 0)
 
 
 def test_what_is_lost_of_a_part_is_forgotten_and_done_again():
     parts = cut(FILES, 4)
     ledger = Ledger(parts)
-    kept, lost = (Reject(name, Stage.READ, "broken") for name in ("page-1", "page-5"))
+    kept, lost = (
+        Reject(name, stage, "broken")
+        for name, stage in (("page-1", Stage.READ), ("page-5", Stage.PIPELINE))
+    )
     ledger.reject(parts[0], kept)
     ledger.settle(parts[0], 0, settled("page-0"))
-    assert not ledger.again(parts[2])
+    ledger.again(parts[2])
     ledger.reject(parts[1], lost)
     ledger.settle(parts[1], 0, settled("page-4"))
     ledger.end(parts[1], 2)
-    assert ledger.again(parts[1])
-    assert (ledger.read, ledger.rejects) == (1, [kept])
+    ledger.again(parts[1])
+    assert (ledger.read, ledger.rejected) == (1, {"read": 1})
     ledger.settle(parts[1], 0, settled("page-4"))
     assert ledger.read == 2
 
 
-def failed(number: int, stage: Stage = Stage.PIPELINE) -> Settled:
-    return Settled(0, (Reject(str(number), stage, f"failure {number}"),))
+def failed(ledger: Ledger, part: Part, number: int, stage: Stage = Stage.PIPELINE) -> Settled:
+    """A batch of one record that fails, as the ledger is told."""
+    ledger.reject(part, Reject(str(number), stage, f"failure {number}"))
+    return Settled(0, {stage.value: 1})
 
 
 def test_ten_failures_without_a_success_are_hopeless_and_one_success_ends_that():
     (part,) = cut(FILES, 10)
     ledger: Ledger = Ledger((part,), resumed=True)
     for number in range(9):
-        ledger.reject(part, failed(number).rejects[0])
-        ledger.settle(part, number, failed(number))
+        ledger.settle(part, number, failed(ledger, part, number))
         assert ledger.hopeless() is None
-    ledger.reject(part, failed(9).rejects[0])
+    last = failed(ledger, part, 9)
     assert ledger.hopeless() is None, "what else is in its batch is not known yet"
-    ledger.settle(part, 9, failed(9))
+    ledger.settle(part, 9, last)
     count, last = ledger.hopeless()
     assert (count, last.reason) == (10, "failure 9")
     ledger.settle(part, 10, Settled(1))
@@ -178,18 +208,19 @@ def test_ten_failures_without_a_success_are_hopeless_and_one_success_ends_that()
 def test_failures_of_a_part_that_is_done_again_are_forgotten():
     (part,) = cut(FILES, 10)
     ledger: Ledger = Ledger((part,))
-    ledger.settle(part, 0, failed(0))
+    ledger.settle(part, 0, failed(ledger, part, 0))
     ledger.again(part)
     for number in range(9):
-        ledger.settle(part, number, failed(number))
+        ledger.settle(part, number, failed(ledger, part, number))
     assert ledger.hopeless() is None
 
 
 @pytest.mark.parametrize("resumed", [False, True])
 def test_unreadable_records_are_hopeless_only_when_there_is_nothing_else(resumed):
     (part,) = cut(FILES, 10)
-    ledger: Ledger = Ledger((part,), resumed)
-    ledger.settle(part, 0, Settled(0, failed(0, Stage.READ).rejects * 10))
+    ledger: Ledger = Ledger((part,), resumed=resumed)
+    failed(ledger, part, 0, Stage.READ)
+    ledger.settle(part, 0, Settled(0, {"read": 10}))
     assert ledger.hopeless() is None
     ledger.end(part, 1)
     assert (ledger.hopeless() is None) == resumed
@@ -223,10 +254,10 @@ def test_a_limit_goes_with_skip():
 
 
 def test_the_summary_counts_and_names():
-    rejects = tuple(Reject(f"p{i}.png", Stage.READ, "truncated") for i in range(150))
+    rejects = tuple(Reject(f"p{i}.png", Stage.READ, "truncated") for i in range(100))
     parts = (WrittenPart("part-00000.parquet", 8, 90, 1234),)
     summary = JobSummary(
-        Outcome.COMPLETE, 158, 8, rejects, 2, parts, 4.0, deployment={"plan": ["a"]}
+        Outcome.COMPLETE, 158, 8, {"read": 150}, rejects, 2, parts, 4.0, deployment={"plan": ["a"]}
     )
     document = json.loads(summary.to_json())
     assert document["records"] == {"total": 158, "read": 8, "rejected": 150, "resumed": 0}
@@ -240,17 +271,6 @@ def test_the_summary_counts_and_names():
         "card": "",
     }
     assert document["plan"] == ["a"]
-
-
-def test_a_reject_is_one_line_of_json():
-    line = Reject("a\nb.png", Stage.PIPELINE, "says é", "local/0").line()
-    assert line.count("\n") == 1
-    assert json.loads(line) == {
-        "record": "a\nb.png",
-        "stage": "pipeline",
-        "reason": "says é",
-        "card": "local/0",
-    }
 
 
 def test_of_a_very_long_reason_the_beginning_is_kept():

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from orchestrator.errors import JobError
-from orchestrator.jobs import Job, Piece
+from orchestrator.jobs import Job, Piece, Reject, Stage
+from orchestrator.runtime.io.begun import REJECTS_FORMAT, reject_of, rejects_table
 from orchestrator.runtime.io.columns import to_table
 from orchestrator.runtime.io.draft import write_draft
 from orchestrator.runtime.io.formats import FORMATS, format_of
@@ -77,3 +78,17 @@ def test_what_a_format_cannot_hold_is_said_and_leaves_no_file(tmp_path, format, 
 def test_outputs_that_are_none(tmp_path):
     with pytest.raises(JobError, match="csv: no such output format, there are: parquet, jsonl, nu"):
         format_of("csv")
+
+
+def test_a_reject_is_one_line_of_json():
+    told = Reject("a\nb.png", Stage.PIPELINE, "says é\u2028", "local/0")
+    file = io.BytesIO()
+    REJECTS_FORMAT.write(rejects_table([told]), file)
+    (line,) = file.getvalue().splitlines()
+    assert reject_of(line) == told
+    assert json.loads(line) == {
+        "record": "a\nb.png",
+        "stage": "pipeline",
+        "reason": "says é\u2028",
+        "card": "local/0",
+    }

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.errors import JobError
-from orchestrator.jobs import Finished, Job, Outcome, Piece, Reject, Stage
+from orchestrator.jobs import Finished, Job, Outcome, Piece
 from orchestrator.runtime.io.inputs import open_source
 from orchestrator.runtime.io.output import OutputFolder
 from orchestrator.runtime.io.store import LOCK, MANIFEST, SUCCESS, SUMMARY
@@ -121,7 +121,6 @@ def test_a_run_whose_folder_was_taken_ends_and_spoils_nothing(tmp_path, monkeypa
         for write in (
             lambda: done(first, 1),
             lambda: first.write_summary("{}", complete=True),
-            lambda: first.write_rejects([Reject("a", Stage.READ, "broken")]),
         ):
             with pytest.raises(JobError, match=TAKEN):
                 write()

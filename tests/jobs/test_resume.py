@@ -1,27 +1,44 @@
 """A job that was stopped by anything goes on where it was, and ends as if nothing had happened."""
 
 import asyncio
+import contextlib
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import JobError, NotServingError
-from orchestrator.jobs import Job, Outcome, PartEntry, Reject, Stage, manifest_text, read_manifest
+from orchestrator.jobs import (
+    Begun,
+    Job,
+    Listed,
+    Outcome,
+    PartEntry,
+    Reject,
+    manifest_text,
+    read_manifest,
+)
+from orchestrator.runtime.io.formats import format_of
 from orchestrator.runtime.io.inputs import open_source
 from orchestrator.runtime.io.output import OutputFolder
+from orchestrator.runtime.jobs.runner import Here, run_job
+from orchestrator.runtime.jobs.work import Task
 from tests.jobs.test_runner import PAGES, pages, run, shades  # noqa: F401 - a fixture
+from tests.rejected import rejected
 
 text = st.text(max_size=5)
-rejects = st.builds(Reject, text, st.sampled_from(Stage), text, text)
+numbers = st.integers(0, 9)
 entries = st.builds(
     PartEntry,
     index=st.integers(0, 9),
@@ -31,7 +48,9 @@ entries = st.builds(
     rows=st.integers(0, 9),
     bytes=st.integers(0, 9),
     sha256=st.text("0123456789abcdef", max_size=4),
-    rejects=st.lists(rejects, max_size=2).map(tuple),
+    rejects=st.none() | st.builds(Listed, text, numbers, text),
+    rejected=st.dictionaries(text, numbers, max_size=2),
+    begun=st.none() | st.builds(Begun, numbers, numbers),
 )
 RESUME = {"resume": True}
 FACTS = {"the input": "3 records", "model det": "äöü\n"}
@@ -90,10 +109,10 @@ def test_killed_again_and_again_the_output_equals_that_of_an_undisturbed_run(pag
     assert before.items() <= after.items(), "what was done is not done again"
     names = {path.name for path in out.iterdir()}
     assert names == {path.name for path in undisturbed.iterdir()}
-    assert (out / "_rejects.jsonl").read_text() == (undisturbed / "_rejects.jsonl").read_text()
+    assert rejected(out) == rejected(undisturbed) != []
 
 
-def test_after_ctrl_c_the_part_that_was_open_is_done_anew(pages, tmp_path):  # noqa: F811
+def test_after_ctrl_c_the_part_that_was_open_goes_on_where_it_was(pages, tmp_path):  # noqa: F811
     out = tmp_path / "out"
 
     async def interrupting(batch, models):
@@ -105,9 +124,119 @@ def test_after_ctrl_c_the_part_that_was_open_is_done_anew(pages, tmp_path):  # n
     summary = run(pages, out, interrupting, part_size=5, in_flight=2)
     assert summary.outcome is Outcome.INTERRUPTED
     summary = run(pages, out, part_size=5, prepared=RESUME)
-    assert (summary.outcome, summary.resumed) == (Outcome.COMPLETE, 5)
+    assert (summary.outcome, summary.resumed) == (Outcome.COMPLETE, 8)
     run(pages, tmp_path / "undisturbed", part_size=5)
     assert pq.read_table(out).equals(pq.read_table(tmp_path / "undisturbed"))
+
+
+LINES = 200
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory):
+    """Lines of x; 30, 31 and 130 are no JSON, 50 and 111 are negative."""
+    folder = tmp_path_factory.mktemp("lines")
+    texts = [json.dumps({"x": -x if x in (50, 111) else x}) for x in range(LINES)]
+    for broken in (30, 31, 130):
+        texts[broken] = "broken"
+    (folder / "a.jsonl").write_text("\n".join(texts))
+    return folder / "a.jsonl"
+
+
+def stopped_at(lines, out, place, *, rows=7, **options):
+    """A run that is stopped when it comes to a record; what it was asked, batch by batch."""
+    stop, asked = threading.Event(), []
+
+    async def noted(batch, models):
+        asked.append(batch["x"].tolist())
+        if place in batch["x"]:
+            stop.set()
+        await asyncio.sleep(0)
+        if (batch["x"] < 0).any():
+            raise ValueError("a negative row")
+        return {"record_id": batch["record_id"], "y": batch["x"] * 2}
+
+    source, sink = open_source(lines), OutputFolder(out, options.pop("output_format", "parquet"))
+    with contextlib.closing(sink):
+        sink.prepare(Job.of(source.pieces(1 << 20), source.stamp, 1 << 20), resume=True)
+        hands = Here(Task(source, noted, rows, 3), None)
+        summary = run_job(hands, sink, stop=stop)
+    return summary, asked
+
+
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(st.tuples(st.integers(0, LINES - 1), st.integers(1, 20)), max_size=4),
+    st.sampled_from(["parquet", "jsonl", "numpy"]),
+)
+def test_stopped_anywhere_in_one_large_part_no_record_is_done_twice(
+    lines, tmp_path_factory, stops, output_format
+):
+    """Whatever the size of batches is when it goes on."""
+    folder = tmp_path_factory.mktemp("stops")
+    out, undisturbed = folder / "out", folder / "undisturbed"
+    stopped_at(lines, undisturbed, None, output_format=output_format)
+    done, before = [], 0
+    for place, rows in stops:
+        summary, asked = stopped_at(lines, out, place, rows=rows, output_format=output_format)
+        assert summary.resumed == before
+        done += asked
+        before = summary.read + summary.set_aside
+        if summary.outcome is Outcome.COMPLETE:
+            break
+        told = sum(len(file.read_bytes().splitlines()) for file in out.glob("_rejects-*"))
+        assert told == summary.set_aside
+    summary, asked = stopped_at(lines, out, None, output_format=output_format)
+    assert (summary.outcome, summary.read, summary.resumed) == (Outcome.COMPLETE, 195, before)
+    whole = Counter(x for batch in done + asked for x in batch)
+    halves = {x for batch in done + asked if min(batch) < 0 for x in batch}
+    assert {x for x, times in whole.items() if times > 1} <= halves
+    names = {path.name for path in out.iterdir()}
+    assert names == {path.name for path in undisturbed.iterdir()}
+    data = {f"part-00000{format_of(output_format).suffix}", "_rejects-00000.jsonl"}
+    assert all((out / one).read_bytes() == (undisturbed / one).read_bytes() for one in data)
+
+
+@pytest.mark.parametrize("how", ["_begun-00000.arrow", "_rejects-00000.jsonl", "changes"])
+def test_a_beginning_that_is_damaged_or_of_another_state_of_the_job_is_done_anew(
+    lines, tmp_path, how
+):
+    out = tmp_path / "out"
+    before, _ = stopped_at(lines, out, 120)
+    assert before.read > 100
+    assert not list(out.glob("part-*"))
+    if how == "changes":
+        source, sink = open_source(lines), OutputFolder(out)
+        job = Job.of(source.pieces(1 << 20), source.stamp, 1 << 20, {"model det": "2"})
+        sink.prepare(job, resume=True, accept_changes=True)
+        assert not sink.beginnings()
+        sink.close()
+        assert not list(out.glob("_begun-*"))
+        return
+    (out / how).write_bytes(b"cut")
+    summary, asked = stopped_at(lines, out, None)
+    assert (summary.outcome, summary.read, summary.resumed) == (Outcome.COMPLETE, 195, 0)
+    assert asked[0][0] == 0
+    assert len(rejected(out)) == 5
+
+
+def test_what_is_set_aside_is_counted_by_the_driver_and_kept_where_it_was_found(tmp_path):
+    """Counts and the first few are all that a driver holds of bad records."""
+    (tmp_path / "a.jsonl").write_text('{"x": 1}\n' * 5 + "bad\n" * 3_000)
+
+    async def same(batch, models):
+        return batch
+
+    source, sink = open_source(tmp_path / "a.jsonl"), OutputFolder(tmp_path / "out")
+    with contextlib.closing(sink):
+        sink.prepare(Job.of(source.pieces(2_000), source.stamp, 2_000))
+        summary = run_job(Here(Task(source, same, 64, 3), None), sink)
+        alive = [one for one in gc.get_objects() if type(one) is Reject]
+    assert (summary.read, summary.set_aside, len(summary.rejects)) == (5, 3_000, 100)
+    assert len(alive) < 250
+    assert len(rejected(tmp_path / "out")) == 3_000
+    manifest = (tmp_path / "out" / "_manifest.jsonl").stat().st_size
+    assert manifest < 1000 * (1 + len(sink.done))
 
 
 def prepare(folder: Path, out: Path, facts=None, **options) -> OutputFolder:

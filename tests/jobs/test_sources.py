@@ -210,7 +210,12 @@ def test_binary_files_are_records_with_their_bytes(tmp_path):
 
 def test_what_a_job_keeps_beside_its_output_is_no_input(tmp_path):
     write(tmp_path, "jsonl")
-    for name in ("_manifest.jsonl", "_rejects.jsonl", ".part-00001.jsonl.x"):
+    for name in (
+        "_manifest.jsonl",
+        "_rejects-00001.jsonl",
+        "_begun-00002.arrow",
+        ".part-00001.jsonl.x",
+    ):
         (tmp_path / name).write_text("{}\n")
     source = open_source(tmp_path)
     assert {piece.file for piece in source.pieces(9)} == {"a.jsonl", "sub/b.jsonl"}

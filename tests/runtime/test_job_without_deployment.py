@@ -20,6 +20,7 @@ from orchestrator.runtime.deployments.named import take_down
 from orchestrator.runtime.deployments.up import up
 from orchestrator.runtime.options import Options
 from tests.models import write_mlp
+from tests.rejected import rejected
 from tests.runtime.deployments import WIDTH, model, planned, rows
 
 NAME, RECORDS, BEFORE = "leaving", 200, 100
@@ -74,7 +75,7 @@ def until_half(job) -> None:
 
 def check_stopped(out: Path) -> None:
     assert not (out / "_SUCCESS").exists()
-    assert not (out / "_rejects.jsonl").exists()
+    assert not rejected(out)
     document = json.loads((out / "_summary.json").read_text())
     assert document["outcome"] == "failed"
     assert BEFORE / 2 <= document["records"]["read"] < RECORDS

@@ -21,12 +21,14 @@ from orchestrator.errors import JobError
 from orchestrator.jobs import JobSummary, Outcome
 from orchestrator.runtime.cards.slots import Slot, SlotState
 from orchestrator.runtime.io.draft import Place
+from orchestrator.runtime.io.formats import Parquet
 from orchestrator.runtime.io.inputs import open_source
 from orchestrator.runtime.io.local import LocalStore
 from orchestrator.runtime.jobs.staffing import Staffing
 from orchestrator.runtime.jobs.work import Task
 from orchestrator.runtime.jobs.worker import JobWorker, WorkOrder
 from orchestrator.runtime.options import Options
+from tests.rejected import rejected
 from tests.runtime.deployments import WIDTH, Truth, rows
 from tests.runtime.nodes import further_node
 
@@ -70,8 +72,7 @@ def check(summary: JobSummary, out: Path, truth: Truth) -> Any:
     assert table["key"].to_pylist() == [key for key in range(RECORDS) if key not in BAD]
     expected = np.delete(truth(rows(RECORDS)), BAD, axis=0)
     assert np.allclose(np.stack(table["y"].to_numpy()), expected, atol=1e-5)
-    told = [json.loads(one) for one in (out / "_rejects.jsonl").read_text().splitlines()]
-    assert sorted(one["stage"] for one in told) == ["pipeline", "read"]
+    assert sorted(one["stage"] for one in rejected(out)) == ["pipeline", "read"]
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
     return table
 
@@ -92,7 +93,7 @@ def test_the_work_is_done_by_others(
 def test_a_worker_that_does_not_see_the_output_does_not_begin(lines: Path, tmp_path) -> None:
     source = open_source(lines)
     task = Task(source, both, 10, 2)
-    place = Place(LocalStore.at(tmp_path / "nowhere"), "parquet")
+    place = Place(LocalStore.at(tmp_path / "nowhere"), Parquet())
     order = WorkOrder(task, place, "process 1 on head", str, None, Options())
     assert not JobWorker().open(order)
     shutil.copytree(lines, tmp_path / "moved")
@@ -119,30 +120,43 @@ def test_what_dead_workers_and_cards_had_is_done_again_and_nothing_twice(
     check(summary, tmp_path / "out", truth)
 
 
-def test_a_cancelled_job_saves_what_is_in_flight_and_goes_on(
-    running: Orchestrator, lines: Path, truth, tmp_path
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_cancelled_job_saves_what_is_in_flight_and_goes_on_behind_that(
+    running: Orchestrator, lines: Path, truth, tmp_path, workers: int
 ) -> None:
-    out, seen = tmp_path / "out", tmp_path / "seen"
+    out, seen, go, done = (tmp_path / name for name in ("out", "seen", "go", "done"))
 
     async def slow_after_half(batch, models):
         if 150 in batch["key"]:
             seen.touch()
-        while (batch["key"] > 150).any() and not (out / "_stopped").exists():
+        while (batch["key"] > 150).any() and not go.exists():
             await asyncio.sleep(0.01)
-        return await both(batch, models)
+        if (batch["key"] > 150).any():
+            await asyncio.sleep(0.2)  # so that the word to stop comes before the end
+        answer = await both(batch, models)
+        with done.open("a") as file:
+            file.writelines(f"{key}\n" for key in batch["key"])
+        return answer
 
-    job = start(running, lines, out, slow_after_half, workers=1)
+    def started(resume: bool):
+        options = {"workers": workers, "part_size": "1MB", "in_flight": 2, "resume": resume}
+        return start(running, lines, out, slow_after_half, **options)
+
+    job = started(resume=False)
     while not seen.exists():
         time.sleep(0.05)
     job.cancel()
-    (out / "_stopped").touch()
+    go.touch()
     summary = job.wait()
     assert summary.outcome is Outcome.INTERRUPTED
     assert 150 < summary.read < RECORDS - len(BAD)
-    assert len(pq.read_table(out)) == summary.read
-    (out / "_stopped").unlink()
-    resumed = start(running, lines, out, workers=0, resume=True, accept_changes=True)
-    check(resumed.wait(), out, truth)
+    assert len(pq.read_table(out)) < summary.read, "the rest is of a part that is open"
+    resumed = started(resume=True).wait()
+    assert resumed.resumed == summary.read + summary.set_aside
+    check(resumed, out, truth)
+    assert not list(out.glob("_begun-*"))
+    keys = sorted(map(int, done.read_text().split()))
+    assert keys == [key for key in range(RECORDS) if key not in BAD], "each of them once"
 
 
 def test_after_a_run_that_ended_without_a_word_a_worker_touches_the_records(

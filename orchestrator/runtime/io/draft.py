@@ -11,7 +11,7 @@ from functools import partial
 import pyarrow as pa
 
 from orchestrator.errors import JobError
-from orchestrator.runtime.io.formats import format_of
+from orchestrator.runtime.io.formats import Format
 from orchestrator.runtime.io.schemas import as_schema, unified
 from orchestrator.runtime.io.store import Store, explained
 
@@ -21,12 +21,12 @@ class Place:
     """Where parts are written, and the name of the format. May be sent to others."""
 
     store: Store
-    format: str
+    format: Format
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A part's file under its ``hidden`` name. ``schema``: its columns, as all parts have them."""
+    """A file under its ``hidden`` name. ``schema``: its columns, as all parts have them."""
 
     hidden: str
     rows: int
@@ -35,8 +35,20 @@ class Draft:
     schema: pa.Schema
 
 
+@dataclass(frozen=True)
+class Drafts:
+    """Files of a part: rows, and records that were set aside; None where there are none.
+
+    ``batch``: records of its batches.
+    """
+
+    rows: Draft | None
+    rejects: Draft | None
+    batch: int
+
+
 def write_draft(
-    place: Place, part: str, tables: Sequence[pa.Table], schema: pa.Schema | None
+    place: Place, stem: str, tables: Sequence[pa.Table], schema: pa.Schema | None
 ) -> Draft:
     """Write a part's tables, one after the other; ``schema`` is that of the parts before, if any.
 
@@ -44,8 +56,8 @@ def write_draft(
         JobError: its columns differ from those of the parts before, the format cannot hold them,
             or the write failed.
     """
-    where, format = place.store.where, format_of(place.format)
-    name = part + format.suffix
+    where, format = place.store.where, place.format
+    name = stem + format.suffix
     table = _joined(where, name, tables, schema)
     with explained(where, f"cannot be written to ({name})"):
         try:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from orchestrator.errors import JobError
-from orchestrator.runtime.io.store import MANIFESTS, OURS
+from orchestrator.runtime.io.store import is_ours
 from orchestrator.sources import SourceError, file_system, reason
 
 #: What stores say of an object that differs when it was written anew, as fsspec passes it on.
@@ -114,8 +114,7 @@ class InputFiles:
         for info in infos:
             name = info.path[len(self._root) :].lstrip("/")
             hidden = any(step.startswith(".") for step in name.split("/"))
-            ours = name in OURS or name.startswith(f"{MANIFESTS}/")
-            if info.type is not fs.FileType.Directory and not hidden and not ours:
+            if info.type is not fs.FileType.Directory and not hidden and not is_ours(name):
                 found[name] = self._known_as(info)
         return found
 

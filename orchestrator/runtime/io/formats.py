@@ -95,6 +95,27 @@ class NumpyArchive:
         """See ``read``."""
 
 
+class ArrowStream:
+    """Any columns as they are in memory: for what a later run goes on with."""
+
+    suffix = ".arrow"
+
+    def write(self, table: pa.Table, file: IO[bytes]) -> None:
+        """All of it."""
+        with pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
+
+    def read(self, file: IO[bytes]) -> pa.Table:
+        """All of it."""
+        with pa.ipc.open_stream(file) as stream:
+            return stream.read_all()
+
+    def schema(self, file: IO[bytes]) -> pa.Schema:
+        """From the beginning."""
+        with pa.ipc.open_stream(file) as stream:
+            return stream.schema
+
+
 FORMATS: Mapping[str, Format] = {
     "parquet": Parquet(),
     "jsonl": JsonText(),

@@ -10,6 +10,8 @@ from orchestrator.errors import JobError
 
 #: Bytes of results that a process keeps in memory.
 IN_MEMORY = 256 << 20
+#: And of what was set aside.
+REJECTS_IN_MEMORY = 16 << 20
 #: Where the next table begins in a file: at a multiple of so many bytes.
 _ALIGNED = 64
 
@@ -39,10 +41,12 @@ class Held:
             self._bytes[part] = self._bytes.get(part, 0) + sum(table.nbytes for table in tables)
             return sum(self._bytes.values()) > self._most
 
-    def of(self, part: int) -> list[pa.Table]:
-        """All tables of a part, in the order of its batches."""
+    def of(self, part: int, stop: int | None = None) -> list[pa.Table]:
+        """Tables of a part in the order of its batches: all, or those before ``stop``."""
         with self._changing:
-            return [one for _, tables in sorted(self._parts[part].items()) for one in tables]
+            batches = sorted(self._parts.get(part, {}).items())
+            some = [tables for batch, tables in batches if stop is None or batch < stop]
+            return [one for tables in some for one in tables]
 
     def drop(self, part: int) -> None:
         """Forget a part."""

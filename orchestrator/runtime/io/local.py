@@ -64,12 +64,6 @@ class LocalStore:
         path.replace(self.folder / name)
         self._sync()
 
-    def append(self, name: str, data: bytes) -> bool:
-        """See Store."""
-        with (self.folder / name).open("ab") as file:
-            file.write(data)
-        return True
-
     def delete(self, name: str) -> None:
         """See Store."""
         (self.folder / name).unlink(missing_ok=True)

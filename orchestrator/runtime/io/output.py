@@ -4,8 +4,8 @@ Part files lie directly in it and everything else has a name that starts with an
 any reader of such files takes the folder as it is. A file appears whole or not at all.
 """
 
+import contextlib
 import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -14,18 +14,21 @@ from pathlib import Path
 import pyarrow as pa
 
 from orchestrator.errors import JobError
-from orchestrator.jobs import Finished, Job, Part, PartEntry, Reject, WrittenPart
-from orchestrator.runtime.io.draft import Draft, Place, write_draft
+from orchestrator.jobs import Begun, Finished, Job, Listed, Part, PartEntry, Reject, WrittenPart
+from orchestrator.runtime.io.begun import Beginning, begun_name, reject_of, rejects_name
+from orchestrator.runtime.io.draft import Draft, Drafts, Place, write_draft
 from orchestrator.runtime.io.formats import Format, format_of
 from orchestrator.runtime.io.local import LocalStore
 from orchestrator.runtime.io.record import JobRecord, Rejoined
 from orchestrator.runtime.io.remote import RemoteStore
 from orchestrator.runtime.io.schemas import says_less, unified
-from orchestrator.runtime.io.store import REJECTS, SUCCESS, SUMMARY, Store, explained, is_draft
+from orchestrator.runtime.io.store import PARTS, SUCCESS, SUMMARY, Store, explained, is_draft
 from orchestrator.sources import SourceError, file_system, is_url
 
 #: Part files whose columns are read at once.
 _READS = 8
+#: Bytes of a file of rejects that are read to name some.
+_NAMED_BYTES = 1 << 20
 
 
 def store_at(where: Path | str) -> Store:
@@ -55,14 +58,13 @@ class OutputFolder:
         self.store = store_at(folder)
         self.where = self.store.where
         self.format: Format = format_of(format)
-        self.place = Place(self.store, format)
+        self.place = Place(self.store, self.format)
         self.job: Job
         self.done: dict[int, PartEntry] = {}
+        self.begun: dict[int, PartEntry] = {}
         self.schema: pa.Schema | None = None
         self._record = JobRecord(self.store)
         self._listing = threading.Lock()
-        self._rejects: list[Reject] = []  # where no file can be added to
-        self._told_all = True
 
     def prepare(
         self,
@@ -90,7 +92,7 @@ class OutputFolder:
                     self._record.begin(job)
                 else:
                     resumed = self._record.resume(job, accept_changes, rejoined)
-                    self.job, self.done = resumed
+                    self.job, self.done, self.begun = resumed
                 self._remove_orphans()
                 if not fresh:
                     self._take_up()
@@ -130,43 +132,79 @@ class OutputFolder:
             if entry.file is not None
         )
 
-    def accept(self, finished: Finished, draft: Draft | None) -> None:
-        """Make a part's file appear and list it; without a draft it has no records. Thread-safe.
+    def beginnings(self) -> dict[int, Beginning]:
+        """How parts begin that an earlier run left open, by number."""
+        return {index: Beginning(self.store, entry) for index, entry in self.begun.items()}
+
+    def rejects(self, most: int) -> tuple[Reject, ...]:
+        """What was set aside of the parts that are listed: the first, as many as may be.
+
+        Raises:
+            JobError: a file cannot be read.
+        """
+        found: list[Reject] = []
+        for _, entry in sorted({**self.begun, **self.done}.items()):
+            if entry.rejects is not None and len(found) < most:
+                name = entry.rejects.file
+                with explained(self.where, f"cannot be read ({name})"), self.store.open(name) as of:
+                    lines = of.read(_NAMED_BYTES).splitlines(keepends=True)
+                found += [reject_of(line) for line in lines if line.endswith(b"\n")]
+        return tuple(found[:most])
+
+    def accept(self, finished: Finished, drafts: Drafts | None) -> PartEntry:
+        """Make a part's files appear and list them; without drafts it has no records. Thread-safe.
 
         Raises:
             JobError: the folder cannot be written to, or is another run's by now.
         """
+        part, drafts = finished.part, drafts or Drafts(None, None, 0)
+        begun = None if finished.batches is None else Begun(finished.batches, drafts.batch)
         entry = PartEntry(
-            index=finished.part.index,
-            input=self._inputs[finished.part.index],
+            index=part.index,
+            input=self._inputs[part.index],
             file=None,
             records=finished.records,
             rows=0,
             bytes=0,
             sha256="",
-            rejects=finished.rejects,
+            rejected=dict(finished.rejected),
             facts=self.job.facts_digest,
+            begun=begun,
         )
         with self._listing:
-            if draft is None:
-                self._list(entry)
-            else:
-                self._appear(replace(entry, rows=draft.rows), self._typed(entry, draft))
+            rows, rejects = drafts.rows, drafts.rejects
+            if rejects is not None:
+                name = self._publish(rejects, rejects_name(part))
+                entry = replace(entry, rejects=Listed(name, rejects.bytes, rejects.sha256))
+            if rows is None:
+                return self._list(entry)
+            typed = rows if begun else self._typed(entry, rows)
+            return self._appear(replace(entry, rows=rows.rows), typed)
 
-    def _appear(self, entry: PartEntry, draft: Draft) -> None:
-        name = self._name(entry)
+    def _appear(self, entry: PartEntry, draft: Draft) -> PartEntry:
+        name = self._publish(draft, self._name(entry))
+        return self._list(replace(entry, file=name, bytes=draft.bytes, sha256=draft.sha256))
+
+    def _publish(self, draft: Draft, name: str) -> str:
         with explained(self.where, f"cannot be written to ({name})"):
             self._record.check()
-            name = self.store.publish(draft.hidden, name)
-        self._list(replace(entry, file=name, bytes=draft.bytes, sha256=draft.sha256))
+            return self.store.publish(draft.hidden, name)
 
-    def _list(self, entry: PartEntry) -> None:
+    def _list(self, entry: PartEntry) -> PartEntry:
         with explained(self.where, "cannot be written to (the manifest)"):
             self._record.add(entry)
-        self.done[entry.index] = entry
+        before = self.begun.pop(entry.index, None)
+        (self.done if entry.begun is None else self.begun)[entry.index] = entry
+        if before is not None:
+            gone = {one.file for one in before.files} - {one.file for one in entry.files}
+            for name in gone:
+                with contextlib.suppress(OSError):  # the end of the job removes it
+                    self.store.delete(name)
+        return entry
 
     def _name(self, entry: PartEntry) -> str:
-        return Part(entry.index, ()).name + self.format.suffix
+        part = Part(entry.index, ())
+        return part.name + self.format.suffix if entry.begun is None else begun_name(part)
 
     def _typed(self, entry: PartEntry, draft: Draft) -> Draft:
         """A draft with the types that all parts have, which it may be the first to say."""
@@ -203,15 +241,15 @@ class OutputFolder:
 
     def _remove_orphans(self) -> None:
         """What a run left that is no finished part."""
-        known = {entry.file for entry in self.done.values()}
+        listed = (*self.done.values(), *self.begun.values())
+        known = {one.file for entry in listed for one in entry.files}
         for name in self.store.names():
-            if is_draft(name) or (name.startswith("part-") and name not in known):
+            if is_draft(name) or (name.startswith(PARTS) and name not in known):
                 self.store.delete(name)
 
     def _take_up(self) -> None:
-        """The rejects file as the parts tell it, and the columns that they have."""
+        """The columns that the parts have."""
         entries = [entry for _, entry in sorted(self.done.items())]
-        self.write_rejects([reject for entry in entries for reject in entry.rejects])
         with ThreadPoolExecutor(_READS) as pool:
             found = pool.map(self._schema, (entry.file for entry in entries if entry.file))
             schemas = [schema for schema in found if schema is not None]
@@ -223,39 +261,12 @@ class OutputFolder:
         with self.store.open(file) as there:
             return self.format.schema(there)
 
-    def write_rejects(self, rejects: Sequence[Reject]) -> None:
-        """Write the rejects file anew.
-
-        Raises:
-            JobError: the write failed.
-        """
-        with explained(self.where, f"cannot be written to ({REJECTS})"):
-            self._record.check()
-            self._rejects, self._told_all = list(rejects), True
-            if rejects:
-                self.store.put(REJECTS, "".join(one.line() for one in rejects).encode())
-            else:
-                self.store.delete(REJECTS)
-
-    def write_reject(self, reject: Reject) -> None:
-        """Add a line to the rejects file; with the summary, where none can be added to.
-
-        Raises:
-            JobError: the write failed.
-        """
-        with explained(self.where, f"cannot be written to ({REJECTS})"):
-            if not self.store.append(REJECTS, reject.line().encode()):
-                self._rejects.append(reject)
-                self._told_all = False
-
     def write_summary(self, text: str, complete: bool) -> None:
         """Write the run summary, and when the job is complete the mark that says so.
 
         Raises:
             JobError: the write failed, or the folder is another run's by now.
         """
-        if not self._told_all:
-            self.write_rejects(self._rejects)
         with explained(self.where, f"cannot be written to ({SUMMARY})"):
             self._record.check()
             self.store.put(SUMMARY, text.encode())

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from orchestrator.errors import JobError
 from orchestrator.jobs import (
     Job,
+    Listed,
     Manifest,
     PartEntry,
     changes,
@@ -76,10 +77,11 @@ class JobRecord:
 
     def resume(
         self, job: Job, accept_changes: bool, rejoined: Rejoined | None = None
-    ) -> tuple[Job, dict[int, PartEntry]]:
-        """The parts of an earlier run that stay as they are, and the job with them in it.
+    ) -> tuple[Job, dict[int, PartEntry], dict[int, PartEntry]]:
+        """The job, the parts of an earlier run that stay as they are, and those that it began.
 
-        Those stay whose records are the same and whose file is as the manifest says. ``rejoined``:
+        Those stay whose records are the same and whose files are as the manifest says; of a job
+        that has changed only what is finished. ``rejoined``:
         see OutputFolder.
 
         Raises:
@@ -98,16 +100,19 @@ class JobRecord:
             entries = list(known.entries.values())
             found = pool.map(self._is_whole, entries)
             whole = [one for one, is_whole in zip(entries, found, strict=True) if is_whole]
+        finished = [one for one in whole if one.begun is None]
         if rejoined is not None:
-            job = rejoined(job, whole)
+            job = rejoined(job, finished)
         inputs = {part.index: digest for part, digest in zip(job.parts, job.inputs, strict=True)}
-        kept = {one.index: one for one in whole if inputs.get(one.index) == one.input}
+        same = {one.index: one for one in whole if inputs.get(one.index) == one.input}
+        kept = {index: one for index, one in same.items() if one.begun is None}
+        begun = {} if differ else {index: one for index, one in same.items() if one.begun}
         if differ or len(kept) < len(job.parts):  # what they say of the job is no longer so
             self._store.delete(SUCCESS)
             self._store.delete(SUMMARY)
-        lines = [entry for _, entry in sorted(kept.items())]
+        lines = [entry for _, entry in sorted({**kept, **begun}.items())]
         self._journal.begin(manifest_text(job.facts, lines, self._lease.nonce))
-        return job, kept
+        return job, kept, begun
 
     def check(self) -> None:
         """See that the output is still this run's.
@@ -148,10 +153,11 @@ class JobRecord:
             raise JobError(self._store.where, told) from error
 
     def _is_whole(self, entry: PartEntry) -> bool:
-        if entry.file is None:
-            return True
-        with contextlib.suppress(OSError), self._store.open(entry.file) as file:
-            return checksum(file) == (entry.bytes, entry.sha256)
+        return all(map(self._is_there, entry.files))
+
+    def _is_there(self, listed: Listed) -> bool:
+        with contextlib.suppress(OSError), self._store.open(listed.file) as file:
+            return checksum(file) == (listed.bytes, listed.sha256)
         return False
 
     def _is_untouched(self) -> bool:

@@ -93,10 +93,6 @@ class RemoteStore:
         with _as_os_error(), system.open_output_stream(f"{root}/{name}") as file:
             file.write(data)
 
-    def append(self, name: str, data: bytes) -> bool:
-        """See Store."""
-        return False
-
     def delete(self, name: str) -> None:
         """See Store."""
         system, root = self._system

@@ -1,12 +1,13 @@
 """What a sink of results is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 import pyarrow as pa
 
 from orchestrator.jobs import Finished, Job, PartEntry, Reject, WrittenPart
-from orchestrator.runtime.io.draft import Draft, Place
+from orchestrator.runtime.io.begun import Beginning
+from orchestrator.runtime.io.draft import Drafts, Place
 
 
 class Sink(Protocol):
@@ -20,6 +21,16 @@ class Sink(Protocol):
     def done(self) -> Mapping[int, PartEntry]:
         """The parts that are there, from runs before this one and from this one."""
 
+    @property
+    def begun(self) -> Mapping[int, PartEntry]:
+        """The parts that a run was stopped in; what is there of them."""
+
+    def beginnings(self) -> Mapping[int, Beginning]:
+        """The same for whoever goes on with them."""
+
+    def rejects(self, most: int) -> tuple[Reject, ...]:
+        """What was set aside of all these: the first, as many as may be."""
+
     def parts(self) -> tuple[WrittenPart, ...]:
         """The part files that are there, in order."""
 
@@ -31,14 +42,8 @@ class Sink(Protocol):
     def schema(self) -> pa.Schema | None:
         """The columns of every part; None until one is there."""
 
-    def accept(self, finished: Finished, draft: Draft | None) -> None:
-        """Make a part's file appear; without a draft it has no records."""
-
-    def write_rejects(self, rejects: Sequence[Reject]) -> None:
-        """Name the records that were set aside anew: work was lost and is done again."""
-
-    def write_reject(self, reject: Reject) -> None:
-        """Name a record that was set aside, at once."""
+    def accept(self, finished: Finished, drafts: Drafts | None) -> PartEntry:
+        """Make a part's files appear; without drafts it has no records."""
 
     def write_summary(self, text: str, complete: bool) -> None:
         """Make the run summary appear, whole; when the job is complete, mark it as such."""

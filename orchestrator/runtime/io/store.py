@@ -16,9 +16,10 @@ from orchestrator.errors import JobError
 MANIFEST, SUCCESS, LOCK = "_manifest.jsonl", "_SUCCESS", "_lock"
 #: The folder of a manifest whose lines are objects.
 MANIFESTS = "_manifest"
-SUMMARY, REJECTS = "_summary.json", "_rejects.jsonl"
-#: What a job keeps beside its parts, and no other job takes for input.
-OURS = frozenset({MANIFEST, SUCCESS, LOCK, SUMMARY, REJECTS})
+SUMMARY = "_summary.json"
+#: How the names of files begin that belong to a part: its rows; what it set aside; its beginning.
+PARTS = (PART, REJECTS, BEGUN) = ("part-", "_rejects-", "_begun-")
+_OURS = frozenset({MANIFEST, SUCCESS, LOCK, SUMMARY})
 _DRAFTS = (".part-", "._")
 _CHUNK = 1 << 20
 
@@ -92,9 +93,6 @@ class Store(Protocol):
     def put(self, name: str, data: bytes) -> None:
         """Write a file whole, in place of one that is there."""
 
-    def append(self, name: str, data: bytes) -> bool:
-        """Write at a file's end; False where files can only be put whole."""
-
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
 
@@ -116,6 +114,11 @@ class Store(Protocol):
 
     def journal(self, lease: Lease) -> Journal:
         """The manifest."""
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file is one that a job keeps beside its parts, and no other job takes for input."""
+    return name in _OURS or name.startswith((f"{MANIFESTS}/", REJECTS, BEGUN))
 
 
 def is_draft(name: str) -> bool:

@@ -205,10 +205,11 @@ class BatchJob:
         self._summary: JobSummary | None = None
         self._problem: BaseException | None = None
         job, done = prepared.job, prepared.sink.done
+        entries = (*done.values(), *prepared.sink.begun.values())
         self._progress = Progress(
             job.total,
-            sum(entry.records for entry in done.values()),
-            sum(len(entry.rejects) for entry in done.values()),
+            sum(entry.records for entry in entries),
+            sum(entry.set_aside for entry in entries),
             len(job.parts),
             len(done),
         )

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import threading
 from collections import Counter, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -22,7 +22,8 @@ from orchestrator.errors import JobError
 from orchestrator.jobs import Part
 from orchestrator.runtime.calls.following import Lender
 from orchestrator.runtime.calls.outlook import Sent
-from orchestrator.runtime.io.draft import Draft, Place
+from orchestrator.runtime.io.begun import Beginning
+from orchestrator.runtime.io.draft import Drafts, Place
 from orchestrator.runtime.jobs.runner import Books
 from orchestrator.runtime.jobs.staffing import Staffing, worker_process
 from orchestrator.runtime.jobs.worker import (
@@ -83,11 +84,18 @@ class Crew:
         self._failed_starts = 0
         self._left: deque[Part] = deque()
         self._unsaved: set[int] = set()
+        self._begun: Mapping[int, Beginning] = {}
         self._stopping = False
         self._books: Books
         self._loop: asyncio.AbstractEventLoop
 
-    async def work(self, books: Books, parts: Sequence[Part], stop: threading.Event) -> None:
+    async def work(
+        self,
+        books: Books,
+        parts: Sequence[Part],
+        begun: Mapping[int, Beginning],
+        stop: threading.Event,
+    ) -> None:
         """See Hands.
 
         Raises:
@@ -95,6 +103,7 @@ class Crew:
         """
         self._books, self._loop = books, asyncio.get_running_loop()
         self._left, self._unsaved = deque(parts), {part.index for part in parts}
+        self._begun = begun
         changed = asyncio.Event()
         order = ray.put(self._order)
         with contextlib.ExitStack() as undo:
@@ -108,7 +117,9 @@ class Crew:
             finally:
                 await _end(aides)
 
-    def write(self, part: Part, place: Place, schema: pa.Schema | None) -> Draft:
+    def write(
+        self, part: Part, place: Place, schema: pa.Schema | None, batches: int | None
+    ) -> Drafts:
         """See Hands.
 
         Raises:
@@ -116,10 +127,11 @@ class Crew:
             WorkerLostError: whoever had it is gone.
         """
         try:
-            draft: Draft = self._holder(part).process.call("write", part, place, schema).result()
+            call = self._holder(part).process.call("write", part, place, schema, batches)
+            drafts: Drafts = call.result()
         except RayError as error:
             raise ours(error) from error
-        return draft
+        return drafts
 
     def saved(self, part: Part) -> None:
         """See Hands."""
@@ -276,8 +288,8 @@ class Crew:
         if self._failed_starts >= _MOST_DEATHS:
             raise JobError("the job's workers", f"they end before they have begun: {why}")
         for part in member.parts.values():
-            await self._books.again(part)
             self._held_against(part, why)
+            await self._books.again(part, afresh=part.index in self._deadly)
         self._left.extendleft(member.parts.values())
         self._deal()
 
@@ -324,7 +336,8 @@ class Crew:
             member = min(free, key=lambda one: len(one.parts))
             self._left.popleft()
             member.parts[part.index] = part
-            member.process.call("give", part, self._deadly.get(part.index))
+            deadly, begun = self._deadly.get(part.index), self._begun.get(part.index)
+            member.process.call("give", part, deadly, begun)
 
     def _may_have(self, member: _Member, part: Part) -> bool:
         """A part that workers ended with is done alone, so that no other is held against it."""

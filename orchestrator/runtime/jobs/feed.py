@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Container, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -57,6 +57,18 @@ class Room:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a part is read: batches of so many ``rows`` from number ``start`` on.
+
+    ``single``: none is decoded before it is asked for.
+    """
+
+    rows: int
+    start: int = 0
+    single: bool = False
+
+
+@dataclass(frozen=True)
 class Taken:
     """A batch of a part by its number, decoded if that cost little.
 
@@ -70,17 +82,14 @@ class Taken:
 
 
 class Feed:
-    """Gives out the batches of all parts, in order, to whoever asks; one at a time may.
-
-    ``single`` are the parts whose records come one by one.
-    """
+    """Gives out the batches of all parts, in order, to whoever asks; one at a time may."""
 
     def __init__(
-        self, source: Source, rows: int, next_part: NextPart, single: Container[int]
+        self, source: Source, next_part: NextPart, reading: Callable[[Part], Reading]
     ) -> None:
-        self._source, self._rows_of_batch = source, rows
-        self._next_part, self._single = next_part, single
+        self._source, self._next_part, self._reading_of = source, next_part, reading
         self._part: Part | None = None
+        self._reading = Reading(1)
         self._batches: Iterator[Load] = iter(())
         self._ahead: deque[tuple[Load, Batch | None]] = deque()
         self._given = 0
@@ -91,8 +100,10 @@ class Feed:
             self._part = await self._next_part()
             if self._part is None:
                 return None
-            self._batches = self._source.read(self._part, self._rows(self._part))
-            self._given = 0
+            self._reading = self._reading_of(self._part)
+            batches = self._source.read(self._part, self._reading.rows)
+            self._given = self._reading.start
+            self._batches = islice(batches, self._given, None)
         if not self._ahead:
             self._ahead.extend(await asyncio.to_thread(self._few))
         part, number = self._part, self._given
@@ -102,16 +113,12 @@ class Feed:
         self._part = None
         return Taken(part, number)
 
-    def _rows(self, part: Part) -> int:
-        return 1 if part.index in self._single else self._rows_of_batch
-
     def _few(self) -> list[tuple[Load, Batch | None]]:
         """The next batches: going to another thread costs as much as making a small one."""
-        assert self._part is not None, "of a part"
         few: list[tuple[Load, Batch | None]] = []
-        held, wary = 0, self._part.index in self._single
+        held = 0
         for load in islice(self._batches, _AHEAD):
-            small = 0 < load.held <= _SMALL and not wary
+            small = 0 < load.held <= _SMALL and not self._reading.single
             few.append((load, load() if small else None))
             held += load.held
             if held > _AHEAD_BYTES:

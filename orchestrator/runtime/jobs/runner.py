@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from orchestrator.errors import JobError, OrchestratorError
 from orchestrator.jobs import (
+    LISTED,
     Finished,
     JobSummary,
     Ledger,
@@ -29,16 +31,18 @@ from orchestrator.jobs import (
     Tolerance,
 )
 from orchestrator.runtime.interruptible import run_interruptibly
-from orchestrator.runtime.io.draft import Draft, Place
+from orchestrator.runtime.io.begun import Beginning
+from orchestrator.runtime.io.draft import Drafts, Place
 from orchestrator.runtime.io.sink import Sink
+from orchestrator.runtime.io.store import SUMMARY
 from orchestrator.runtime.jobs.work import Task, Told, Work
 
 
 class Books(Told, Protocol):
     """What hands tell."""
 
-    async def again(self, part: Part) -> None:
-        """All that was told of a part is lost, and it is done anew."""
+    async def again(self, part: Part, afresh: bool) -> None:
+        """All that was told of a part is lost, and done anew; ``afresh``: and how it began too."""
 
 
 class Hands(Protocol):
@@ -48,10 +52,18 @@ class Hands(Protocol):
     def ignored(self) -> int:
         """Files of the input that are no records."""
 
-    async def work(self, books: Books, parts: Sequence[Part], stop: threading.Event) -> None:
-        """Do these parts, or stop early; see ``Work.run``."""
+    async def work(
+        self,
+        books: Books,
+        parts: Sequence[Part],
+        begun: Mapping[int, Beginning],
+        stop: threading.Event,
+    ) -> None:
+        """Do these parts, or stop early; see ``Work.run`` and ``Work.go_on``."""
 
-    def write(self, part: Part, place: Place, schema: pa.Schema | None) -> Draft:
+    def write(
+        self, part: Part, place: Place, schema: pa.Schema | None, batches: int | None
+    ) -> Drafts:
         """See ``Work.write``."""
 
     def saved(self, part: Part) -> None:
@@ -73,9 +85,18 @@ class Here:
         self._task, self._models, self._unserved = task, models, unserved
         self._work: Work
 
-    async def work(self, books: Books, parts: Sequence[Part], stop: threading.Event) -> None:
+    async def work(
+        self,
+        books: Books,
+        parts: Sequence[Part],
+        begun: Mapping[int, Beginning],
+        stop: threading.Event,
+    ) -> None:
         """See Hands."""
         self._work = Work(self._task, self._models, books, self._unserved)
+        for part in parts:
+            if part.index in begun:
+                self._work.go_on(part, begun[part.index])
         left = iter(parts)
 
         async def next_part() -> Part | None:
@@ -83,9 +104,11 @@ class Here:
 
         await self._work.run(next_part, stop)
 
-    def write(self, part: Part, place: Place, schema: pa.Schema | None) -> Draft:
+    def write(
+        self, part: Part, place: Place, schema: pa.Schema | None, batches: int | None
+    ) -> Drafts:
         """See Hands."""
-        return self._work.write(part, place, schema)
+        return self._work.write(part, place, schema, batches)
 
     def saved(self, part: Part) -> None:
         """See Hands."""
@@ -112,8 +135,8 @@ def run_job(
 ) -> JobSummary:
     """Run what of the sink's job is not done yet, and write the summary of all of it.
 
-    ``stop``, or the first Ctrl-C, stops reading; what is in flight is finished, the parts that are
-    whole with it are saved, and the summary says ``interrupted``. The second Ctrl-C stops at once;
+    ``stop``, or the first Ctrl-C, stops reading; what is in flight is finished and saved, and the
+    summary says ``interrupted``. The second Ctrl-C stops at once;
     part files that are written stay whole.
 
     Raises:
@@ -137,6 +160,7 @@ def run_job(
     with contextlib.suppress(OrchestratorError):  # the problem may be that nothing can be written
         if not at_once:
             job.save_leftovers()
+    job.ledger.forget()
     with contextlib.suppress(OrchestratorError):
         summary = job.summary(seconds, problem, {} if at_once else _described(hooks))
         sink.write_summary(summary.to_json(), complete=False)
@@ -164,13 +188,18 @@ class _Run:
 
     def __post_init__(self) -> None:
         before = tuple(self.sink.done.values())
-        self._rejects_before = [reject for entry in before for reject in entry.rejects]
+        self._rejected_before = Counter[str]()
+        for entry in before:
+            self._rejected_before.update(entry.rejected)
         self._read_before = sum(entry.records for entry in before)
         self._total = self.sink.job.total
         self._left = [part for part in self.sink.job.parts if part.index not in self.sink.done]
         self._first_write = threading.Lock()
-        self._rejects_file = asyncio.Lock()
-        self.ledger = Ledger(self._left, resumed=bool(before))
+        self._told: list[Reject] = []
+        begun = self.sink.begun
+        self.ledger = Ledger(self._left, begun, resumed=bool(before))
+        #: Records that runs before this one settled.
+        self._settled_before = self.progress().settled
 
     def summary(
         self, seconds: float, problem: BaseException | None, deployment: Mapping[str, Any]
@@ -187,21 +216,28 @@ class _Run:
             outcome=outcome,
             total=progress.settled if outcome is Outcome.COMPLETE else progress.total,
             read=progress.read,
-            rejects=(*self._rejects_before, *self.ledger.rejects),
+            rejected=dict(self._rejected_before + self.ledger.rejected),
+            rejects=self._some_rejects(outcome),
             ignored_files=self.hands.ignored,
             parts=self.sink.parts(),
             seconds=seconds,
-            resumed=self._read_before + len(self._rejects_before),
+            resumed=self._settled_before,
             problem=None if problem is None else str(problem) or type(problem).__name__,
             deployment=deployment,
         )
+
+    def _some_rejects(self, outcome: Outcome) -> tuple[Reject, ...]:
+        """The first that are listed; of a failed job also those that may have made it fail."""
+        listed = self.sink.rejects(LISTED)
+        told = self._told if outcome is Outcome.FAILED else []
+        return tuple({one.record: one for one in (*told, *listed)}.values())[:LISTED]
 
     def progress(self) -> Progress:
         """Of the whole job."""
         return Progress(
             self._total,
             self.ledger.read + self._read_before,
-            len(self.ledger.rejects) + len(self._rejects_before),
+            self.ledger.set_aside + sum(self._rejected_before.values()),
             len(self.sink.job.parts),
             len(self.sink.done),
         )
@@ -210,31 +246,29 @@ class _Run:
         """Have everything done that is left."""
         self._tell()
         if self._left:
-            await self.hands.work(self, self._left, self.stop)
+            await self.hands.work(self, self._left, self.sink.beginnings(), self.stop)
         if self.stop.is_set():
             await asyncio.to_thread(self.save_leftovers)
         if self.ledger.ended:
             settled = self.progress().settled
-            self._stop_if_intolerable(settled, settled)
+            for reject in self.sink.rejects(1):
+                self._stop_if_intolerable(settled, settled, reject)
 
     def save_leftovers(self) -> None:
-        """Write the finished parts that are not written; others count for nothing.
+        """Write the finished parts that are not written, and how others begin.
+
+        What is done of those behind a gap counts for nothing.
 
         Raises:
             OrchestratorError: the first problem, when all that can be written is.
         """
         problems: list[OrchestratorError] = []
-        forgotten = False
         for finished in self.ledger.leftovers():
-            if not finished.whole:
-                forgotten |= self.ledger.again(finished.part)
-                continue
             try:
                 self._save(finished)
             except OrchestratorError as error:  # such as one worker of several being gone
                 problems.append(error)
-        if forgotten:
-            self.sink.write_rejects([*self._rejects_before, *self.ledger.rejects])
+        self.ledger.forget()
         if problems:
             raise problems[0]
 
@@ -244,12 +278,12 @@ class _Run:
             raise JobError(
                 reject.record, f"{reject.reason}; --on-error skip sets such records aside"
             )
-        async with self._rejects_file:
-            self.ledger.reject(part, reject)
-            await asyncio.to_thread(self.sink.write_reject, reject)
+        self.ledger.reject(part, reject)
+        if len(self._told) < LISTED:
+            self._told.append(reject)
         self._stop_if_hopeless()
         progress = self.progress()
-        self._stop_if_intolerable(progress.settled, progress.total)
+        self._stop_if_intolerable(progress.settled, progress.total, reject)
 
     async def settled(self, part: Part, batch: int, settled: Settled) -> None:
         """See Told."""
@@ -259,12 +293,9 @@ class _Run:
         """See Told."""
         await self._after(self.ledger.end(part, batches))
 
-    async def again(self, part: Part) -> None:
+    async def again(self, part: Part, afresh: bool) -> None:
         """See Books."""
-        async with self._rejects_file:
-            if self.ledger.again(part):
-                rejects = [*self._rejects_before, *self.ledger.rejects]
-                await asyncio.to_thread(self.sink.write_rejects, rejects)
+        self.ledger.again(part, afresh)
         self._tell()
 
     async def _after(self, finished: Finished | None) -> None:
@@ -278,17 +309,20 @@ class _Run:
         with contextlib.ExitStack() as until_known:
             if sink.schema is None:  # the first part says which columns all have
                 until_known.enter_context(self._first_write)
-            draft = self.hands.write(part, sink.place, sink.schema) if finished.records else None
-            sink.accept(finished, draft)
+            drafts = None
+            if finished.records or finished.rejected:
+                drafts = self.hands.write(part, sink.place, sink.schema, finished.batches)
+            entry = sink.accept(finished, drafts)
+        if entry.begun is not None:
+            self.ledger.begun(part, entry)
+            return
         self.ledger.saved(part)
         self.hands.saved(part)
 
-    def _stop_if_intolerable(self, settled: int, total: int | None) -> None:
-        count = len(self._rejects_before) + len(self.ledger.rejects)
-        problem = self.tolerance.problem(count, settled, total)
+    def _stop_if_intolerable(self, settled: int, total: int | None, last: Reject) -> None:
+        problem = self.tolerance.problem(self.progress().rejected, settled, total)
         if problem:
-            last = (self.ledger.rejects or self._rejects_before)[-1]
-            raise JobError(last.record, f"{last.reason}; {problem}: see the rejects file")
+            raise JobError(last.record, f"{last.reason}; {problem}: see {SUMMARY}")
 
     def _stop_if_hopeless(self) -> None:
         found = None if self.tolerance.limited else self.ledger.hopeless()

@@ -16,14 +16,15 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from orchestrator.errors import DeadlineError, JobError, OrchestratorError, RequestFailedError
-from orchestrator.jobs import Part, Reject, Settled, Stage, Unit
+from orchestrator.jobs import Part, Reject, Settled, Stage, Unit, by_stage
 from orchestrator.runtime.calls.suspicion import suspected
+from orchestrator.runtime.io.begun import Beginning, rejects_table, write_begun, write_rejects
 from orchestrator.runtime.io.columns import Array, Columns, to_table
-from orchestrator.runtime.io.draft import Draft, Place, write_draft
-from orchestrator.runtime.io.held import IN_MEMORY, Held
+from orchestrator.runtime.io.draft import Drafts, Place, write_draft
+from orchestrator.runtime.io.held import IN_MEMORY, REJECTS_IN_MEMORY, Held
 from orchestrator.runtime.io.source import Batch, Load, Source
 from orchestrator.runtime.jobs.blame import deadly_rows, not_the_records, rejected
-from orchestrator.runtime.jobs.feed import Feed, NextPart, Room, Taken
+from orchestrator.runtime.jobs.feed import Feed, NextPart, Reading, Room, Taken
 from orchestrator.runtime.jobs.through import ThroughModel
 
 #: ``async def f(batch, models)``: columns of records in, columns of rows out.
@@ -54,7 +55,7 @@ class Told(Protocol):
     """Who keeps the books. Each call may raise what ends the job."""
 
     async def set_aside(self, part: Part, reject: Reject) -> None:
-        """A record gave nothing."""
+        """A record gave nothing; whoever has the part keeps it with the results."""
 
     async def settled(self, part: Part, batch: int, settled: Settled) -> None:
         """All records of a batch gave results or were set aside."""
@@ -74,15 +75,23 @@ class Work:
         self, task: Task, models: object, told: Told, unserved: Callable[[str], str]
     ) -> None:
         self._task, self._models, self._told, self._unserved = task, models, told, unserved
-        self._held = Held(IN_MEMORY)
+        self._held, self._rejects = Held(IN_MEMORY), Held(REJECTS_IN_MEMORY)
         self._stop = threading.Event()
         self._turn, self._room = asyncio.Lock(), Room(task.in_flight)
         self._wary: dict[int, _Wary] = {}
+        self._begun: dict[int, Beginning] = {}
 
     async def run(self, next_part: NextPart, stop: threading.Event) -> None:
         """Do parts until there are none, or until ``stop``: what is in flight is then finished."""
         self._stop = stop
-        feed = Feed(self._task.source, self._task.rows, next_part, self._wary)
+
+        async def next_one() -> Part | None:
+            part = await next_part()
+            if part is not None and part.index in self._begun:
+                await asyncio.to_thread(self._take_up, part, self._begun[part.index])
+            return part
+
+        feed = Feed(self._task.source, next_one, self._reading)
         workers = [asyncio.ensure_future(self._work(feed)) for _ in range(self._task.in_flight)]
         try:
             await asyncio.gather(*workers)
@@ -91,17 +100,31 @@ class Work:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
 
-    def write(self, part: Part, place: Place, schema: pa.Schema | None) -> Draft:
-        """Write what there is of a part; thread-safe. See ``write_draft``.
+    def write(
+        self, part: Part, place: Place, schema: pa.Schema | None, batches: int | None
+    ) -> Drafts:
+        """Write what there is of a part, or of its first ``batches``; thread-safe.
 
         Raises:
-            JobError: it cannot be written.
+            JobError: it cannot be written; see ``write_draft``.
         """
-        return write_draft(place, part.name, self._held.of(part.index), schema)
+        tables, aside = (held.of(part.index, batches) for held in (self._held, self._rejects))
+        rows = None
+        if tables and batches is None:
+            rows = write_draft(place, part.name, tables, schema)
+        elif tables:
+            rows = write_begun(place, part, tables, schema)
+        rejects = write_rejects(place, part, aside) if aside else None
+        return Drafts(rows, rejects, self._reading(part).rows)
 
     def saved(self, part: Part) -> None:
         """Forget a part: it is in the output."""
         self._held.drop(part.index)
+        self._rejects.drop(part.index)
+
+    def go_on(self, part: Part, beginning: Beginning) -> None:
+        """Do a part that comes from where an earlier run was stopped in it."""
+        self._begun[part.index] = beginning
 
     def beware(self, part: Part, deadly: Mapping[int, int], note: Note) -> None:
         """Do a part that workers ended with record by record, with nothing else at the same time.
@@ -110,6 +133,25 @@ class Work:
         ``deadly``: how often a worker ended with which record; those are set aside.
         """
         self._wary[part.index] = _Wary(deadly, note)
+
+    def _reading(self, part: Part) -> Reading:
+        if part.index in self._wary:
+            return Reading(1, single=True)
+        beginning = self._begun.get(part.index)
+        if beginning is None:
+            return Reading(self._task.rows)
+        return Reading(beginning.batch, beginning.batches)
+
+    def _take_up(self, part: Part, beginning: Beginning) -> None:
+        for full in self._keep(part, -1, beginning.rows(), beginning.rejects()):
+            full.spill()
+
+    def _keep(
+        self, part: Part, batch: int, tables: tuple[pa.Table, ...], aside: tuple[pa.Table, ...]
+    ) -> list[Held]:
+        """Keep what came of a batch; those that hold too much now."""
+        kept = ((self._held, tables), (self._rejects, aside))
+        return [held for held, some in kept if some and held.put(part.index, batch, some)]
 
     async def _work(self, feed: Feed) -> None:
         while True:
@@ -134,9 +176,11 @@ class Work:
             made = await self._loaded(part, taken.load, taken.batch)
         else:
             made = await self._warily(part, number, taken.load, wary)
-        if self._held.put(part.index, number, made.tables):
-            await asyncio.to_thread(self._held.spill)
-        await self._told.settled(part, number, Settled(made.records, made.rejects))
+        aside = (rejects_table(made.rejects),) if made.rejects else ()
+        for full in self._keep(part, number, made.tables, aside):
+            await asyncio.to_thread(full.spill)
+        rejected = dict(by_stage(made.rejects))
+        await self._told.settled(part, number, Settled(made.records, rejected))
 
     async def _loaded(self, part: Part, load: Load, batch: Batch | None = None) -> "_Made":
         if batch is None:

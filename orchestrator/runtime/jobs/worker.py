@@ -26,7 +26,8 @@ from orchestrator.jobs import Part, Reject, Settled
 from orchestrator.runtime.calls.following import Borrowed, Following, Seen
 from orchestrator.runtime.calls.outlook import Sent
 from orchestrator.runtime.cluster.package import package_version, require_equal
-from orchestrator.runtime.io.draft import Draft, Place
+from orchestrator.runtime.io.begun import Beginning
+from orchestrator.runtime.io.draft import Drafts, Place
 from orchestrator.runtime.jobs.work import Task, Work
 from orchestrator.runtime.options import Options
 
@@ -229,10 +230,14 @@ class JobWorker:
         if self._traffic is not None:
             self._traffic.looked(slot, life, there)
 
-    def give(self, part: Part, deadly: Mapping[int, int] | None) -> None:
-        """One more part to do; with ``deadly`` as ``Work.beware`` says."""
+    def give(
+        self, part: Part, deadly: Mapping[int, int] | None, beginning: Beginning | None
+    ) -> None:
+        """One more part to do, as ``Work.beware`` says with ``deadly``, or ``Work.go_on``."""
         if deadly is not None:
             self._work.beware(part, deadly, partial(self._note, part))
+        elif beginning is not None:
+            self._work.go_on(part, beginning)
         self._inbox.put(part)
 
     def noted(self) -> None:
@@ -248,9 +253,11 @@ class JobWorker:
         self._next_tell = now + _TELL_SECONDS
         return [Sends(traffic.sent()), *news]
 
-    def write(self, part: Part, place: Place, schema: pa.Schema | None) -> Draft:
+    def write(
+        self, part: Part, place: Place, schema: pa.Schema | None, batches: int | None
+    ) -> Drafts:
         """See Work."""
-        return self._work.write(part, place, schema)
+        return self._work.write(part, place, schema, batches)
 
     def saved(self, part: Part) -> None:
         """See Work."""
