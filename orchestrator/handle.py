@@ -90,7 +90,8 @@ class ModelHandle:
         """Send a request and wait for its outputs, for ``timeout`` seconds if given.
 
         Raises:
-            InvalidRequestError: a name, dtype, rank or size that the model does not take.
+            InvalidRequestError: a name, dtype, rank or size that the model does not take, or it is
+                called in a callback of a future that ``submit`` gave.
             OverloadedError: this driver has too many under way, and it must not wait for room.
             DeadlineError: it was not answered in time; it says where it was.
             RequestFailedError: no card could answer; it says what was tried.

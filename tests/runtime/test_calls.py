@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -55,6 +56,25 @@ def test_futures_and_many_in_flight(running, truth: Truth) -> None:
 
 def test_models_are_completed_by_name(running) -> None:
     assert {"both", "pair"} <= set(dir(running.models))
+
+
+def test_whoever_would_wait_for_itself_is_told_so_and_what_it_sends_there_is_answered(
+    running, truth: Truth
+) -> None:
+    """In a callback of a future, which runs on the thread that routes all requests."""
+    x, told, sent = rows(1), Future(), Future()
+
+    def answered(_: object) -> None:
+        sent.set_result(running.model("both").submit({"x": x}))
+        try:
+            told.set_result(running.model("both").predict({"x": x}))
+        except Exception as error:
+            told.set_exception(error)
+
+    running.model("slow").submit({"x": x}).add_done_callback(answered)
+    with pytest.raises(InvalidRequestError, match="predict was called in a callback of a future"):
+        told.result(60)
+    assert close(sent.result().result(60), truth(x))
 
 
 def test_any_event_loop_can_await(running, truth: Truth) -> None:

@@ -28,6 +28,10 @@ from orchestrator.runtime.options import Options
 
 #: A router that does not say so soon what waits is asked again at the next look.
 _VIEW_SECONDS = 0.5
+_WAITS_FOR_ITSELF = (
+    "predict was called in a callback of a future, on the thread that routes all requests, which "
+    "would wait for itself: submit there, or predict on a thread of your own"
+)
 
 
 class Checked(NamedTuple):
@@ -123,6 +127,8 @@ class Traffic:
 
         ``here``: the caller would wait for the answer next; see ``Router.submit``.
         """
+        if here and self._router.is_this_thread:
+            raise InvalidRequestError(model, _WAITS_FOR_ITSELF)
         asked, gate, nbytes = self._checked(model, inputs, priority, timeout)
         self._enter(gate, nbytes, timeout, wait)
         return self._submit(asked, gate, nbytes, here)
