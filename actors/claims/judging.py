@@ -159,8 +159,8 @@ def judge_session(alone: Taken, shared: Taken, common: int | None) -> Found:
             f"common, too little to count: {says}. Name two larger graphs of one network"
         )
     wanted = max(NOISE, least - NOISE)
-    says = f"{says}: {mib(saved)} saved, of {mib(common)} of parameters in common"
-    says = says if saved > wanted else f"{says}, of which more than {mib(wanted)} must be"
+    says = f"{says}: {mib(saved)} saved, with {mib(common)} of parameters in common"
+    says = says if saved > wanted else f"{says}: more than {mib(wanted)} must be"
     return Found.of(saved > wanted, says, unshared, together)
 
 

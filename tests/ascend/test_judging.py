@@ -131,14 +131,14 @@ def test_a_session_must_save_what_its_graphs_have_in_common():
     held = judge_session(two, one, 10 * MIB)
     assert (held.verdict, held.says) == (
         Verdict.HELD,
-        "two sessions take 20.0 MiB, one session 10.0 MiB: 10.0 MiB saved, of 10.0 MiB of "
+        "two sessions take 20.0 MiB, one session 10.0 MiB: 10.0 MiB saved, with 10.0 MiB of "
         "parameters in common",
     )
     nothing = judge_session(two, two, 10 * MIB)
     assert (nothing.verdict, nothing.says) == (
         Verdict.FAILED,
-        "two sessions take 20.0 MiB, one session 20.0 MiB: 0.0 MiB saved, of 10.0 MiB of "
-        "parameters in common, of which more than 4.0 MiB must be",
+        "two sessions take 20.0 MiB, one session 20.0 MiB: 0.0 MiB saved, with 10.0 MiB of "
+        "parameters in common: more than 4.0 MiB must be",
     )
     told = r"files do not tell which .* in common: two sessions take 20\.0 MiB, one session 20\.0"
     with pytest.raises(UncheckedError, match=told):

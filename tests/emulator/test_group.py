@@ -272,6 +272,15 @@ def test_paths_that_do_not_exist_are_noticed_by_sizing_only():
         group.cal_max_size_of_workspace(ModelType.MINDIR, context())
 
 
+def test_empty_paths_are_skipped(zoo: Zoo):
+    group = ModelGroup(ModelGroupFlag.SHARE_WEIGHT)
+    group.add_model(["", zoo.mlp, ""])
+    group.cal_max_size_of_workspace(ModelType.MINDIR, context())
+    kept = build(zoo.mlp)
+    assert shared() == (True, False)
+    del kept
+
+
 def test_wrong_types_to_the_sizing_call():
     group = ModelGroup(ModelGroupFlag.SHARE_WEIGHT)
     with pytest.raises(TypeError, match="context must be Context, but got <class 'int'>"):
