@@ -32,12 +32,16 @@ class Budget:
     interrupted: Callable[[], bool] = lambda: False
     cut: bool = False
 
-    def spend(self, steps: int = 1) -> bool:
-        """Take steps; False when there are none left, or no time."""
+    def late(self) -> bool:
+        """Whether there is no time left."""
         if not self.cut and self.interrupted():
             self.cut = True
+        return self.cut
+
+    def spend(self, steps: int = 1) -> bool:
+        """Take steps; False when there are none left, or no time."""
         self.left -= steps
-        return self.left >= 0 and not self.cut
+        return not self.late() and self.left >= 0
 
     def part(self, steps: int) -> "Budget":
         """At most so many of the steps that are left, as a budget of their own."""

@@ -182,13 +182,9 @@ class Items:
         What needs a workspace of at least ``k`` is served by cards that have one, and these must be
         as many as its work takes.
         """
-        levels = self.level[self.order]
-        work = np.cumsum(self.work[self.order]) * scale * (1 - SLACK)
-        cards = np.where(work > 0, np.searchsorted(self.all_speeds, work) + 1, 0)
-        forced: list[int] = []
-        for count, level in zip(cards.tolist(), levels.tolist(), strict=True):
-            forced.extend([level] * (min(count, len(self.all_speeds)) - len(forced)))
-        return forced
+        order = self.order
+        work = self.work[order] * scale * (1 - SLACK)
+        return forced_levels(self.level[order], work, self.all_speeds)
 
     def _fractional(self, copies: Numbers, forced: Sequence[int]) -> float:
         """Cards of divisible copies, largest workspace first: the optimum when copies may be cut.
@@ -203,25 +199,43 @@ class Items:
             return 0
         if not self.rooms:
             return math.inf
-        return _pour(needs, levels, self.rooms, forced)
+        opened = pour(needs, levels, self.rooms, forced)
+        return math.inf if opened is None else len(opened)
 
 
-def _pour(
-    needs: Sequence[int], levels: Sequence[int], rooms: Sequence[int], forced: Sequence[int]
-) -> float:
-    """Cards opened; beyond those that there are, more of the roomiest."""
-    opened, free = 0, 0
+def forced_levels(levels: Numbers, work: Numbers, speeds: Numbers) -> list[int]:
+    """The least that the workspaces of cards can be, in falling order, by what is done on them.
+
+    ``levels`` fall, each with its ``work``; ``speeds`` sum up those of the fastest cards.
+    """
+    total = np.cumsum(work)
+    cards = np.where(total > 0, np.searchsorted(speeds, total) + 1, 0)
+    forced: list[int] = []
+    for count, level in zip(cards.tolist(), levels.tolist(), strict=True):
+        forced.extend([level] * (min(count, len(speeds)) - len(forced)))
+    return forced
+
+
+def pour(
+    needs: Sequence[float], levels: Sequence[int], rooms: Sequence[int], forced: Sequence[int]
+) -> list[int] | None:
+    """The workspaces of the cards opened; beyond those that there are, more of the roomiest.
+
+    None where something has no room on the next card.
+    """
+    opened: list[int] = []
+    free: float = 0
     for need, level in zip(needs, levels, strict=True):
         left = need
-        while left > free or opened == 0:
+        while left > free or not opened:
             left -= free
-            room = rooms[opened] if opened < len(rooms) else rooms[0]
+            room = rooms[len(opened)] if len(opened) < len(rooms) else rooms[0]
             if level > room or (level == room and left > 0):
-                return math.inf
+                return None
             # A forced workspace may leave a card nothing: then the next has a smaller one.
-            least = max(level, forced[opened]) if opened < len(forced) else level
+            least = max(level, forced[len(opened)]) if len(opened) < len(forced) else level
             free = max(room - least, 0)
-            opened += 1
+            opened.append(least)
         free -= left
     return opened
 

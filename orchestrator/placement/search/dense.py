@@ -4,6 +4,7 @@ The dot product of what a group needs and what the card has left is large for gr
 of what there is most of, so that memory and time run out together.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,13 +34,20 @@ TASTES: tuple[Taste, ...] = tuple(
 )
 
 
-def pack(sheet: Sheet, taste: Taste, limit: Numbers) -> Layout | None:
-    """Fill one card after the other, the largest first; None when some group finds no card."""
+def pack(
+    sheet: Sheet, taste: Taste, limit: Numbers, late: Callable[[], bool] = lambda: False
+) -> Layout | None:
+    """Fill one card after the other, the largest first; None when some group finds no card.
+
+    Once it is ``late``, nothing is found.
+    """
     run = _Run(sheet, taste, limit)
     order = np.lexsort((np.arange(sheet.cards), -limit, -sheet.room, limit < 0))
     for card in order:
         if limit[card] < 0 or not run.waiting.any():
             break
+        if late():
+            return None
         run.fill(int(card))
     layout = run.layout
     if run.waiting.any() or not all(layout.spread_kept(g) for g in range(sheet.groups)):

@@ -16,15 +16,14 @@ from orchestrator.placement.search.cpsat import improve
 from orchestrator.placement.search.dense import TASTES, Taste, pack
 from orchestrator.placement.search.exact import small, solve_exactly
 from orchestrator.placement.search.exhaust import placements
-from orchestrator.placement.search.fill import EVEN, FEW, FLUID, HOT, Variant, fill
+from orchestrator.placement.search.fill import EVEN, FEW, FLUID, HOT, LEVEL, STEEP, Variant, fill
 from orchestrator.placement.search.layout import Layout
+from orchestrator.placement.search.levelled import MANY, levelled
 from orchestrator.placement.search.sheet import Numbers, Sheet
 from orchestrator.placement.search.squeeze import squeeze
 
 #: Shares of the bound on alpha at which the constructors try to place the whole demand.
 _SHARES = (0.25, 0.5, 0.7, 0.8, 0.87, 0.93, 0.97, 1.0)
-#: Groups times cards above which only the quickest ways to start are taken.
-_MANY = 1 << 20
 #: Steps that a mixed-integer program counts for; what has fewer left goes without.
 _EXACT_STEPS = 100
 #: Steps that the linear program for a bound counts for.
@@ -34,6 +33,7 @@ _ENDLESS = 1 << 60
 #: Ways to place all demand at once, and the shares of the bound that say into how many copies: with
 #: more than their load needs, hot models leave time on their cards for others.
 _QUICK: tuple[tuple[Variant, tuple[float, ...]], ...] = (
+    (LEVEL, (1.0,)),
     (HOT, (1.15, 1.0)),
     (FLUID, (1.0, 0.92, 0.84, 0.76, 0.68)),
     (FEW[0], (1.0,)),
@@ -42,6 +42,7 @@ _TO_MANY: tuple[Variant | Taste, ...] = (EVEN[0], Variant("workspace", "balanced
 _TO_FEW: tuple[Variant | Taste, ...] = (*FEW, *TASTES)
 #: Ways to pack onto fewer cards, each with how busy cards may be, which is then put right.
 _TO_PACK: tuple[tuple[Variant | Taste, float], ...] = (
+    (STEEP[1], 1.0),
     (Variant("size", "even"), 1.15),
     (TASTES[8], 1.1),
     (Variant("workspace", "balanced"), 1.3),
@@ -93,13 +94,14 @@ class Run:
         """Fill cards in every variant, then try with one card less until that fails."""
         if self.bound.value > self.sheet.cards:
             return None
-        best = self._levelled_on_few()
-        for variant in _TO_FEW:
+        best = levelled(self.sheet, self.bound, self._useful(), self.steps, self.seed)
+        many = self.sheet.groups * self.sheet.cards > MANY
+        for variant in _TO_FEW[: 1 if many and best else None]:
             # Without a step left, what costs least goes on until it has found a plan.
             more = self.steps.spend() or (best is None and variant in FEW)
             if not more or (best is not None and best.used() <= self.bound.value):
                 break
-            found = self._made(variant, self.sheet.speed)
+            found = self._made(variant, self.sheet.speed, sure=best is None and variant in FEW)
             if found and found.peak() <= 1.0 and (best is None or _better(found, best)):
                 best = found
         best = best or self._with_cards(range(self.sheet.cards))
@@ -116,23 +118,6 @@ class Run:
         best = self._asked(best)
         found_all = self._levelled(best)
         return found_all if serves(found_all) else self._first()
-
-    def _levelled_on_few(self) -> Layout | None:
-        """Of many models: evenly over as few cards as that goes, by bisection from the bound."""
-        if self.sheet.groups * self.sheet.cards <= _MANY:
-            return None
-        best: Layout | None = None
-        order = self._useful()
-        low, high = int(self.bound.value), min(self.sheet.cards, int(1.3 * self.bound.value))
-        while high - low > low // 300 and self.steps.spend():
-            # The bound is near: most of the time the lower part will do.
-            count = low + max(1, (high - low) // 3)
-            limit = self.sheet.speed.copy()
-            limit[order[count:]] = -1
-            found = self._made(EVEN[0], limit)
-            best = found or best
-            low, high = (low, count - 1) if found else (count, high)
-        return best
 
     def _useful(self) -> list[int]:
         """The cards, those with most memory and time first."""
@@ -193,10 +178,15 @@ class Run:
             return found if _better(found, best) else best
         return found if found.peak() < best.peak() else best
 
-    def _made(self, variant: Variant | Taste, limit: Numbers) -> Layout | None:
+    def _made(
+        self, variant: Variant | Taste, limit: Numbers, *, sure: bool = False
+    ) -> Layout | None:
+        """What the variant places; None if it is late, unless it is to be ``sure``."""
         if isinstance(variant, Taste):
-            return pack(self.sheet, variant, limit)
-        return fill(self.sheet, variant, limit)
+            return pack(self.sheet, variant, limit, self.steps.late)
+        soft = variant.fit == "steep"
+        late = (lambda: False) if sure else self.steps.late
+        return fill(self.sheet, variant, limit, soft=soft, late=late)
 
     def _one_less(self, best: Layout) -> Layout | None:
         """The same on one card less: without the least useful of the used cards, or the best."""
@@ -297,30 +287,40 @@ class Run:
     def _starts(self) -> Iterator[Layout]:
         """Placements of all demand, some cards busier than they may be; the quickest way first."""
         limit = np.minimum(self.sheet.speed / max(self.limit, 1e-9), _ENDLESS)
+        some = False
         for variant, shares in _QUICK:
-            found = next(self._soft(variant, shares, limit), None)
+            found = next(self._soft(variant, shares, limit, sure=not some), None)
             if found is not None:
+                some = True
                 yield found
+        if some and self.steps.late():
+            return
         cards = range(self.sheet.cards)
         for share in _SHARES[::-1]:
             found = self._squeezed(share * self.limit, cards, self.steps.left // 16)
             if found is not None:
                 yield found
                 break
-        if self.sheet.groups * self.sheet.cards > _MANY:
+        if self.sheet.groups * self.sheet.cards > MANY:
             return
         for way in _TO_MANY:
             found = self._largest_share(way, limit)
             if found is not None:
                 yield found
 
-    def _soft(self, variant: Variant, shares: Sequence[float], limit: Numbers) -> Iterator[Layout]:
-        """Placements of all demand, with the copies of each share of the bound."""
+    def _soft(
+        self, variant: Variant, shares: Sequence[float], limit: Numbers, *, sure: bool
+    ) -> Iterator[Layout]:
+        """Placements of all demand, with the copies of each share of the bound.
+
+        ``sure``: the first is made however late it is.
+        """
         for index, share in enumerate(shares):
             if not self.steps.spend() and index > 0:
                 return
             most = (limit / share).astype(np.int64)
-            found = fill(self.sheet, variant, most, soft=True)
+            late = (lambda: False) if sure and index == 0 else self.steps.late
+            found = fill(self.sheet, variant, most, soft=True, late=late)
             if found is not None:
                 yield found
 
