@@ -1,8 +1,11 @@
 """``orchestrator plan``: what goes where and why, before anything starts. No Ray, no card."""
 
 import json
+import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -120,7 +123,8 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
     planner = partial(
         _plan_deployment, cards=cards, cache=cache, probe=not no_probe, batch=batch, change=change
     )
-    problem, found, bundle = _planned(file, cards, planner, change)
+    with _stdout_kept():
+        problem, found, bundle = _planned(file, cards, planner, change)
     if gone := change.gone(problem):
         typer.echo(f"{previous}: left out, there are no such cards: {', '.join(gone)}", err=True)
     if out is not None:
@@ -136,6 +140,19 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
     if simulate_it is not None:
         console = Console(stderr=True, soft_wrap=True) if as_json else results_console()
         console.print(_simulated(bundle, file, simulate_it, load))
+
+
+@contextmanager
+def _stdout_kept() -> Iterator[None]:
+    """HiGHS prints a line now and then, whatever it is told: stdout is for the plan alone."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _planned(
