@@ -1,8 +1,11 @@
 """``orchestrator plan``: what goes where and why, before anything starts. No Ray, no card."""
 
 import json
+import os
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -134,7 +137,8 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
         "--improver": improver is not None,
     }
     given = (_given(measuring), _given(searching))
-    problem, found, bundle = _planned(file, cards, planner, change, given)
+    with _stdout_kept():
+        problem, found, bundle = _planned(file, cards, planner, change, given)
     if gone := change.gone(problem):
         typer.echo(f"{previous}: left out, there are no such cards: {', '.join(gone)}", err=True)
     if out is not None:
@@ -154,6 +158,19 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
 
 def _given(options: Mapping[str, bool]) -> list[str]:
     return [name for name, given in options.items() if given]
+
+
+@contextmanager
+def _stdout_kept() -> Iterator[None]:
+    """HiGHS prints a line now and then, whatever it is told: stdout is for the plan alone."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _planned(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.placement.instances import Cell, make
 from orchestrator.placement import Problem, solve
 from orchestrator.placement.groups import world
 from orchestrator.placement.search.exact import small, solve_exactly
@@ -43,6 +44,16 @@ def test_the_largest_alpha_is_proven():
     assert check(data, plan.to_dict()) == []
     assert plan.gap <= 1e-4
     assert plan.alpha == pytest.approx(100 / 11)
+
+
+def test_that_large_models_leave_time_unused_is_proven():
+    # Twelve on three cards: work over time says 1.176.
+    data = make(Cell.parse("llm/tight/12/same"), 3)
+    page = sheet(world(Problem.from_dict(data)))
+    found = solve_exactly(page, few=False, limit=1.1765)
+    assert found.layout is not None
+    assert 1 / found.layout.peak() == pytest.approx(1.1091, abs=1e-4)
+    assert found.bound.value == pytest.approx(1 / found.layout.peak(), rel=1e-4)
 
 
 def test_every_rule_is_in_the_program():

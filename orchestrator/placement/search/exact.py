@@ -16,8 +16,10 @@ from orchestrator.placement.search.sheet import Numbers, Sheet
 
 #: Groups times cards up to which a problem is small.
 MOST_PAIRS = 160
-#: Nodes of the solver's tree. Nodes, not seconds: equal problems end with equal plans.
-NODES = 400
+#: Nodes of the solver's tree times pairs, as a node takes longer where there are more of these: a
+#: handful of large models needs thousands until it is proven that they leave time unused on cards
+#: that they fill. Nodes, not seconds: equal problems end with equal plans.
+_NODES_BY_PAIRS = 240_000
 #: A solver's bound is relaxed by its tolerances, and the search may end within this of it.
 _TOLERANCE = 3e-5
 
@@ -47,12 +49,13 @@ def solve_exactly(sheet: Sheet, *, few: bool, limit: float) -> Exact:
     program = _Program(sheet, few, limit)
     program.build()
     matrix, low, high = program.rows.matrix(program.size)
+    nodes = _NODES_BY_PAIRS // max(sheet.groups * sheet.cards, 1)
     found = milp(
         program.aim,
         constraints=LinearConstraint(matrix, low, high),
         integrality=program.whole,
         bounds=Bounds(0, program.most),
-        options={"node_limit": NODES, "mip_rel_gap": _TOLERANCE},
+        options={"node_limit": nodes, "mip_rel_gap": _TOLERANCE},
     )
     layout = None if found.x is None else program.layout(found.x)
     return Exact(layout, program.bound(found.mip_dual_bound))
@@ -95,8 +98,9 @@ class _Program:
 
     def __init__(self, sheet: Sheet, few: bool, limit: float) -> None:
         self.sheet, self.few, self.limit = sheet, few, max(limit, 1e-9)
-        #: Work in card-seconds, not rounded: a proof must hold for what was asked.
-        self.load = [group.work * sheet.scale for group in sheet.world.groups]
+        #: Work in card-seconds, not in units: a proof must hold for what was asked. Of ten digits,
+        #: so that the same problem at another scale of its demand is the same program.
+        self.load = [float(f"{group.work * sheet.scale:.10g}") for group in sheet.world.groups]
         self.speed = [sheet.world.room(card) for card in sheet.world.cards]
         groups, cards = sheet.groups, sheet.cards
         pairs = groups * cards
