@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from orchestrator.placement.search.balance import Budget, balance
 from orchestrator.placement.search.bounds import Bound
-from orchestrator.placement.search.fill import STEEP, Variant, fill
+from orchestrator.placement.search.fill import EVEN, STEEP, Variant, fill
 from orchestrator.placement.search.layout import Layout
 from orchestrator.placement.search.sheet import Numbers, Sheet
 
@@ -23,11 +23,11 @@ def levelled(
     if sheet.groups * sheet.cards <= MANY:
         return None
     best: Layout | None = None
-    ways = list(STEEP)
+    ways = [*STEEP[:1], EVEN[0], *STEEP[1:]]
     low, high = int(bound.value), min(sheet.cards, int(_MOST * bound.value))
-    while low < high and budget.spend():
-        # The bound is near: most of the time the lower part will do.
-        count = low + (high - low) // 6
+    while high - low > low // 300 and budget.spend():
+        # The bound is near: most of the time the lower part will do at first.
+        count = low + (high - low) // (6 if best is None else 2)
         limit = sheet.speed.copy()
         limit[order[count:]] = -1
         found = _served(sheet, ways, limit, budget, seed)
@@ -43,7 +43,7 @@ def _served(
     for way in tuple(ways):
         if not budget.spend():
             return None
-        found = fill(sheet, way, limit, soft=True, late=budget.late)
+        found = fill(sheet, way, limit, soft=way.fit == "steep", late=budget.late)
         if found is None or found.peak() > _NEARLY:
             continue
         part = budget.part(_STEPS)
