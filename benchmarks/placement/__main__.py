@@ -13,6 +13,7 @@ own. Seconds are those of one core.
 """
 
 import argparse
+import importlib
 import itertools
 import multiprocessing
 import resource
@@ -124,6 +125,7 @@ def run(cell: Cell, seed: int, seconds: float, budget: int | None) -> Run:
     """Plan one problem, judge the plan, and plan it as the others would."""
     data = make(cell, seed)
     problem = Problem.from_dict(data)
+    importlib.import_module("scipy.optimize")  # which the planner does when it first needs it
     start = time.process_time()
     steps = {} if budget is None else {"budget": budget}
     plan: Plan | None = None

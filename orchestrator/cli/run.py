@@ -112,7 +112,7 @@ _PartSize = Annotated[
 _OnError = Annotated[
     str,
     typer.Option(
-        help="skip sets a bad record aside and names it in the rejects file; fail stops the "
+        help="skip sets a bad record aside and names it in a rejects file; fail stops the "
         "job at the first."
     ),
 ]
