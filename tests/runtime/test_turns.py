@@ -1,5 +1,7 @@
 """Starts on one host: loads of all deployments take turns where they do not fit at once."""
 
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,7 @@ from orchestrator import DeploymentPlan
 from orchestrator.runtime.cards.turns import Turn
 from orchestrator.runtime.cluster.connect import Connection
 from orchestrator.runtime.deployments.running import Running
-from orchestrator.runtime.options import Options
+from orchestrator.runtime.options import Options, RestartRules
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
 
@@ -60,6 +62,32 @@ def test_loads_of_two_deployments_take_turns(cluster: Connection, tmp_path: Path
     assert (early, states) == ([], ["loading"] * 3)
     assert max(map(len, begun)) == 1
     assert len({number for numbers in begun for number in numbers}) == 3
+
+
+def test_a_process_that_hangs_before_its_turn_is_replaced(
+    cluster: Connection, tmp_path: Path
+) -> None:
+    path = write_mlp(tmp_path, "one", width=WIDTH, rows=1)
+    running = Running(Options(restarts=RestartRules(first_delay=0.1, load=3.0)))
+    mine = Turn(HUGE)
+    mine.wait(threading.Event())
+    try:
+        with ThreadPoolExecutor(1) as threads:
+            started = threads.submit(running.start, heavy(path, "frozen", 1))
+            while not mine.others():
+                time.sleep(0.05)
+            first = mine.others()[0].pid
+            os.kill(first, signal.SIGSTOP)
+            while first in {one.pid for one in mine.others()} or not mine.others():
+                time.sleep(0.05)
+            mine.end()
+            started.result()
+        story = running._controller.slots["local/0"].story
+        assert "it hangs: no sign of life for 3 s, before its turn to load" in story
+        y = running.submit("one", {"x": rows(2)}, None, True, "online").result()["y"]
+        assert np.allclose(y, Truth(path)(rows(2)), atol=1e-5)
+    finally:
+        running.close()
 
 
 def test_a_load_that_nobody_has_measured_waits_as_well(cluster: Connection, tmp_path: Path) -> None:

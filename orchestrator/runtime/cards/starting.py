@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from actors.messages import CardIdentity, LoadReport
+from actors.messages import CardIdentity, CardStats, LoadReport
 from orchestrator.errors import CardsUnavailableError
 from orchestrator.runtime.cards.fleet import CardProcess, Fleet
 from orchestrator.runtime.cards.losses import Loss
@@ -104,9 +104,26 @@ class Starting:
         self._events.when_done(process.watch(), self._ended, process)
         turn = process.enter(slot.order.host.peak)
         self._events.when_done(turn, self._entered, process, self._clock())
+        self._watch_turn(process, turn)
 
     def _unplugged(self, process: CardProcess, _done: "Future[None]") -> None:
         self._plugs.ended(process)
+
+    def _watch_turn(self, process: CardProcess, turn: "Future[None]") -> None:
+        """A turn may take as long as others load; whoever waits for it must still answer."""
+        self._events.after(self._rules.load, self._silent, process, turn, process.stats())
+
+    def _silent(
+        self, process: CardProcess, turn: "Future[None]", sign: "Future[CardStats]"
+    ) -> None:
+        slot = self._slot_of(process)
+        if turn.done() or slot is None or slot.state is not SlotState.LOADING:
+            return
+        if sign.done():
+            self._watch_turn(process, turn)
+        else:
+            told = f"no sign of life for {self._rules.load:g} s, before its turn to load"
+            self._hangs(process, f"it hangs: {told}")
 
     def _entered(self, process: CardProcess, asked: float, done: "Future[None]") -> None:
         """It is its turn to load, for which it asked then."""
