@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 from rich.console import Console
 
 from benchmarks import elastic, killed, start
@@ -49,6 +50,8 @@ BUSY_SECONDS = 0.005
 CARDS = 2
 ROWS = 8
 WIDTH = 16
+#: How busy a machine is on which a way begins; it is not waited for longer than that.
+IDLE_PERCENT, SETTLE_SECONDS = 10.0, 10.0
 #: Against the ideal, by the number of batches.
 TARGETS = {1000: 1.12, 10000: 1.06}
 #: Native Ray Data against the job, both with their starts, by the number of batches.
@@ -121,8 +124,16 @@ def _in_turns(
     found: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds):
         for name, way in ways.items():
+            _settle()
             found[name].append(way(turn))
     return found
+
+
+def _settle() -> None:
+    """Wait until what the way before has left to end has ended: its processes take a while."""
+    late = time.monotonic() + SETTLE_SECONDS
+    while psutil.cpu_percent(interval=0.5) > IDLE_PERCENT and time.monotonic() < late:
+        pass
 
 
 def _compared(seconds: dict[str, list[float]], batches: int) -> list[Row]:
