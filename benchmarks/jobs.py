@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import psutil
+import ray
 from rich.console import Console
 
 from benchmarks import elastic, killed, start
@@ -130,7 +131,12 @@ def _in_turns(
 
 
 def _settle() -> None:
-    """Wait until what the way before has left to end has ended: its processes take a while."""
+    """Begin alike: what the way before left to end has ended, and Ray has an idle worker for a CPU.
+
+    Ray starts those with itself; a way that uses them up would have the next one wait for new ones.
+    """
+    held = ray.remote(lambda: time.sleep(0.5))
+    ray.get([held.remote() for _ in range(int(ray.cluster_resources()["CPU"]))])
     late = time.monotonic() + SETTLE_SECONDS
     while psutil.cpu_percent(interval=0.5) > IDLE_PERCENT and time.monotonic() < late:
         pass
