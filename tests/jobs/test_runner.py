@@ -30,7 +30,7 @@ from orchestrator.errors import (
 from orchestrator.jobs import Job, Outcome, Tolerance
 from orchestrator.runtime.io.inputs import open_source
 from orchestrator.runtime.io.output import OutputFolder
-from orchestrator.runtime.jobs.runner import Here, run_job
+from orchestrator.runtime.jobs.runner import Here, JobHooks, run_job
 from orchestrator.runtime.jobs.work import Task
 from tests.rejected import rejected
 
@@ -70,6 +70,7 @@ def run(  # noqa: PLR0913 - what the tests vary
     tolerance=None,
     output_format="parquet",
     kind=None,
+    hooks=None,
 ):
     source, sink = open_source(pages, kind), OutputFolder(out, output_format)
     hands = Here(Task(source, pipeline, source.batch_size, in_flight), None, unserved)
@@ -77,7 +78,7 @@ def run(  # noqa: PLR0913 - what the tests vary
     with contextlib.closing(sink):
         job = Job.of(source.pieces(part_size), source.stamp, part_size)
         sink.prepare(job, **(prepared or {}))
-        return run_job(hands, sink, tolerance=tolerance or Tolerance())
+        return run_job(hands, sink, hooks or JobHooks(), tolerance or Tolerance())
 
 
 def test_a_job_writes_one_data_set_and_a_summary(pages, tmp_path):
@@ -415,12 +416,15 @@ def test_ctrl_c_saves_what_is_read(pages, tmp_path, times):
 _COMPUTING = """
 import asyncio, os, signal, sys, threading, time
 from pathlib import Path
+from orchestrator.runtime.jobs.runner import JobHooks
 from tests.jobs.test_runner import run, shades
 
+noticed = threading.Event()
+
 def interrupts():
-    for _ in range(2):
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGINT)
+    noticed.wait()  # signals of one kind that come together are one
+    os.kill(os.getpid(), signal.SIGINT)
 
 def compute():
     while True:
@@ -432,7 +436,8 @@ async def computing(batch, models):
         compute() if sys.argv[3] == "loop" else await asyncio.to_thread(compute)
     return await shades(batch, models)
 
-run(Path(sys.argv[1]), Path(sys.argv[2]), computing, part_size=5, in_flight=1)
+hooks = JobHooks(on_interrupt=noticed.set)
+run(Path(sys.argv[1]), Path(sys.argv[2]), computing, part_size=5, in_flight=1, hooks=hooks)
 """
 
 

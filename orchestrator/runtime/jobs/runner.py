@@ -117,9 +117,13 @@ class Here:
 
 @dataclass(frozen=True)
 class JobHooks:
-    """What a job tells its caller, and asks it: what the summary says of the deployment."""
+    """What a job tells its caller, and asks it: what the summary says of the deployment.
+
+    ``on_interrupt``: the first Ctrl-C has been noticed; called on a thread of its own.
+    """
 
     on_progress: Callable[[Progress], None] = lambda progress: None
+    on_interrupt: Callable[[], None] = lambda: None
     describe: Callable[[], Mapping[str, Any]] = dict
 
 
@@ -148,7 +152,7 @@ def run_job(
     started = time.perf_counter()
     problem: BaseException | None = None
     try:
-        run_interruptibly(job.run(), job.stop)
+        run_interruptibly(job.run(), job.stop, hooks.on_interrupt)
     except (Exception, KeyboardInterrupt) as error:  # told in the summary, then raised again
         problem = error
     seconds = time.perf_counter() - started
