@@ -7,6 +7,7 @@ second Ctrl-C from ending the run.
 import asyncio
 import contextlib
 import signal
+import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -71,9 +72,29 @@ def _two_steps(
     interrupt = _Interrupt(loop, task, stop, noticed)
     previous = signal.signal(signal.SIGINT, interrupt)
     try:
-        yield
+        with _woken_by_signals(loop):
+            yield
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+@contextlib.contextmanager
+def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """A handler runs between two steps of the main thread, and a loop that waits takes none.
+
+    The signal itself wakes it, but for one that another thread got, or that came just before.
+    """
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        far.setblocking(False)
+        loop.add_reader(near, near.recv, 1024)
+        before = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            loop.remove_reader(near)
 
 
 class _Interrupt:
