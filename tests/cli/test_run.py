@@ -143,8 +143,8 @@ def test_a_folder_does_not_hide_the_deployment_of_its_name(capsys, pages, tmp_pa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "a job has a model or a pipeline, one of the two"),
-        (["--model", "mlp", "--pipeline", PIPELINE], "a model or a pipeline, one of the two"),
+        ([], "a job has one of the two, --model or --pipeline"),
+        (["--model", "mlp", "--pipeline", PIPELINE], "has one of the two, --model or --pipeline"),
         (["--model", "mpl"], "sums: there is no model 'mpl', did you mean 'mlp'?"),
         (["--model", "mlp", "--column", "x"], "--column x: is written as INPUT=COLUMN"),
         (["--model", "mlp", "--column", "x=z"], "has no column 'z', there are: path, image, reco"),

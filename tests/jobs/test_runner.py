@@ -165,7 +165,7 @@ def test_a_broken_pipeline_stops_the_job_early(pages, tmp_path):
     assert str(caught.value) == (
         "all of the first 10 records: failed to pass the pipeline, the last with: "
         "AttributeError: 'NoneType' object has no attribute 'det'; "
-        "a limit of bad records goes on all the same (--max-errors)"
+        "a limit of bad records goes on all the same (max_errors)"
     )
     document = json.loads((tmp_path / "out" / "_summary.json").read_text())
     assert document["outcome"] == "failed"
@@ -414,17 +414,20 @@ def test_ctrl_c_saves_what_is_read(pages, tmp_path, times):
 
 
 _COMPUTING = """
-import asyncio, os, signal, sys, threading, time
+import asyncio, signal, sys, threading, time
 from pathlib import Path
 from orchestrator.runtime.jobs.runner import JobHooks
 from tests.jobs.test_runner import run, shades
 
 noticed = threading.Event()
 
+def interrupt():  # this thread gets the signal, which wakes no other
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
 def interrupts():
-    os.kill(os.getpid(), signal.SIGINT)
+    interrupt()
     noticed.wait()  # signals of one kind that come together are one
-    os.kill(os.getpid(), signal.SIGINT)
+    interrupt()
 
 def compute():
     while True:
@@ -506,7 +509,7 @@ def test_on_error_fail_stops_at_the_first_and_resumes_where_it_was(rows, tmp_pat
     with pytest.raises(JobError) as told:
         run(rows, out, doubled, part_size=90, in_flight=1, tolerance=Tolerance.of("fail"))
     assert str(told.value) == (
-        "a.jsonl@120: ValueError: a negative row; --on-error skip sets such records aside"
+        "a.jsonl@120: ValueError: a negative row; on_error='skip' sets such records aside"
     )
     assert json.loads((out / "_summary.json").read_text())["records"] == {
         "total": None,

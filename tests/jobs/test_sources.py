@@ -239,7 +239,7 @@ def test_inputs_of_no_kind_or_of_several(tmp_path):
     write(tmp_path, "csv")
     Image.new("L", (2, 2)).save(tmp_path / "a.png")
     told = refusal(tmp_path)
-    assert told.endswith("files of several kinds (1 of images, 2 of csv): --input-format")
+    assert told.endswith("2 of csv): input_format=... takes one of them")
     assert open_source(tmp_path, "csv").ignored == 2
     assert refusal(tmp_path, "xml").startswith("xml: no such input format, there are: images,")
 

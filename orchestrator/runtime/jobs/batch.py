@@ -30,7 +30,7 @@ from orchestrator.runtime.jobs.worker import WorkOrder
 
 _log = logging.getLogger(__name__)
 _HOOKS = JobHooks()
-_PERHAPS_A_RECORD = "if a record ends the driver, leave --workers 0 out, and a worker finds it"
+_PERHAPS_A_RECORD = "if a record ends the driver, 1 worker or more would find it"
 
 
 class Models(Protocol):
@@ -178,13 +178,15 @@ class PreparedJob:
         if (spec.pipeline is None) == (spec.model is None):
             raise JobError(
                 input_name(spec),
-                "a job has a model or a pipeline, one of the two: --model or --pipeline",
+                "a job has one of the two, model=... or pipeline=...",
+                {"model=... or pipeline=...": "--model or --pipeline"},
             )
         if spec.pipeline is not None:
             if spec.columns or spec.ids != (RECORD_ID,):
                 raise JobError(
                     input_name(spec),
-                    "--column and --id go with --model; a pipeline sees all columns",
+                    "columns and ids go with a model; a pipeline sees all columns",
+                    {"columns and ids go with a model": "--column and --id go with --model"},
                 )
             return spec.pipeline
         assert spec.model is not None
