@@ -110,7 +110,7 @@ def test_inputs_and_outputs_that_cannot_be_used(capsys, pages, deployment, tmp_p
 
     assert told(tmp_path / "none", out) == f"error: {tmp_path}/none: no such file or folder\n"
     assert "nothing in it (1 file) has a known ending (images: .png" in told(deployment, out)
-    assert f"{empty}: nothing in it (0 files)" in told(empty, out)
+    assert f"{empty}: holds no file" in told(empty, out)
     assert f"{pages}/out: lies inside the input {pages}" in told(pages, pages / "out")
     assert not out.exists()
     assert "is a file; the output is a folder" in told(pages, deployment)

@@ -67,6 +67,8 @@ def _inferred(files: InputFiles) -> str:
         told = ", ".join(f"{count} of {kind}" for kind, count in found.items())
         told = f"holds files of several kinds ({told}): input_format=... takes one of them"
         raise JobError(files.where, told, {"input_format=...": "--input-format"})
+    if not files.names:
+        raise JobError(files.where, "holds no file, at any depth")
     if not found:
         known = "; ".join(
             f"{kind}: {' '.join(source.suffixes)}"
