@@ -142,8 +142,8 @@ def _on_cards(folder: Path, running: Orchestrator, data: Array) -> dict[str, _Wa
 def _starting(folder: Path, data: Array) -> dict[str, _Way]:
     """The ways that start what answers, each in a Ray that has just started.
 
-    So each finds the same idle workers: one for each CPU, of no kind yet. Those that a way before
-    left would be of the kind of its tasks, or of its actors, and of no use to the other kind.
+    So none finds idle workers that another left. Ray gives an actor none that has run a task, nor
+    the other way round: what is left of one way would be of use to some of the others alone.
     """
     ways: dict[str, _Way] = {"started": lambda turn: _started(folder, f"started-{turn}")}
     if _has_ray_data():
