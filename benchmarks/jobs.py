@@ -19,13 +19,14 @@ the job with real models.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import psutil
-import ray
 from rich.console import Console
 
 from benchmarks import elastic, killed, start
@@ -57,6 +57,9 @@ IDLE_PERCENT, SETTLE_SECONDS = 10.0, 10.0
 TARGETS = {1000: 1.12, 10000: 1.06}
 #: Native Ray Data against the job, both with their starts, by the number of batches.
 NATIVE_TARGETS = {1000: 1.3, 10000: 1.0}
+
+#: Seconds of one way in this round.
+_Way = Callable[[int], float]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,51 +95,73 @@ def _batches(folder: Path, batches: int, rounds: int) -> list[Row]:
     data = np.zeros((batches * ROWS, WIDTH), np.float32)
     data[:, 0] = np.arange(len(data)) % 1000
     np.save(folder / "rows.npy", data)
-    connection = connect("local", resources={"NPU": 2.0 * CARDS}, object_store_bytes=200 << 20)
-    try:
+    with _ray():
         up(_deployment(folder, "up"), Options(batch=True))
         with Orchestrator.connect("up") as running:
-            seconds = _in_turns(folder, running, data, rounds)
+            ways = _on_cards(folder, running, data)
+            seconds: dict[str, list[float]] = {name: [] for name in ways}
+            for turn in range(rounds):
+                for name, way in ways.items():
+                    _settle()
+                    seconds[name].append(way(turn))
         take_down("up")
-    finally:
-        connection.close()
+    starting = _starting(folder, data)
+    seconds |= {name: [] for name in starting}
+    for turn in range(rounds):
+        for name, way in starting.items():
+            with _ray():
+                _settle()
+                seconds[name].append(way(turn))
     return _compared(seconds, batches)
 
 
-def _in_turns(
-    folder: Path, running: Orchestrator, data: Array, rounds: int
-) -> dict[str, list[float]]:
-    """Seconds of every way, round by round."""
-    ways: dict[str, Callable[[int], float]] = {
+@contextlib.contextmanager
+def _ray() -> Iterator[None]:
+    connection = connect("local", resources={"NPU": float(CARDS)}, object_store_bytes=200 << 20)
+    try:
+        yield
+    finally:
+        connection.close()
+
+
+def _on_cards(folder: Path, running: Orchestrator, data: Array) -> dict[str, _Way]:
+    """The ways that use cards which serve already."""
+    ways: dict[str, _Way] = {
         "here": lambda turn: _job(running, folder, f"here-{turn}", 0),
         "workers": lambda turn: _job(running, folder, f"workers-{turn}", 2),
-        "started": lambda turn: _started(folder, f"started-{turn}"),
     }
-    if importlib.util.find_spec("pandas") is not None:  # ray[data] is there
-        from benchmarks.raydata import LAYOUTS, forwarded, looped, native
+    if _has_ray_data():
+        from benchmarks.raydata import forwarded, looped
 
         model = running.model("busy")
         ways["iter_batches"] = lambda turn: looped(data, ROWS, model)
         ways["forwarded"] = lambda turn: forwarded(data, ROWS, model)
+    return ways
+
+
+def _starting(folder: Path, data: Array) -> dict[str, _Way]:
+    """The ways that start what answers, each in a Ray that has just started.
+
+    So none finds idle workers that another left. Ray gives an actor none that has run a task, nor
+    the other way round: what is left of one way would be of use to some of the others alone.
+    """
+    ways: dict[str, _Way] = {"started": lambda turn: _started(folder, f"started-{turn}")}
+    if _has_ray_data():
+        from benchmarks.raydata import LAYOUTS, native
+
         for number, layout in enumerate(LAYOUTS):
             ways[f"native {number}"] = lambda turn, layout=layout: native(  # type: ignore[misc]
                 data, ROWS, CARDS, BUSY_SECONDS, layout
             )
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(rounds):
-        for name, way in ways.items():
-            _settle()
-            found[name].append(way(turn))
-    return found
+    return ways
+
+
+def _has_ray_data() -> bool:
+    return importlib.util.find_spec("pandas") is not None
 
 
 def _settle() -> None:
-    """Begin alike: what the way before left to end has ended, and Ray has an idle worker for a CPU.
-
-    Ray starts those with itself; a way that uses them up would have the next one wait for new ones.
-    """
-    held = ray.remote(lambda: time.sleep(0.5))
-    ray.get([held.remote() for _ in range(int(ray.cluster_resources()["CPU"]))])
+    """Begin alike: what has just begun, or was left to end, takes no CPU any more."""
     late = time.monotonic() + SETTLE_SECONDS
     while psutil.cpu_percent(interval=0.5) > IDLE_PERCENT and time.monotonic() < late:
         pass

@@ -17,6 +17,7 @@ OrchestratorError
 └── JobError                a batch job's input or output cannot be used
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from actors.errors import (
@@ -242,10 +243,21 @@ class OverloadedError(OrchestratorError):
 
 @dataclass(eq=False, repr=False)
 class JobError(OrchestratorError):
-    """A batch job's input or output cannot be used."""
+    """A batch job's input or output cannot be used.
+
+    ``options``: what the problem says of options of ``run``, and how the command line has that.
+    """
 
     where: str
     problem: str
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}"
+
+    def on_command_line(self) -> str:
+        """The same for those who gave their options there."""
+        problem = self.problem
+        for said, there in self.options.items():
+            problem = problem.replace(said, there)
+        return f"{self.where}: {problem}"

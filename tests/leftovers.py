@@ -112,6 +112,8 @@ def _of_ray(told: str) -> bool:
 
 
 def _thread_of_ray(thread: threading.Thread) -> bool:
-    if thread.name == _THREAD_OF_RAY_DATA:
+    # Python notes a library's own thread when that calls Python and is asked who it is, as by a log
+    # line in a callback of Ray, and keeps the note for ever; all others of the kind it never sees.
+    if thread.name == _THREAD_OF_RAY_DATA or isinstance(thread, threading._DummyThread):
         return True
     return ray.is_initialized() and thread.name.startswith(_THREADS_OF_RAY)

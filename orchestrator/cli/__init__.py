@@ -23,7 +23,7 @@ from orchestrator.cli.schema import schema
 from orchestrator.cli.status import status
 from orchestrator.cli.up import up
 from orchestrator.cli.verify_card import SeveralFiles, verify_card
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import JobError, OrchestratorError
 from orchestrator.runtime.journal import events_shown
 
 # Some releases of typer carry a click of their own: the root of its errors is found from typer's.
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = app(words or ["--help"], prog_name="orchestrator", standalone_mode=False)
         sys.stdout.flush()
     except OrchestratorError as error:
-        return _error(str(error))
+        return _error(error.on_command_line() if isinstance(error, JobError) else str(error))
     except ClickException as error:
         return _error(getattr(error, "format_message", error.__str__)())
     except (KeyboardInterrupt, typer.Abort):

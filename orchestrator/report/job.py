@@ -11,9 +11,11 @@ from orchestrator.report.progress import job_progress
 from orchestrator.runtime.cluster.measure import measure_missing
 from orchestrator.runtime.io.store import REJECTS
 from orchestrator.runtime.jobs.batch import PreparedJob
+from orchestrator.runtime.jobs.runner import JobHooks
 
 #: Rejects named on the screen; the rejects files have all of them.
 _NAMED = 10
+_INTERRUPTED = "Ctrl-C: finishing what is on the cards and saving it; Ctrl-C again stops at once"
 
 
 def measure_shown(wanted: Deployment | DeploymentPlan, console: Console) -> None:
@@ -33,7 +35,8 @@ def run_shown(prepared: PreparedJob, running: Orchestrator | None, console: Cons
         OrchestratorError: see ``PreparedJob.run``.
     """
     with job_progress(console) as on_progress:
-        summary = prepared.run(running, on_progress)
+        hooks = JobHooks(on_progress, lambda: console.print(_INTERRUPTED, soft_wrap=True))
+        summary = prepared.run(running, hooks)
     for line in outcome_lines(summary, prepared.sink.where):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return summary

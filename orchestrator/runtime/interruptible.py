@@ -7,6 +7,7 @@ second Ctrl-C from ending the run.
 import asyncio
 import contextlib
 import signal
+import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,8 +23,14 @@ _CLEAN_UP_SECONDS = 1.0
 _THREADS = 32
 
 
-def run_interruptibly(main: Coroutine[Any, Any, None], stop: threading.Event) -> None:
+def run_interruptibly(
+    main: Coroutine[Any, Any, None],
+    stop: threading.Event,
+    noticed: Callable[[], None] = lambda: None,
+) -> None:
     """``asyncio.run``, but the first Ctrl-C only sets ``stop``, where this is the main thread.
+
+    ``noticed`` is called then, on a thread of its own: this one may be computing.
 
     Raises:
         KeyboardInterrupt: at the second. What still computes in threads is left to itself.
@@ -33,7 +40,7 @@ def run_interruptibly(main: Coroutine[Any, Any, None], stop: threading.Event) ->
     task = loop.create_task(main)
     hurried = False
     try:
-        with _two_steps(loop, task, stop):
+        with _two_steps(loop, task, stop, noticed):
             try:
                 loop.run_until_complete(task)
             except (asyncio.CancelledError, KeyboardInterrupt):
@@ -54,36 +61,65 @@ def run_interruptibly(main: Coroutine[Any, Any, None], stop: threading.Event) ->
 
 @contextlib.contextmanager
 def _two_steps(
-    loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]", stop: threading.Event
+    loop: asyncio.AbstractEventLoop,
+    task: "asyncio.Task[None]",
+    stop: threading.Event,
+    noticed: Callable[[], None],
 ) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's affair
         return
-    interrupt = _Interrupt(loop, task, stop)
+    interrupt = _Interrupt(loop, task, stop, noticed)
     previous = signal.signal(signal.SIGINT, interrupt)
     try:
-        yield
+        with _woken_by_signals(loop):
+            yield
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+@contextlib.contextmanager
+def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """A handler runs between two steps of the main thread, and a loop that waits takes none.
+
+    The signal itself wakes it, but for one that another thread got, or that came just before.
+    """
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        far.setblocking(False)
+        loop.add_reader(near, near.recv, 1024)
+        before = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            loop.remove_reader(near)
 
 
 class _Interrupt:
     """The handler: it runs in the main thread, between two steps of whatever that computes."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]", stop: threading.Event
+        self,
+        loop: asyncio.AbstractEventLoop,
+        task: "asyncio.Task[None]",
+        stop: threading.Event,
+        noticed: Callable[[], None],
     ) -> None:
-        self._loop, self._task, self._stop = loop, task, stop
+        self._loop, self._task, self._stop, self._noticed = loop, task, stop, noticed
         self._seen = 0
         self._turned = threading.Event()
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self._seen += 1
         self._stop.set()
-        if self._seen == 2:
+        if self._seen == 1:
+            threading.Thread(target=self._noticed, daemon=True).start()
+        elif self._seen == 2:
             self._loop.call_soon_threadsafe(self._cancel)
             threading.Thread(target=self._watch, daemon=True).start()
-        elif self._seen > 2:
+        else:
             raise KeyboardInterrupt("interrupted twice")
 
     def _cancel(self) -> None:

@@ -110,7 +110,7 @@ def test_inputs_and_outputs_that_cannot_be_used(capsys, pages, deployment, tmp_p
 
     assert told(tmp_path / "none", out) == f"error: {tmp_path}/none: no such file or folder\n"
     assert "nothing in it (1 file) has a known ending (images: .png" in told(deployment, out)
-    assert f"{empty}: nothing in it (0 files)" in told(empty, out)
+    assert f"{empty}: holds no file" in told(empty, out)
     assert f"{pages}/out: lies inside the input {pages}" in told(pages, pages / "out")
     assert not out.exists()
     assert "is a file; the output is a folder" in told(pages, deployment)
@@ -143,8 +143,8 @@ def test_a_folder_does_not_hide_the_deployment_of_its_name(capsys, pages, tmp_pa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "a job has a model or a pipeline, one of the two"),
-        (["--model", "mlp", "--pipeline", PIPELINE], "a model or a pipeline, one of the two"),
+        ([], "a job has one of the two, --model or --pipeline"),
+        (["--model", "mlp", "--pipeline", PIPELINE], "has one of the two, --model or --pipeline"),
         (["--model", "mpl"], "sums: there is no model 'mpl', did you mean 'mlp'?"),
         (["--model", "mlp", "--column", "x"], "--column x: is written as INPUT=COLUMN"),
         (["--model", "mlp", "--column", "x=z"], "has no column 'z', there are: path, image, reco"),
@@ -218,10 +218,10 @@ def test_ctrl_c_of_a_job_in_its_terminal(cluster, capsys, pages, deployment, tmp
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
+    assert any("Ctrl-C again stops at once" in line for line in process.stderr)
     if times == 1:
         mark.with_name("go").touch()
     else:
-        time.sleep(0.2)  # signals of one kind that come together are one
         process.send_signal(signal.SIGINT)
     told = process.communicate()[1]
     assert process.returncode == (1 if times == 1 else 130), told

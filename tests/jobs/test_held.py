@@ -111,5 +111,5 @@ def test_no_room_for_results_says_where_and_what_helps(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     held = Held(10)
     assert held.put(0, 0, (to_table({"x": np.zeros(100)}),))
-    with pytest.raises(JobError, match=r"gone.*no room for results.*TMPDIR.*--part-size"):
+    with pytest.raises(JobError, match=r"gone.*no room for results.*TMPDIR.*part_size"):
         held.spill()

@@ -78,7 +78,7 @@ def test_of_two_processes_the_second_is_refused_until_the_first_is_killed(tmp_pa
             assert told.startswith(f"a run that has not ended writes to it: process {process.pid}")
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert refused(out) == "holds a job that is not complete: --resume goes on with it"
+    assert refused(out) == "holds a job that is not complete: resume=True goes on with it"
     with contextlib.closing(begun(out, **RESUME)) as sink:
         assert list(sink.done) == [0]
 
@@ -94,7 +94,7 @@ def test_who_waits_for_the_lock_sees_what_the_one_before_did(tmp_path, monkeypat
         lock(file, how)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    assert refused(tmp_path) == "holds a job that is not complete: --resume goes on with it"
+    assert refused(tmp_path) == "holds a job that is not complete: resume=True goes on with it"
     with contextlib.closing(begun(tmp_path, **RESUME)) as sink:
         assert list(sink.done) == [0]
 

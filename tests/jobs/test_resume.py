@@ -277,7 +277,7 @@ def test_changes_are_named_and_accepted_on_demand(pages, tmp_path):  # noqa: F81
     run(pages, out, part_size=5)
     facts = {"model det": "2"}
     assert refusal(pages, out, facts, resume=True) == (
-        "its job began with another state of model det: --accept-changes goes on all the same, "
+        "its job began with another state of model det: accept_changes=True goes on all the same, "
         "redoing the parts whose records differ; or name a new folder"
     )
     (pages / "07.png").write_bytes((pages / "06.png").read_bytes())

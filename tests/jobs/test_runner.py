@@ -30,7 +30,7 @@ from orchestrator.errors import (
 from orchestrator.jobs import Job, Outcome, Tolerance
 from orchestrator.runtime.io.inputs import open_source
 from orchestrator.runtime.io.output import OutputFolder
-from orchestrator.runtime.jobs.runner import Here, run_job
+from orchestrator.runtime.jobs.runner import Here, JobHooks, run_job
 from orchestrator.runtime.jobs.work import Task
 from tests.rejected import rejected
 
@@ -70,6 +70,7 @@ def run(  # noqa: PLR0913 - what the tests vary
     tolerance=None,
     output_format="parquet",
     kind=None,
+    hooks=None,
 ):
     source, sink = open_source(pages, kind), OutputFolder(out, output_format)
     hands = Here(Task(source, pipeline, source.batch_size, in_flight), None, unserved)
@@ -77,7 +78,7 @@ def run(  # noqa: PLR0913 - what the tests vary
     with contextlib.closing(sink):
         job = Job.of(source.pieces(part_size), source.stamp, part_size)
         sink.prepare(job, **(prepared or {}))
-        return run_job(hands, sink, tolerance=tolerance or Tolerance())
+        return run_job(hands, sink, hooks or JobHooks(), tolerance or Tolerance())
 
 
 def test_a_job_writes_one_data_set_and_a_summary(pages, tmp_path):
@@ -164,7 +165,7 @@ def test_a_broken_pipeline_stops_the_job_early(pages, tmp_path):
     assert str(caught.value) == (
         "all of the first 10 records: failed to pass the pipeline, the last with: "
         "AttributeError: 'NoneType' object has no attribute 'det'; "
-        "a limit of bad records goes on all the same (--max-errors)"
+        "a limit of bad records goes on all the same (max_errors)"
     )
     document = json.loads((tmp_path / "out" / "_summary.json").read_text())
     assert document["outcome"] == "failed"
@@ -413,14 +414,20 @@ def test_ctrl_c_saves_what_is_read(pages, tmp_path, times):
 
 
 _COMPUTING = """
-import asyncio, os, signal, sys, threading, time
+import asyncio, signal, sys, threading, time
 from pathlib import Path
+from orchestrator.runtime.jobs.runner import JobHooks
 from tests.jobs.test_runner import run, shades
 
+noticed = threading.Event()
+
+def interrupt():  # this thread gets the signal, which wakes no other
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
 def interrupts():
-    for _ in range(2):
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.2)
+    interrupt()
+    noticed.wait()  # signals of one kind that come together are one
+    interrupt()
 
 def compute():
     while True:
@@ -432,7 +439,8 @@ async def computing(batch, models):
         compute() if sys.argv[3] == "loop" else await asyncio.to_thread(compute)
     return await shades(batch, models)
 
-run(Path(sys.argv[1]), Path(sys.argv[2]), computing, part_size=5, in_flight=1)
+hooks = JobHooks(on_interrupt=noticed.set)
+run(Path(sys.argv[1]), Path(sys.argv[2]), computing, part_size=5, in_flight=1, hooks=hooks)
 """
 
 
@@ -501,7 +509,7 @@ def test_on_error_fail_stops_at_the_first_and_resumes_where_it_was(rows, tmp_pat
     with pytest.raises(JobError) as told:
         run(rows, out, doubled, part_size=90, in_flight=1, tolerance=Tolerance.of("fail"))
     assert str(told.value) == (
-        "a.jsonl@120: ValueError: a negative row; --on-error skip sets such records aside"
+        "a.jsonl@120: ValueError: a negative row; on_error='skip' sets such records aside"
     )
     assert json.loads((out / "_summary.json").read_text())["records"] == {
         "total": None,

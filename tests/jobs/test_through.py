@@ -109,9 +109,13 @@ def test_values_that_are_no_input(column, dtype, message):
     ("sources", "ids", "message"),
     [
         ({"w": "a"}, ("a",), "model sum: has no input 'w', there are: x"),
-        ({"x": "c"}, ("a",), "no column 'c' for its input x, there are: a, b; --column x=COLUMN"),
+        (
+            {"x": "c"},
+            ("a",),
+            "there are: a, b; columns={'x': COLUMN} names one",
+        ),
         ({}, ("a",), "no column 'x' for its input x"),
-        ({"x": "a"}, ("y",), "its output y is named as an id column is: --id another"),
+        ({"x": "a"}, ("y",), "its output y is named as an id column is: ids=... takes another"),
     ],
 )
 def test_a_model_and_an_input_that_do_not_go_together(sources, ids, message):

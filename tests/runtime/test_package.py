@@ -75,5 +75,16 @@ def test_the_same_sources_from_elsewhere_are_as_good_and_others_are_named(
         file.write("\n# a difference\n")
     told = driven(plan, copied)
     assert isinstance(told, str)
-    assert told.startswith("node local: its node ")
+    assert told.startswith("card local/0: its node ")
     assert "ascend-orchestrator 0.1.0+" in told
+
+
+def test_a_node_that_cannot_import_them_is_named(
+    cluster: Connection, plan: Path, copied: Path
+) -> None:
+    with (copied / "actors" / "card.py").open("a", encoding="utf-8") as file:
+        file.write("\nimport nothing_of_that_name\n")
+    told = driven(plan, copied)
+    assert isinstance(told, str)
+    assert told.startswith("card local/0 has ascend-orchestrator that cannot be imported (")
+    assert "No module named 'nothing_of_that_name'" in told

@@ -187,9 +187,11 @@ def test_a_node_that_comes_during_a_job_gets_a_worker_and_one_that_goes_is_not_m
     with further_node() as first:
         job = start(running, lines, tmp_path / "out", noted, workers=None, part_size="1kB")
         while not (tmp_path / first.node_id).exists():
+            assert not job.done
             time.sleep(0.05)
         with further_node() as second:
             while not (tmp_path / second.node_id).exists():
+                assert not job.done
                 time.sleep(0.05)
             first.kill()
             go.touch()

@@ -9,7 +9,7 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import ray
@@ -37,11 +37,11 @@ from actors.messages import (
     MemoryReport,
     Request,
 )
-from orchestrator.errors import CardLostError, NoRoomError
+from orchestrator.errors import CardLostError, NoRoomError, PackageDiffersError
 from orchestrator.inventory import ray_resources
 from orchestrator.runtime.cards.host import CardHost, Held
 from orchestrator.runtime.cards.parcels import pack_requests, unpack_answers
-from orchestrator.runtime.cluster.package import require_same
+from orchestrator.runtime.cluster.package import package_version, require_same
 
 #: Threads for control calls: a load takes one for long, stats and stop must still get through.
 _CONTROL_THREADS = 3
@@ -56,6 +56,8 @@ _HOST_FULL = (
 #: What Ray and Python raise where a call or its answers find no memory on their way.
 _NO_ROOM = (MemoryError, ObjectStoreFullError, OutOfDiskError)
 _LOST = (RayActorError, OutOfMemoryError, ActorUnschedulableError)
+#: What an actor dies of where its class cannot be imported; the reason comes last.
+_NOT_IMPORTED = "failed to import on the worker"
 #: Detached processes are named so, with their life.
 _CARD = "card-"
 
@@ -188,6 +190,22 @@ class Fleet:
         self._home = home
         self._lives = itertools.count(first_life)
 
+    @cached_property
+    def _host(self) -> Any:  # noqa: ANN401 - Ray's stubs know no concurrency groups
+        """What Ray starts, pickled and sent to the cluster once for all processes."""
+        decorate: Any = ray.remote
+        return decorate(
+            num_cpus=0,
+            **ray_resources({self.resource: 1}),
+            max_restarts=0,
+            max_task_retries=0,
+            concurrency_groups={
+                "control": _CONTROL_THREADS,
+                "data": _DATA_THREADS,
+                "life": 1,
+            },
+        )(CardHost)
+
     def launch(self, node_id: str, host: HostMemory) -> CardProcess:
         """Start an empty process on a node. It waits there until the node has a free card.
 
@@ -196,23 +214,12 @@ class Fleet:
         life = next(self._lives)
         taken = {"memory": host.lasting} if host.lasting else {}
         detached = {"name": f"{_CARD}{life}", "namespace": self._home, "lifetime": "detached"}
-        # Ray's stubs know neither concurrency groups nor hard affinity among the options.
-        decorate: Any = ray.remote
-        remote = decorate(
-            num_cpus=0,
-            **ray_resources({self.resource: 1}),
-            max_restarts=0,
-            max_task_retries=0,
+        actor = self._host.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
-            concurrency_groups={
-                "control": _CONTROL_THREADS,
-                "data": _DATA_THREADS,
-                "life": 1,
-            },
             **taken,
             **(detached if self._home else {}),
-        )(CardHost)
-        return CardProcess(remote.remote(), life, self.resource, self._kind)
+        ).remote()
+        return CardProcess(actor, life, self.resource, self._kind)
 
     def found(self) -> list[CardProcess]:
         """The processes that were started in this home and have not ended."""
@@ -235,6 +242,9 @@ def ours(error: BaseException, card: str) -> Exception:
         return cause
     if isinstance(cause, _NO_ROOM):
         return NoRoomError(card, str(cause).partition("\n")[0] or repr(cause))
+    if isinstance(error, ActorDiedError) and _NOT_IMPORTED in str(error):
+        there = f"that cannot be imported ({str(error).strip().splitlines()[-1]})"
+        return PackageDiffersError(f"card {card}", "", there, package_version())
     if isinstance(error, RayTaskError):
         return RuntimeError(f"card {card} raised {cause!r}\n{error.traceback_str}")
     if isinstance(error, _LOST):

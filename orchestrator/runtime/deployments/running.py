@@ -28,7 +28,6 @@ from orchestrator.runtime.cards.losses import Loss, Losses
 from orchestrator.runtime.cards.slots import Slot, signatures_of
 from orchestrator.runtime.cluster.connect import Connection, connect
 from orchestrator.runtime.cluster.discover import Node, bind_nodes, find_nodes
-from orchestrator.runtime.cluster.package import require_same_on
 from orchestrator.runtime.cluster.planning import FirstPlan, first_plan, known_profiles
 from orchestrator.runtime.deployments.observe import observe
 from orchestrator.runtime.deployments.scaler import Scaler
@@ -53,7 +52,6 @@ class Running(Traffic):
         self._changing_losses = threading.Lock()
         self._survivors: Survivors | None = None
         self._scaler: Scaler | None = None
-        self._own_ray = False
         self._graceful = False
         self._drain_seconds = 0.0
         self._watchers = Watchers()
@@ -147,15 +145,12 @@ class Running(Traffic):
             object_store_bytes=self._options.object_store_bytes,
         )
         self._undo.callback(connection.close)
-        self._own_ray = connection.ours
         return connection
 
     def _run_cards(self, plan: DeploymentPlan, nodes: tuple[Node, ...]) -> None:
         used = Counter(slot.rpartition("/")[0] for slot in plan.slots)
         cards = plan.deployment.cards
         self.nodes = bind_nodes(used, nodes, cards.resource)
-        if not self._own_ray:  # else its node is this machine, and runs what we run
-            require_same_on({f"node {name}": self.nodes[name] for name in used})
         self._fleet = Fleet(cards.resource, cards.kind)
         slots = [self._empty_slot(name, plan.orders(name)) for name in plan.slots]
         journal = Journal(plan.deployment.name)

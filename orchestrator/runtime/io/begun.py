@@ -15,7 +15,7 @@ import pyarrow as pa
 from orchestrator.jobs import Part, PartEntry, Reject, Stage
 from orchestrator.runtime.io.draft import Draft, Place, write_draft
 from orchestrator.runtime.io.formats import ArrowStream, JsonText
-from orchestrator.runtime.io.store import BEGUN, PART, REJECTS, Store, explained
+from orchestrator.runtime.io.store import BEGUN, PART, REJECTS, RESUME, Store, explained
 
 #: The formats of rejects and of beginnings, whatever that of the output is.
 REJECTS_FORMAT, BEGUN_FORMAT = JsonText(), ArrowStream()
@@ -108,6 +108,6 @@ class Beginning:
 
     @contextlib.contextmanager
     def _opened(self, name: str) -> Iterator[IO[bytes]]:
-        told = f"cannot be read any more ({name}): --resume does without it"
-        with explained(self.store.where, told), self.store.open(name) as file:
+        told = f"cannot be read any more ({name}): resume=True does without it"
+        with explained(self.store.where, told, RESUME), self.store.open(name) as file:
             yield file

@@ -69,9 +69,8 @@ class Held:
                 except OSError as error:
                     where = f"the folder for temporary files ({tempfile.gettempdir()})"
                     told = f"has no room for results until they are written: {error}; TMPDIR names"
-                    raise JobError(
-                        where, f"{told} another, a smaller --part-size needs less"
-                    ) from error
+                    told += " another, a smaller part_size needs less"
+                    raise JobError(where, told, {"part_size": "--part-size"}) from error
                 found = {at: tuple(next(written) for _ in old) for at, old in batches.items()}
                 with self._changing:
                     if part in self._parts:

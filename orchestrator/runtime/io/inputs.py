@@ -65,7 +65,10 @@ def _inferred(files: InputFiles) -> str:
     found = {kind: count for kind, count in counts.items() if count}
     if len(found) > 1:
         told = ", ".join(f"{count} of {kind}" for kind, count in found.items())
-        raise JobError(files.where, f"holds files of several kinds ({told}): --input-format")
+        told = f"holds files of several kinds ({told}): input_format=... takes one of them"
+        raise JobError(files.where, told, {"input_format=...": "--input-format"})
+    if not files.names:
+        raise JobError(files.where, "holds no file, at any depth")
     if not found:
         known = "; ".join(
             f"{kind}: {' '.join(source.suffixes)}"
@@ -75,8 +78,9 @@ def _inferred(files: InputFiles) -> str:
         others = "1 file" if len(files.names) == 1 else f"{len(files.names)} files"
         raise JobError(
             files.where,
-            f"nothing in it ({others}) has a known ending ({known}): --input-format says what "
+            f"nothing in it ({others}) has a known ending ({known}): input_format=... says what "
             "it is, binary takes any file",
+            {"input_format=...": "--input-format"},
         )
     return next(iter(found))
 

@@ -21,6 +21,7 @@ from orchestrator.jobs import (
 )
 from orchestrator.runtime.io.store import (
     LOCK,
+    RESUME,
     SUCCESS,
     SUMMARY,
     Journal,
@@ -93,8 +94,10 @@ class JobRecord:
         if differ and not accept_changes:
             raise JobError(
                 self._store.where,
-                f"its job began with another state of {', '.join(differ)}: --accept-changes goes "
-                "on all the same, redoing the parts whose records differ; or name a new folder",
+                f"its job began with another state of {', '.join(differ)}: "
+                "accept_changes=True goes on all the same, redoing the parts whose records differ; "
+                "or name a new folder",
+                {"accept_changes=True": "--accept-changes"},
             )
         with ThreadPoolExecutor(_READS) as pool:
             entries = list(known.entries.values())
@@ -181,8 +184,8 @@ class JobRecord:
         if SUCCESS in names:
             return JobError(where, "holds a job that is complete: name a new folder")
         if manifest in names:
-            told = "holds a job that is not complete: --resume goes on with it"
-            return JobError(where, told)
+            told = "holds a job that is not complete: resume=True goes on with it"
+            return JobError(where, told, RESUME)
         told = "is not empty, and finished work is never written over: name a new folder"
         return JobError(where, told)
 

@@ -6,7 +6,7 @@ records, and those beginning with a point are files that somebody has not finish
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO, Protocol
@@ -22,6 +22,9 @@ PARTS = (PART, REJECTS, BEGUN) = ("part-", "_rejects-", "_begun-")
 _OURS = frozenset({MANIFEST, SUCCESS, LOCK, SUMMARY})
 _DRAFTS = (".part-", "._")
 _CHUNK = 1 << 20
+#: How the command line has what messages call resume=True; see JobError.
+RESUME = {"resume=True": "--resume"}
+_NO_OPTIONS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -142,10 +145,10 @@ def checksum(file: IO[bytes]) -> tuple[int, str]:
 
 
 @contextlib.contextmanager
-def explained(where: str, problem: str) -> Iterator[None]:
+def explained(where: str, problem: str, options: Mapping[str, str] = _NO_OPTIONS) -> Iterator[None]:
     """OSError within comes out as JobError about the place."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise JobError(where, f"{problem}: {reason}") from error
+        raise JobError(where, f"{problem}: {reason}", options) from error

@@ -29,7 +29,8 @@ from orchestrator.runtime.jobs.work import Pipeline, Task
 from orchestrator.runtime.jobs.worker import WorkOrder
 
 _log = logging.getLogger(__name__)
-_PERHAPS_A_RECORD = "if a record ends the driver, leave --workers 0 out, and a worker finds it"
+_HOOKS = JobHooks()
+_PERHAPS_A_RECORD = "if a record ends the driver, 1 worker or more would find it"
 
 
 class Models(Protocol):
@@ -116,15 +117,17 @@ class PreparedJob:
     def run(
         self,
         serving: Serving | None,
-        on_progress: Callable[[Progress], None] = lambda progress: None,
+        hooks: JobHooks = _HOOKS,
         stop: threading.Event | None = None,
     ) -> JobSummary:
         """Do what is missing; nobody needs to serve when nothing but the end mark is.
 
+        What the summary says of the deployment is asked of it.
+
         Raises:
             OrchestratorError: see ``run_job``.
         """
-        spec, hooks = self.spec, JobHooks(on_progress)
+        spec, on_progress = self.spec, hooks.on_progress
         task = Task(
             self.source, self.pipeline, spec.batch_size or self.source.batch_size, spec.in_flight
         )
@@ -138,7 +141,7 @@ class PreparedJob:
             serving.expect(progress.settled, progress.expected)
             on_progress(progress)
 
-        hooks = JobHooks(told)
+        hooks = replace(hooks, on_progress=told)
         try:
             if (count := self._workers(serving.plan)) == 0:
                 models = serving.models_for(spec.priority)
@@ -175,13 +178,15 @@ class PreparedJob:
         if (spec.pipeline is None) == (spec.model is None):
             raise JobError(
                 input_name(spec),
-                "a job has a model or a pipeline, one of the two: --model or --pipeline",
+                "a job has one of the two, model=... or pipeline=...",
+                {"model=... or pipeline=...": "--model or --pipeline"},
             )
         if spec.pipeline is not None:
             if spec.columns or spec.ids != (RECORD_ID,):
                 raise JobError(
                     input_name(spec),
-                    "--column and --id go with --model; a pipeline sees all columns",
+                    "columns and ids go with a model; a pipeline sees all columns",
+                    {"columns and ids go with a model": "--column and --id go with --model"},
                 )
             return spec.pipeline
         assert spec.model is not None
@@ -260,7 +265,7 @@ class BatchJob:
 
     def _run(self) -> None:
         try:
-            self._summary = self._prepared.run(self._serving, self._told, self._stop)
+            self._summary = self._prepared.run(self._serving, JobHooks(self._told), self._stop)
         except BaseException as error:  # for whoever waits
             self._problem = error
         finally:

@@ -11,8 +11,6 @@ import contextlib
 import threading
 from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 
 import pyarrow as pa
 import ray
@@ -24,21 +22,10 @@ from orchestrator.runtime.calls.following import Lender
 from orchestrator.runtime.calls.outlook import Sent
 from orchestrator.runtime.io.begun import Beginning
 from orchestrator.runtime.io.draft import Drafts, Place
+from orchestrator.runtime.jobs.member import Ear, Member
 from orchestrator.runtime.jobs.runner import Books
 from orchestrator.runtime.jobs.staffing import Staffing, worker_process
-from orchestrator.runtime.jobs.worker import (
-    BatchSettled,
-    Blamed,
-    News,
-    Over,
-    PartEnded,
-    Sends,
-    SetAside,
-    Trying,
-    Unreachable,
-    WorkerProcess,
-    WorkOrder,
-)
+from orchestrator.runtime.jobs.worker import WorkOrder
 from orchestrator.runtime.jobs.workercall import WorkerLostError, answer, ours
 
 #: Parts that a worker holds: one is written while the next is done.
@@ -49,21 +36,9 @@ _DEATHS_BEFORE_WARY = 2
 _MOST_DEATHS = 4
 #: Records of one part that end workers; more are no bad records.
 _MOST_DEADLY = 20
-_START_SECONDS = 300.0
-_START_TICK = 0.5
 _STOP_TICK = 0.1
 #: So often it is looked whether more workers suit, or fewer.
 _COUNT_SECONDS = 2.0
-
-
-@dataclass(eq=False)
-class _Member:
-    process: WorkerProcess
-    parts: dict[int, Part] = field(default_factory=dict)
-    ready: bool = False
-    node: str = ""
-    leaving: bool = False
-    sent: Sent = field(default_factory=Sent)
 
 
 class Crew:
@@ -77,16 +52,16 @@ class Crew:
         self.answered: Counter[str] = Counter()
         self._order, self._lender = order, lender
         self._staffing = Staffing(lambda: lender.seen().slots, count)
-        self._members: list[_Member] = []
+        self._members: list[Member] = []
         self._deaths: Counter[int] = Counter()
         self._deadly: dict[int, Counter[int]] = {}
-        self._touched: dict[int, int] = {}
         self._failed_starts = 0
         self._left: deque[Part] = deque()
         self._unsaved: set[int] = set()
         self._begun: Mapping[int, Beginning] = {}
         self._stopping = False
         self._books: Books
+        self._ear: Ear
         self._loop: asyncio.AbstractEventLoop
 
     async def work(
@@ -102,6 +77,7 @@ class Crew:
             JobError: no worker can be started, or one part ends all that have it.
         """
         self._books, self._loop = books, asyncio.get_running_loop()
+        self._ear = Ear(books, self._lender, self.answered)
         self._left, self._unsaved = deque(parts), {part.index for part in parts}
         self._begun = begun
         changed = asyncio.Event()
@@ -147,7 +123,7 @@ class Crew:
         for member in self._members:
             member.process.kill()
 
-    def _holder(self, part: Part) -> _Member:
+    def _holder(self, part: Part) -> Member:
         for member in self._members:
             if part.index in member.parts:
                 return member
@@ -198,10 +174,10 @@ class Crew:
         """Have one worker until there is nothing to do for it, or it dies."""
         if self._stopping:
             return
-        member = _Member(worker_process(here))
+        member = Member(worker_process(here))
         self._members.append(member)
         try:
-            node = await self._opened(member, order)
+            node = await member.opened(order, self._is_stopping, self._others_work)
             if node == "" and not here:  # input or output are not seen from there
                 self._dismiss(member)
                 await self._serve(order, changed, here=True)
@@ -212,77 +188,22 @@ class Crew:
             member.ready, member.node = True, node
             changed.set()
             self._deal()
-            await self._listen(member)
+            await self._ear.listen(member)
             if member.leaving and not self._stopping:
                 self._dismiss(member)
         except WorkerLostError as error:
             await self._bury(member, error.reason)
 
-    async def _opened(self, member: _Member, order: "ray.ObjectRef[WorkOrder]") -> str | None:
-        """The node where it has begun; empty where input or output are not seen.
+    def _is_stopping(self) -> bool:
+        return self._stopping
 
-        None where it has not: nothing is left, or no CPU for it was found while others work.
-        """
-        opening = asyncio.ensure_future(answer(member.process.call("open", order)))
-        late = self._loop.time() + _START_SECONDS
-        try:
-            while not (await asyncio.wait({opening}, timeout=_START_TICK))[0]:
-                if self._stopping:
-                    return None
-                if self._loop.time() > late:
-                    if any(one.ready for one in self._members):
-                        return None
-                    problem = f"none could be started within {_START_SECONDS:g} s: are CPUs free?"
-                    raise JobError("the job's workers", f"{problem} ray status shows it")
-            return str(opening.result())
-        finally:
-            opening.cancel()
+    def _others_work(self) -> bool:
+        return any(one.ready for one in self._members)
 
-    async def _listen(self, member: _Member) -> None:
-        while True:
-            for news in await answer(member.process.call("news")):
-                if isinstance(news, Over):
-                    if news.error is not None:
-                        raise news.error
-                    self._hears(member, Sent({}, member.sent.answered))
-                    self.answered.update(news.answered)
-                    return
-                await self._heard(member, news)
-
-    async def _heard(self, member: _Member, news: News) -> None:
-        if isinstance(news, SetAside):
-            await self._books.set_aside(news.part, news.reject)
-        elif isinstance(news, BatchSettled):
-            await self._books.settled(news.part, news.batch, news.settled)
-        elif isinstance(news, PartEnded):
-            await self._books.ended(news.part, news.batches)
-        elif isinstance(news, Trying):
-            self._touched.pop(news.part.index, None)
-            if news.number is not None:
-                self._touched[news.part.index] = news.number
-            member.process.call("noted")
-        elif isinstance(news, Sends):
-            self._hears(member, news.sent)
-        elif isinstance(news, Blamed):
-            self._lender.pardon(news.deaths)
-        elif isinstance(news, Unreachable):
-            looked = self._lender.look(news.slot, news.life, news.reason)
-            told = news
-
-            def tell(there: "Future[bool]") -> None:
-                found = there.exception() is None and there.result()
-                member.process.call("looked", told.slot, told.life, found)
-
-            looked.add_done_callback(tell)
-
-    def _hears(self, member: _Member, sent: Sent) -> None:
-        member.sent = sent
-        self._lender.hear(member, sent)
-
-    async def _bury(self, member: _Member, why: str) -> None:
+    async def _bury(self, member: Member, why: str) -> None:
         """Let others do what a dead worker had."""
         self._stop_if_over()
-        self._hears(member, Sent())
+        self._ear.hears(member, Sent())
         self._dismiss(member)
         self._failed_starts = 0 if member.ready else self._failed_starts + 1
         if self._failed_starts >= _MOST_DEATHS:
@@ -299,7 +220,7 @@ class Crew:
         Raises:
             JobError: it ends all workers that have it, and none of its records can be told why.
         """
-        touched = self._touched.pop(part.index, None)
+        touched = self._ear.touched.pop(part.index, None)
         deadly = self._deadly.get(part.index)
         if deadly is not None and touched is not None:
             deadly[touched] += 1
@@ -317,7 +238,7 @@ class Crew:
             where = f"deployment {self._lender.plan.deployment.name}"
             raise JobError(where, "was taken down, or left, before the job had ended")
 
-    def _dismiss(self, member: _Member) -> None:
+    def _dismiss(self, member: Member) -> None:
         self._members.remove(member)
         member.process.kill()
 
@@ -339,7 +260,7 @@ class Crew:
             deadly, begun = self._deadly.get(part.index), self._begun.get(part.index)
             member.process.call("give", part, deadly, begun)
 
-    def _may_have(self, member: _Member, part: Part) -> bool:
+    def _may_have(self, member: Member, part: Part) -> bool:
         """A part that workers ended with is done alone, so that no other is held against it."""
         if member.leaving:
             return False

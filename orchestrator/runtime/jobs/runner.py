@@ -117,9 +117,13 @@ class Here:
 
 @dataclass(frozen=True)
 class JobHooks:
-    """What a job tells its caller, and asks it: what the summary says of the deployment."""
+    """What a job tells its caller, and asks it: what the summary says of the deployment.
+
+    ``on_interrupt``: the first Ctrl-C has been noticed; called on a thread of its own.
+    """
 
     on_progress: Callable[[Progress], None] = lambda progress: None
+    on_interrupt: Callable[[], None] = lambda: None
     describe: Callable[[], Mapping[str, Any]] = dict
 
 
@@ -148,7 +152,7 @@ def run_job(
     started = time.perf_counter()
     problem: BaseException | None = None
     try:
-        run_interruptibly(job.run(), job.stop)
+        run_interruptibly(job.run(), job.stop, hooks.on_interrupt)
     except (Exception, KeyboardInterrupt) as error:  # told in the summary, then raised again
         problem = error
     seconds = time.perf_counter() - started
@@ -275,9 +279,9 @@ class _Run:
     async def set_aside(self, part: Part, reject: Reject) -> None:
         """See Told."""
         if self.tolerance.on_error is OnError.FAIL:
-            raise JobError(
-                reject.record, f"{reject.reason}; --on-error skip sets such records aside"
-            )
+            skip = "on_error='skip'"
+            told = f"{reject.reason}; {skip} sets such records aside"
+            raise JobError(reject.record, told, {skip: "--on-error skip"})
         self.ledger.reject(part, reject)
         if len(self._told) < LISTED:
             self._told.append(reject)
@@ -333,7 +337,8 @@ class _Run:
             last.record if count == 1 else f"all of the first {count} records",
             f"failed to {'be read' if last.stage is Stage.READ else 'pass the pipeline'}, "
             f"the last with: {last.reason}; a limit of bad records goes on all the same "
-            "(--max-errors)",
+            "(max_errors)",
+            {"(max_errors)": "(--max-errors)"},
         )
 
     def _tell(self) -> None:

@@ -49,16 +49,19 @@ class ThroughModel:
         for name in inputs:
             column = self._sources.get(name, name)
             if column not in columns:
-                told = ", ".join(columns)
+                told, names = ", ".join(columns), f"columns={{{name!r}: COLUMN}}"
                 raise JobError(
                     where,
                     f"no column {column!r} for its input {name}, there are: {told}; "
-                    f"--column {name}=COLUMN names one",
+                    f"{names} names one",
+                    {names: f"--column {name}=COLUMN"},
                 )
         for spec in signature.outputs:
             if spec.name in self._ids:
                 raise JobError(
-                    where, f"its output {spec.name} is named as an id column is: --id another"
+                    where,
+                    f"its output {spec.name} is named as an id column is: ids=... takes another",
+                    {"ids=...": "--id"},
                 )
 
     async def __call__(self, batch: Columns, models: Any) -> dict[str, Array]:  # noqa: ANN401
