@@ -136,3 +136,4 @@ def test_a_card_that_is_not_there_is_refused(verify):
     done = verify("4 7", "--card", "2")
     assert (done.returncode, done.stdout) == (1, "")
     assert "device_id 2 is out of range: this process sees 2 Ascend cards" in done.stderr
+    assert "--card counts from 0 among the cards that are seen" in done.stderr
