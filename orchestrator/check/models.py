@@ -156,8 +156,13 @@ def _option_findings(spec: ModelSpec, file: Path) -> Iterator[Finding]:
         fix = "write [section] and key=value lines"
         yield Finding(str(path), str(error), "a config file", fix, False)
         return
+    sections: set[str] = set()
     for line in lines:
         for found in option_findings({line.section: {line.key: line.value}}):
+            if found.subject in sections:
+                continue  # that its section does nothing was told of its first option
+            if found.subject == f"[{line.section}]":
+                sections.add(found.subject)
             yield Finding(
                 f"{path}:{line.number} {found.subject}",
                 *(found.found, found.wanted, found.fix),
