@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.cli import main
 from tests.mindirs import INT32, write_mindir
-from tests.models import write_mlp, write_pair
+from tests.models import write_mlp, write_pair, write_scalar
 from tests.oms import write_compiled, write_om
 
 ASCEND = "name: d\ncards: {kind: ascend, type: 310P}\nmodels:\n"
@@ -252,6 +252,17 @@ def test_a_section_that_does_nothing_is_told_once_and_one_that_may_be_new_is_no_
         "m: warning: c.ini:2 [ascend_context] bogus: found an option that MindSpore Lite 2.7 does "
         "not read, wanted one that is read: take it out, unless"
     )
+
+
+def test_a_batch_axis_that_an_input_has_not(check, tmp_path):
+    write_scalar(tmp_path, "m")
+    model = "  - {name: m, path: m.mindir"
+    assert lines(check(model + "}\n", head=EMULATED)) == [
+        "m: batching: found batching.axis is 0 and input x has 0 dimensions, wanted a batch axis "
+        "of all inputs: batching: {axis: none} runs every request alone"
+    ]
+    code, out, _ = check(model + ", batching: {axis: none}}\n", head=EMULATED)
+    assert (code, "x:[] float32" in out) == (0, True)
 
 
 EMULATED = "name: d\ncards: {kind: emulated, capacity: 64MiB}\nmodels:\n"
