@@ -194,8 +194,9 @@ def require(device_id: int, folder: Path | None = None) -> None:
     cards = count(os.environ, files)
     if device_id >= cards:
         why = dropped(os.environ, files)
+        here = f"{cards or 'no'} Ascend card{'s' * (cards != 1)}"
         raise DeviceError(
-            f"device_id {device_id} is out of range: this process sees {cards} Ascend cards "
+            f"device_id {device_id} is out of range: this process sees {here} "
             f"({folder or DEVICES}/davinci*, {VISIBLE}={os.environ.get(VISIBLE, 'not set')})"
             + (f"; {why}" if why else "")
         )

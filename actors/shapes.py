@@ -122,13 +122,13 @@ def check_rule(signature: Signature, rule: BatchRule) -> None:
         if not 0 <= rule.axis < rank:
             raise ValueError(
                 f"batching.axis is {rule.axis} and input {name} has {rank} dimensions; "
-                "axis: null runs every request alone"
+                "batching: {axis: none} runs every request alone"
             )
     for gear in signature.gears:
         if len({shape[rule.axis] for _, shape in gear.inputs}) > 1:
             raise ValueError(
                 f"the inputs of gear {describe(gear)} differ on the batch axis {rule.axis}; "
-                "axis: null runs every request alone"
+                "batching: {axis: none} runs every request alone"
             )
 
 

@@ -134,6 +134,13 @@ def write_weightless(folder: Path, name: str, *, width: int = 2) -> Path:
     return _save(folder, name, nodes, {"x": [width]}, {"y": [width]}, [])
 
 
+def write_scalar(folder: Path, name: str) -> Path:
+    """Write ``x [] -> y []``, which have no dimension to batch on: three times x."""
+    factor = numpy_helper.from_array(np.float32(3), "factor")
+    nodes = [helper.make_node("Mul", ["x", "factor"], ["y"])]
+    return _save(folder, name, nodes, {"x": []}, {"y": []}, [factor])
+
+
 def write_found(folder: Path, name: str, *, rows: int) -> Path:
     """Write ``x [rows, 2] -> y int64 [2, n]``: the places where x is not zero, if anywhere."""
     nodes = [

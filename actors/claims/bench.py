@@ -7,7 +7,7 @@ from pathlib import Path
 
 from actors import device
 from actors.claims.networks import write_conv, write_mlp
-from actors.claims.process import convert_apart, run
+from actors.claims.process import Tell, convert_apart, run, tell_nobody
 from actors.claims.trial import Members, Taken, Trial, TrialError
 from actors.diagnosis import file_problem
 from actors.errors import LoadError
@@ -35,7 +35,7 @@ class Bench:
 
     ``other``: a second card. ``acl``, ``weights`` and ``ge`` are paths: models of one card, one for
     five threads, two GE graphs. ``missing`` says, by the name of one of these, why it is not there.
-    ``logs``: a folder for the native logs of all trials.
+    ``logs``: a folder for the native logs of all trials. ``tell`` takes what is tried now.
     """
 
     kind: CardKind
@@ -47,6 +47,7 @@ class Bench:
     missing: dict[str, str] = field(default_factory=dict)
     logs: Path | None = None
     done: dict[Trial, Taken] = field(default_factory=dict, repr=False)
+    tell: Tell = field(default=tell_nobody, repr=False)
 
     def require(self, *names: str) -> None:
         """Raise UncheckedError unless all of these are there."""
@@ -81,7 +82,7 @@ class Bench:
         Raises:
             TrialError: any of them failed.
         """
-        return run(*trials, logs=self.logs)
+        return run(*trials, logs=self.logs, tell=self.tell)
 
     def acl_trial(self, flag: str) -> Trial:
         """The card's models, sharing or not."""
@@ -105,6 +106,7 @@ def set_up(
     models: Sequence[str],
     ge_models: Sequence[str],
     logs: Path | None = None,
+    tell: Tell = tell_nobody,
 ) -> Bench:
     """Find a second card, and write the networks that nobody has brought into ``folder``.
 
@@ -114,7 +116,7 @@ def set_up(
         LibraryError: mindspore_lite is not installed.
     """
     other, why = _other(kind, card)
-    bench = Bench(kind, card, other, missing={"other": why} if why else {}, logs=logs)
+    bench = Bench(kind, card, other, missing={"other": why} if why else {}, logs=logs, tell=tell)
     acl, ge = _brought(kind, card, models), _brought(kind, card, ge_models)
     sizes, width = _SIZES[kind]
     if acl:
@@ -136,7 +138,11 @@ def _other(kind: CardKind, card: int) -> tuple[int | None, str]:
     """A second card, which nobody uses; or why there is none."""
     if kind == "emulated":
         return card + 1, ""
-    device.require(card)
+    try:
+        device.require(card)
+    except device.DeviceError as error:
+        counted = "--card counts from 0 among the cards that are seen; --kind emulated needs none"
+        raise device.DeviceError(f"{error}; {counted}") from error
     seen = device.count(os.environ, (file.name for file in device.DEVICES.iterdir()))
     others = [(card + step) % seen for step in range(1, seen)]
     if not others:
@@ -169,7 +175,7 @@ def _convert(
     if bench.kind == "emulated":
         return
     try:
-        convert_apart(paths, provider, bench.logs)
+        convert_apart(paths, provider, bench.logs, bench.tell)
     except TrialError as error:
         why = f"no model to try: {error}; convert models for this card and name them with {option}"
         bench.missing.update(dict.fromkeys(names, why))

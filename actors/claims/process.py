@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +49,19 @@ class Conversion:
 
 Job = Trial | Conversion
 
+#: Takes what is done now, for people who wait: ``building a.mindir on card 0, unshared``.
+Tell = Callable[[str], None]
+
+
+def tell_nobody(step: str) -> None:
+    """Nobody waits."""
+
 
 def run(
-    *trials: Trial, logs: Path | None = None, timeout_seconds: float = TIMEOUT_SECONDS
+    *trials: Trial,
+    logs: Path | None = None,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    tell: Tell = tell_nobody,
 ) -> tuple[Taken, ...]:
     """Carry out trials at the same time, each in a process of its own.
 
@@ -61,21 +71,32 @@ def run(
         LibraryError: the library of the card kind is not installed.
         TrialError: any of them failed; TooSlowError, which is one: or took too long.
     """
-    answers = _run(trials, logs, timeout_seconds)
+    what = " and ".join(map(str, trials))
+    tell(f"building {what}")
+    answers = _run(trials, logs, timeout_seconds, lambda: tell(f"running {what}"))
     return tuple(answer for answer in answers if isinstance(answer, Taken))
 
 
-def convert_apart(paths: Sequence[str], provider: Provider, logs: Path | None = None) -> None:
+def convert_apart(
+    paths: Sequence[str], provider: Provider, logs: Path | None = None, tell: Tell = tell_nobody
+) -> None:
     """Convert networks in a process of its own, as the library must not be loaded in this one.
 
     Raises:
         LibraryError: mindspore_lite is not installed.
         TrialError: it has no Converter, or a conversion failed.
     """
-    _run([Conversion(tuple(paths), provider)], logs, TIMEOUT_SECONDS)
+    job = Conversion(tuple(paths), provider)
+    tell(str(job))
+    _run([job], logs, TIMEOUT_SECONDS)
 
 
-def _run(jobs: Sequence[Job], logs: Path | None, timeout_seconds: float) -> list[object]:
+def _run(
+    jobs: Sequence[Job],
+    logs: Path | None,
+    timeout_seconds: float,
+    built: Callable[[], None] = lambda: None,
+) -> list[object]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ascend-claims-")))
         children = [
@@ -84,6 +105,7 @@ def _run(jobs: Sequence[Job], logs: Path | None, timeout_seconds: float) -> list
         ]
         for child in children:
             child.wait_built()
+        built()
         for child in children:
             child.go_on()
         return [child.answer() for child in children]

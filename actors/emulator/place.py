@@ -24,6 +24,7 @@ def take(order: Order, number: int) -> Engine:
     device, sharing = order.device, order.sharing
     with LIBRARY.building:
         if sharing.weights and sharing.key not in device.engines:
+            _require_weights(order)
             device.charge(_shared_weights(order))
         if sharing.workspace:
             _require_room(order)
@@ -88,6 +89,17 @@ def _entry(order: Order, number: int) -> LedgerEntry:
         else rule.alloc(found.workspace_bytes),
         io=sum(rule.alloc(size) for size in found.tensor_bytes),
     )
+
+
+def _require_weights(order: Order) -> None:
+    """The first size recorded for a path stays, and ACL loads no more weights than that holds."""
+    device, nbytes = order.device, order.calibration.weight_bytes
+    sized = nbytes if order.sharing.session is not None else device.weight_bytes[order.path]
+    if nbytes > sized:
+        raise ValueError(
+            f"Get weight mem failed! {order.path} has {nbytes:,} bytes, its first sizing saw "
+            f"{sized:,}"
+        )
 
 
 def _require_room(order: Order) -> None:

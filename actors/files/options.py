@@ -1,10 +1,10 @@
 """Options that MindSpore Lite would ignore without a word, and what was probably meant.
 
 The library reads a config by exact section and key and says nothing of the rest. Names are those of
-src/common/common.h, config_file_parser.cc and ge_graph_executor.cc of release 2.7. What is not
-known here may be new, and is passed over; only what is close to a known name, or known and in the
-wrong place, is told. Sections for GE and ACL are handed on to them word by word: of what is in
-those, little is known, and less is called wrong.
+src/common/common.h, config_file_parser.cc and ge_graph_executor.cc of release 2.7. What is close to
+a known name, or known and in the wrong place, is wrong; what is like nothing known may be new: a
+warning. Sections for GE and ACL are handed on to them word by word: of what is in those, little is
+known, and less is called wrong.
 """
 
 import difflib
@@ -76,15 +76,28 @@ _TO_ACL = ("acl_build_options", "acl_init_options")
 #: Keys of GE's own without its prefix.
 _GE_TOO = ("device_id",)
 _CLOSE = 0.85
+#: A section of our own that may be in the same file.
+_OURS = "emulated_card"
+_UNKNOWN = (
+    "that MindSpore Lite 2.7 does not read",
+    "one that is read",
+    "take it out, unless the documentation of your release has it",
+)
 
 
 def option_findings(options: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
-    """What of these options, by section, does nothing; and rank tables, which are refused."""
+    """What of these options, by section, does nothing; and rank tables, which are refused.
+
+    A section that does nothing is told before its options.
+    """
     for section, keys in options.items():
         meant = _nearest(section, _SECTIONS)
         if meant and meant != section:
             fix = f"rename the section to [{meant}]"
             yield Finding(f"[{section}]", "a section that nothing reads", f"[{meant}]", fix, False)
+        elif not meant and section != _OURS:
+            told, wanted, fix = _UNKNOWN
+            yield Finding(f"[{section}]", f"a section {told}", wanted, fix, ok=True)
         for key, value in keys.items():
             yield from _key_findings(meant or section, section, key, value)
 
@@ -97,6 +110,9 @@ def _key_findings(section: str, written: str, key: str, value: str) -> Iterator[
         yield Finding(place, f"a rank table ({value})", wanted, fix, False)
         return
     meant, homes = _meant(section, key)
+    if not meant and section == ASCEND:
+        told, wanted, fix = _UNKNOWN
+        yield Finding(place, f"an option {told}", wanted, fix, ok=True)
     if not meant or (meant == key and section in homes):
         return
     home = section if section in homes else homes[0]

@@ -3,8 +3,8 @@
 import argparse
 import functools
 import importlib
-import importlib.util
 import multiprocessing
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from actors import device
 from actors.claims.process import convert_apart
-from actors.device import own_npu_id
+from actors.machine import environment
 from actors.machine.gauge import Gauge, open_gauge
 from actors.messages import CardKind, Provider
 
@@ -34,7 +35,7 @@ def compare(scenario: Scenario, title: str, cards: int = 1) -> dict[str, tuple[i
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--kind", choices=["emulated", "ascend"], default="emulated")
     kind = parser.parse_args().kind
-    require_library(parser, kind)
+    require_cards(parser, kind, cards)
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         shared, alone = (_in_fresh_process(scenario, kind, cards, folder, s) for s in (True, False))
@@ -44,10 +45,17 @@ def compare(scenario: Scenario, title: str, cards: int = 1) -> dict[str, tuple[i
     return {name: (shared[name], alone[name]) for name in shared}
 
 
-def require_library(parser: argparse.ArgumentParser, kind: CardKind) -> None:
-    """End the script with a usage error where the library of this card kind is not installed."""
-    if kind == "ascend" and importlib.util.find_spec("mindspore_lite") is None:
-        parser.error("--kind ascend needs the vendor's mindspore_lite wheel (orchestrator doctor)")
+def require_cards(parser: argparse.ArgumentParser, kind: CardKind, cards: int) -> None:
+    """End the script with a usage error where the library or so many cards are not here."""
+    if kind != "ascend":
+        return
+    found = environment.inspect(kind=kind)
+    lacking = [str(finding) for finding in found if finding.stops and not finding.ok]
+    if not lacking:
+        here = device.count(os.environ, (file.name for file in device.DEVICES.iterdir()))
+        lacking = [f"cards: found {here}, wanted {cards}"] * (here < cards)
+    if lacking:
+        parser.error(f"--kind ascend cannot run here: {'; '.join(lacking)}")
 
 
 def context(library: ModuleType, device_id: int, provider: str = "") -> Any:  # noqa: ANN401
@@ -91,7 +99,7 @@ def used_bytes(library: ModuleType, device_id: int) -> int:
 def _gauge(library: ModuleType, device_id: int) -> Gauge:
     """One for each card: it has a thread of its own, in which the card is set once."""
     kind = kind_of(library)
-    npu_id = own_npu_id(device_id) if kind == "ascend" else ""
+    npu_id = device.own_npu_id(device_id) if kind == "ascend" else ""
     return open_gauge(kind, library, device_id, npu_id)
 
 

@@ -16,7 +16,7 @@ from actors.claims.networks import write_conv, write_mlp
 from actors.claims.process import convert_apart
 from actors.messages import CardKind, Provider
 from examples.seed import five_threads, ge_pair, two_cards
-from examples.seed.cards import SCALE, close, require_library
+from examples.seed.cards import SCALE, close, require_cards
 from orchestrator import Deployment, Orchestrator
 
 CAPACITY = "256MiB"
@@ -70,12 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("scenario", nargs="*", help=f"of {', '.join(SCENARIOS)}; all by default")
     parser.add_argument("--kind", choices=["emulated", "ascend"], default="emulated")
     options = parser.parse_args(arguments)
-    require_library(parser, options.kind)
     unknown = [name for name in options.scenario if name not in SCENARIOS]
     if unknown:
         parser.error(f"there is no scenario {unknown[0]!r}: {', '.join(SCENARIOS)}")
+    chosen = options.scenario or list(SCENARIOS)
+    require_cards(parser, options.kind, len(chosen) + chosen.count("two_cards"))
+    print(f"{', '.join(chosen)} by the driver ({options.kind})", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        chosen = options.scenario or list(SCENARIOS)
         deployment, titles = deploy(chosen, options.kind, Path(folder))
         run(deployment, titles)
 

@@ -10,7 +10,8 @@ from actors.files.onnxfile import NotAModelError, read_onnx
 from actors.files.options import option_findings
 from actors.gears import config_lines
 from actors.machine.finding import Finding
-from actors.shapes import Gear, TensorSpec
+from actors.messages import ModelOrder
+from actors.shapes import OPEN, Gear, Signature, TensorSpec, check_rule
 from orchestrator.check.hardware import hardware_findings
 from orchestrator.check.inputs import compiled_findings, input_findings
 from orchestrator.config import Cards, Deployment, ModelSpec
@@ -67,9 +68,7 @@ def check_deployment(deployment: Deployment) -> tuple[ModelCheck, ...]:
         path = model_path(order, deployment.cards.kind)
         file = read_model(path)
         found = (
-            [file]
-            if isinstance(file, Finding)
-            else _findings(spec, file, deployment.cards, order.may_compile)
+            [file] if isinstance(file, Finding) else _findings(spec, order, file, deployment.cards)
         )
         checks.append(
             ModelCheck(
@@ -118,18 +117,31 @@ def _unreadable(path: Path, error: OSError, wanted: str) -> Finding:
     return Finding(str(path), found, wanted, fix, False)
 
 
-def _findings(spec: ModelSpec, file: ModelFile, cards: Cards, may_compile: bool) -> list[Finding]:
+def _findings(spec: ModelSpec, order: ModelOrder, file: ModelFile, cards: Cards) -> list[Finding]:
     inputs = list(input_findings(spec.shapes, file.inputs, file.gears))
+    inputs = inputs or list(_batching_findings(order, file))
     return [
         *_missing_data(file),
         *hardware_findings(
             cards,
             converted=file.converted,
             soc=file.soc,
-            allowed=may_compile,
+            allowed=order.may_compile,
         ),
         *(inputs or compiled_findings(spec.shapes, file.gears, file.any_shape)),
     ]
+
+
+def _batching_findings(order: ModelOrder, file: ModelFile) -> Iterator[Finding]:
+    """A batch axis that an input has not, or on which the inputs of a gear differ."""
+    own = Gear(tuple((spec.name, spec.shape) for spec in file.inputs))
+    is_open = any(OPEN in spec.shape for spec in file.inputs)
+    gears = order.gears or (() if is_open else (own,))
+    try:
+        check_rule(Signature(file.inputs, (), gears), order.batching)
+    except ValueError as error:
+        found, _, fix = str(error).partition("; ")
+        yield Finding("batching", found, "a batch axis of all inputs", fix, False)
 
 
 def _missing_data(file: ModelFile) -> Iterator[Finding]:
@@ -156,8 +168,13 @@ def _option_findings(spec: ModelSpec, file: Path) -> Iterator[Finding]:
         fix = "write [section] and key=value lines"
         yield Finding(str(path), str(error), "a config file", fix, False)
         return
+    sections: set[str] = set()
     for line in lines:
         for found in option_findings({line.section: {line.key: line.value}}):
+            if found.subject in sections:
+                continue  # that its section does nothing was told of its first option
+            if found.subject == f"[{line.section}]":
+                sections.add(found.subject)
             yield Finding(
                 f"{path}:{line.number} {found.subject}",
                 *(found.found, found.wanted, found.fix),

@@ -90,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OrchestratorError as error:
         return _error(error.on_command_line() if isinstance(error, JobError) else str(error))
     except ClickException as error:
-        return _error(getattr(error, "format_message", error.__str__)())
+        told: str = getattr(error, "format_message", error.__str__)()
+        return _error(told.replace("Value error, ", ""))  # what checks typer's values says so
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from typer.core import TyperCommand
 
 from actors import device
 from actors.claims.bench import in_use, set_up
-from actors.claims.claims import NOT_OF_SHARING, Claim, verify
+from actors.claims.claims import CLAIMS, NOT_OF_SHARING, Claim, verify
 from actors.claims.judging import Verdict
 from actors.machine import verdicts
 from actors.messages import CardKind
-from orchestrator.report.claims import claim_line, claim_table
+from orchestrator.report.claims import claim_line, claim_table, steps_shown
 from orchestrator.report.console import results_console
 
 #: Options that take several files at once.
@@ -91,12 +92,15 @@ def verify_card(
         logs.mkdir(parents=True, exist_ok=True)
     found: list[Claim] = []
     with tempfile.TemporaryDirectory(prefix="verify-card-") as folder:
-        bench = set_up(wanted, card, Path(folder), models or [], ge_models or [], logs)
+        progress = Console(stderr=True)
+        with steps_shown(progress, "models") as tell:
+            bench = set_up(wanted, card, Path(folder), models or [], ge_models or [], logs, tell)
         if wanted == "ascend" and (used := in_use(card)):
             typer.echo(f"warning: {used}: what that takes or gives back is counted too", err=True)
-        for claim in verify(bench):
-            found.append(claim)
-            typer.echo(claim_line(claim), err=as_json)
+        for number, name in enumerate(CLAIMS, 1):
+            with steps_shown(progress, f"{number} of {len(CLAIMS)}, {name}") as bench.tell:
+                found.append(verify(name, bench))
+            typer.echo(claim_line(found[-1]), err=as_json)
     if wanted == "ascend":
         keep_mixture(found, card)
     held, problem = passed(found)

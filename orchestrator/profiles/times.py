@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from actors.messages import Measurement, ModelOrder
-from actors.shapes import Gear, gear_rows
+from actors.shapes import Gear, Signature, TensorSpec, check_rule, gear_rows
 from orchestrator.config import Cards, ModelSpec
+from orchestrator.errors import DeploymentError
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,25 @@ def largest_batch(order: ModelOrder, gears: tuple[Gear, ...]) -> int:
 def gears_of(
     spec: ModelSpec, order: ModelOrder, measurement: Measurement | None
 ) -> tuple[Gear, ...]:
-    """The gears as measured, else as declared."""
+    """The gears as measured, else as declared.
+
+    Raises:
+        DeploymentError: the batch axis is none of theirs.
+    """
     if measurement is not None:
-        return tuple(measured.gear for measured in measurement.gears)
+        gears = tuple(measured.gear for measured in measurement.gears)
+        _require_axis(order, gears)
+        return gears
     return order.gears or (spec.shapes.combinations if spec.shapes else ())
+
+
+def _require_axis(order: ModelOrder, gears: tuple[Gear, ...]) -> None:
+    """What was declared is checked where it is read; a file may have inputs without dimensions."""
+    inputs = tuple(TensorSpec(name, "", shape) for name, shape in gears[0].inputs)
+    try:
+        check_rule(Signature(inputs, (), gears), order.batching)
+    except ValueError as error:
+        raise DeploymentError(f"model {order.name}", (str(error),)) from error
 
 
 def batch_times(

@@ -1,8 +1,11 @@
 """What a card's acceptance run found, as a line for each claim and a table at the end."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
-from rich.table import Table
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
 
 from actors.claims.claims import Claim
 from actors.claims.judging import Verdict
@@ -25,6 +28,31 @@ def claim_table(claims: Sequence[Claim], title: str) -> Table:
         numbers = [_mib(claim.unshared_bytes), _mib(claim.shared_bytes)]
         table.add_row(claim.name, *numbers, _MARKS[claim.verdict])
     return table
+
+
+@contextlib.contextmanager
+def steps_shown(console: Console, what: str) -> Iterator[Callable[[str], None]]:
+    """Give a function that takes each step of ``what``; on a terminal alone, it and its time show.
+
+    What is printed meanwhile goes its own way: standard output may be a file.
+    """
+    if not console.is_terminal:
+        yield lambda step: None
+        return
+    rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    told = TextColumn("{task.description}", markup=False, table_column=rest)
+    with Progress(
+        SpinnerColumn(),
+        TimeElapsedColumn(),
+        told,
+        console=console,
+        expand=True,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ) as shown:
+        task = shown.add_task(what, total=None)
+        yield lambda step: shown.reset(task, description=f"{what}: {step}")
 
 
 def _mib(nbytes: int | None) -> str:

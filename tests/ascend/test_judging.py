@@ -1,8 +1,10 @@
 """How claims are judged, and what the acceptance run says where one fails."""
 
+import io
 import json
 import os
 import select
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -11,6 +13,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from actors.claims import claims, process, trial
 from actors.claims.bench import Bench, UncheckedError, set_up
@@ -24,6 +27,7 @@ from actors.machine.verdicts import MIXTURE
 from actors.memory import ASCEND
 from orchestrator.cli import main
 from orchestrator.cli.verify_card import passed, spread
+from orchestrator.report.claims import steps_shown
 from tests import models
 from tests.mindirs import write_mindir
 from tests.oms import write_om
@@ -366,18 +370,29 @@ def test_what_a_process_leaves_behind_is_not_waited_for_but_killed(
     os.close(reading)
 
 
-def test_a_failed_claim_is_exit_code_1(tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def only(monkeypatch):
+    """Make the command check one claim alone."""
+
+    def check(name, claim):
+        for other in list(claims.CLAIMS):
+            monkeypatch.delitem(claims.CLAIMS, other)
+        monkeypatch.setitem(claims.CLAIMS, name, claim)
+
+    return check
+
+
+def test_a_failed_claim_is_exit_code_1(tmp_path, capsys, only):
     none = threads(2 * NOISE, 0)
-    tried = {"one": lambda bench: judge_weights(none, none, 2 * NOISE)}
-    monkeypatch.setattr(claims, "CLAIMS", tried)
+    only("one", lambda bench: judge_weights(none, none, 2 * NOISE))
     mine = write_mlp(tmp_path, "mine", 1, 16)
     options = ["--models", mine, "--ge-models", mine]
     assert main(["verify-card", "--kind", "emulated", *options]) == 1
     assert "one: FAILED: 5 threads, 30 loops each: " in capsys.readouterr().out
 
 
-def test_a_run_that_proved_nothing_does_not_pass(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(claims, "CLAIMS", {"GE pair": claims.ge_pair})
+def test_a_run_that_proved_nothing_does_not_pass(tmp_path, capsys, only):
+    only("GE pair", claims.ge_pair)
     tiny = write_mlp(tmp_path, "tiny", 1, 16)
     options = ["--kind", "emulated", "--models", tiny, "--ge-models", tiny]
     assert main(["verify-card", "--json", *options]) == 1
@@ -387,6 +402,48 @@ def test_a_run_that_proved_nothing_does_not_pass(tmp_path, capsys, monkeypatch):
     assert found["counts"] == {"held": 0, "failed": 0, "not checked": 1}
     told = "error: nothing was seen to be shared: it could not be proven here, because the graphs"
     assert told in err
+
+
+def test_every_step_is_told_before_it_begins(tmp_path):
+    told: list[str] = []
+    small = str(tmp_path / "small.mindir")
+    write_conv(tmp_path, "small", 16)
+    bench = set_up("emulated", 0, tmp_path, [small], [small], tell=told.append)
+    claims.verify("one workspace", bench)
+    of = "small.mindir, small.mindir on card 0"
+    assert told == [
+        f"{step} {of}, {sharing}"
+        for sharing in ("unshared", "SHARE_WORKSPACE")
+        for step in ("building", "running")
+    ]
+
+
+def test_steps_are_shown_on_a_terminal_alone():
+    """With the name of the claim, whatever brackets its files have, on one line."""
+    for terminal in (True, False):
+        file = io.StringIO()
+        console = Console(file=file, force_terminal=terminal, width=60, color_system=None)
+        with steps_shown(console, "1 of 8, one workspace") as tell:
+            tell("building a[b].mindir on card 0, unshared")
+        shown = file.getvalue()
+        assert ("0:00:00 1 of 8, one workspace: building a[b].m" in shown) == terminal
+        assert bool(shown) == terminal
+
+
+@pytest.mark.timeout(300)
+def test_a_claim_is_told_when_it_is_decided(tmp_path):
+    """Though nobody looks on: a line for each claim, and nothing else on standard error."""
+    command = [sys.executable, "-c", "from orchestrator.cli import main; main()", "verify-card"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        try:
+            assert running.stdout.readline().startswith("one workspace: held: ")
+            assert running.poll() is None, "the other claims are being tried"
+        finally:
+            running.kill()
+        assert running.stderr.read() == ""
 
 
 def test_equal_results_alone_are_no_card_that_shares(tmp_path):

@@ -63,7 +63,7 @@ def verify(own_dev, tmp_path):
     (tmp_path / "dev").mkdir()
     (tmp_path / "bin").mkdir()
 
-    def run(cards, *options):
+    def run(cards, *options, command=None):
         env = {
             **os.environ,
             "PYTHONPATH": f"{STANDINS}{os.pathsep}{ROOT}",
@@ -73,7 +73,7 @@ def verify(own_dev, tmp_path):
         for name in ("ASCEND_HOME_PATH", "ASCEND_CUSTOM_PATH", "ASCEND_RT_VISIBLE_DEVICES"):
             env.pop(name, None)
         orchestrator = "import sys; from orchestrator.cli import main; sys.exit(main())"
-        command = [sys.executable, "-c", orchestrator, "verify-card", *options]
+        command = command or [sys.executable, "-c", orchestrator, "verify-card", *options]
         own = ["unshare", "-rm", "sh", "-c", OWN_DEV, "sh", str(tmp_path / "dev"), cards]
         return subprocess.run(
             [*own, *command], env=env, capture_output=True, text=True, check=False, cwd=tmp_path
@@ -95,6 +95,14 @@ def compiled(path: str, convert: bool = True) -> str:
     }
     write_mindir(file, shapes, om=om if convert else None, constants={} if convert else constants)
     return path
+
+
+def children(imports: Path) -> set[str]:
+    """The modules in whose processes both packages were imported, all of them children."""
+    seen = [json.loads(line) for line in imports.read_text().splitlines()]
+    assert {one["library"] for one in seen} == {"acl", "mindspore_lite"}
+    assert all(" -m actors.machine.child " in one["process"] for one in seen)
+    return {one["process"].split(" actors.", 2)[2].split()[0] for one in seen}
 
 
 @pytest.mark.timeout(600)
@@ -136,3 +144,4 @@ def test_a_card_that_is_not_there_is_refused(verify):
     done = verify("4 7", "--card", "2")
     assert (done.returncode, done.stdout) == (1, "")
     assert "device_id 2 is out of range: this process sees 2 Ascend cards" in done.stderr
+    assert "--card counts from 0 among the cards that are seen" in done.stderr

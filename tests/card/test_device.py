@@ -90,7 +90,7 @@ def test_cann_counts_the_cards_of_a_container_from_0(
     with pytest.raises(DeviceError) as caught:
         require(0, tmp_path)
     assert str(caught.value) == (
-        f"device_id 0 is out of range: this process sees 0 Ascend cards ({tmp_path}/davinci*, "
+        f"device_id 0 is out of range: this process sees no Ascend cards ({tmp_path}/davinci*, "
         f"{VISIBLE}=7); CANN drops 7 of {VISIBLE}, since it counts the cards that are here from 0, "
         "whatever npu-smi calls them: list 0 alone, or unset it"
     )
@@ -114,7 +114,7 @@ def test_on_a_whole_host_all_numbers_agree(tmp_path: Path) -> None:
 
 
 def test_a_card_that_is_not_there_is_refused_by_us() -> None:
-    with pytest.raises(DeviceError, match=r"device_id 99 is out of range: this process sees \d+"):
+    with pytest.raises(DeviceError, match=r"device_id 99 is out of range: this process sees "):
         require(99)
 
 

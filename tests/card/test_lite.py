@@ -5,6 +5,7 @@ import importlib.util
 import pickle
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,6 +186,45 @@ def test_a_gear_that_was_not_compiled_fails_and_spoils_nothing(mlp: ModelOrder) 
     x = rows(1)
     got = target.predict(gears_of((1, 64))[0], [x], copied)["y"]
     np.testing.assert_allclose(got, expected(mlp, x=x)["y"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_that_was_left_with_wrong_shapes_is_cured_by_the_call_after_the_next(
+    mlp: ModelOrder,
+) -> None:
+    card = emulated()
+    card.declare([mlp])
+    target, four, x = card.build(mlp), gears_of((4, 64))[0], rows(4)
+    want = target.predict(four, [x], copied)["y"]
+    with suppress(RuntimeError):
+        target._model.predict(
+            [emulator.Tensor(rows(3))]
+        )  # which no call of ours makes: it poisons the object
+    with pytest.raises(PredictError, match="predict failed!"):
+        target.predict(four, [x], copied)
+    np.testing.assert_array_equal(target.predict(four, [x], copied)["y"], want)
+
+
+def test_models_are_sized_and_built_on_the_process_s_own_card(mlp: ModelOrder) -> None:
+    library = load_library("emulated", device_id=1, emulated=EmulatedCard(GiB))
+    card = LiteCard(library, "emulated", "local/1", 1)
+    card.declare([mlp])
+    kept = card.build(mlp)
+    assert library.memory(1).workspace > 0
+    assert library.memory(0).card_memory.total == 0
+    del kept
+
+
+def test_a_model_is_built_with_its_precision_and_the_group_is_sized_without(
+    mlp: ModelOrder, conv: ModelOrder
+) -> None:
+    library = load_library("emulated", emulated=EmulatedCard(GiB))
+    card = Counting(library, "emulated", "local/0", 0)
+    orders = [replace(mlp, precision="enforce_fp16"), conv]
+    card.declare(orders)
+    kept = [card.build(order) for order in orders]
+    modes = [made.ascend.precision_mode for made in card.contexts]
+    assert modes == ["", "enforce_fp16", ""]
+    assert len(kept) == 2
 
 
 def test_numpy_integers_in_shapes_reach_the_library_as_its_own(mlp: ModelOrder) -> None:

@@ -1,4 +1,4 @@
-"""Options in the wrong place or spelling are told; what is right or not known is passed over."""
+"""Options in the wrong place or spelling are told; what is like nothing known is a warning."""
 
 import pytest
 
@@ -99,9 +99,25 @@ def test_of_what_is_handed_on_to_others_only_what_is_known_to_do_nothing_is_to_b
         {"ge_global_options": {"ge.exec.staticMemoryPolicy": "2", "device_id": "0"}},
         {"ge_graph_options": {"ge.exec.modify_mixlist": "x.json", "ge.inputShape": "x:1"}},
         {"ascend_context": {"variable_weights_list": "w.txt", "outputs_to_variable": "[0]"}},
-        {"ascend_context": {"some_option_of_a_later_release": "1"}},
-        {"a_section_of_a_later_release": {"key": "1"}},
+        {"emulated_card": {"execute_ms": "1"}},
     ],
 )
-def test_what_is_right_or_not_known_is_passed_over(options):
+def test_what_is_right_is_passed_over(options):
     assert lines(options) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"ascend_context": {"of_a_later_release": "1"}}, "[ascend_context] of_a_later_release"),
+        ({"of_a_later_release": {"key": "1"}}, "[of_a_later_release]"),
+    ],
+)
+def test_what_is_like_nothing_known_is_a_warning(options, told):
+    (finding,) = option_findings(options)
+    kind = "an option" if " " in told else "a section"
+    assert finding.warns
+    assert str(finding) == (
+        f"{told}: found {kind} that MindSpore Lite 2.7 does not read, wanted one that is read: "
+        "take it out, unless the documentation of your release has it"
+    )

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.cli import main
 from tests.mindirs import INT32, write_mindir
-from tests.models import write_mlp, write_pair
+from tests.models import write_mlp, write_pair, write_scalar
 from tests.oms import write_compiled, write_om
 
 ASCEND = "name: d\ncards: {kind: ascend, type: 310P}\nmodels:\n"
@@ -223,6 +223,46 @@ def test_options_of_the_deployment_and_of_the_file(check, tmp_path):
         "table: a process owns one card: remove it: models that are split over several cards are "
         "not supported",
     ]
+
+
+def test_a_section_that_does_nothing_is_told_once_and_one_that_may_be_new_is_no_fault(
+    check, tmp_path
+):
+    write_compiled(tmp_path / "m.mindir", {"x": (1, 4)})
+    model = "  - {name: m, path: m.mindir, lite: {config_file: c.ini}}\n"
+    (tmp_path / "c.ini").write_text(
+        "[ascend_contxt]\nprovider=ge\nplugin_custom_ops=All\n[new]\na=1\nb=2\n"
+    )
+    unknown = (
+        "warning: c.ini:5 [new]: found a section that MindSpore Lite 2.7 does not read, wanted "
+        "one that is read: take it out, unless the documentation of your release has it"
+    )
+    code, out, _ = check(model)
+    assert code == 1
+    assert out.splitlines() == [
+        "m: c.ini:2 [ascend_contxt]: found a section that nothing reads, wanted [ascend_context]: "
+        "rename the section to [ascend_context]",
+        f"m: {unknown}",
+        "1 to fix in 1 of 1 models",
+    ]
+    (tmp_path / "c.ini").write_text("[ascend_context]\nbogus=1\n")
+    code, out, _ = check(model)
+    assert code == 0
+    assert out.startswith(
+        "m: warning: c.ini:2 [ascend_context] bogus: found an option that MindSpore Lite 2.7 does "
+        "not read, wanted one that is read: take it out, unless"
+    )
+
+
+def test_a_batch_axis_that_an_input_has_not(check, tmp_path):
+    write_scalar(tmp_path, "m")
+    model = "  - {name: m, path: m.mindir"
+    assert lines(check(model + "}\n", head=EMULATED)) == [
+        "m: batching: found batching.axis is 0 and input x has 0 dimensions, wanted a batch axis "
+        "of all inputs: batching: {axis: none} runs every request alone"
+    ]
+    code, out, _ = check(model + ", batching: {axis: none}}\n", head=EMULATED)
+    assert (code, "x:[] float32" in out) == (0, True)
 
 
 EMULATED = "name: d\ncards: {kind: emulated, capacity: 64MiB}\nmodels:\n"

@@ -201,7 +201,7 @@ def test_without_the_library_it_says_how_to_get_it(folder, capsys):
         (("m.onnx", "--out", "old.mindir"), "old.mindir: is there already: remove it, or choose"),
         (("m.onnx", "--config", "gone.ini"), "gone.ini: cannot be read: No such file or directory"),
         (("m.onnx", "--config", "bad.ini"), "bad.ini: line 1: expected [section] or key=value, "),
-        (("m.onnx", "--target", "gpu"), "Invalid value for '--target': "),
+        (("m.onnx", "--target", "gpu"), "Invalid value for '--target': 'gpu' is not one of "),
     ],
 )
 def test_what_can_be_seen_before_is_one_clear_line(folder, capsys, arguments, message):

@@ -10,7 +10,7 @@ from actors.files.onnxfile import read_onnx
 from orchestrator.cli import main
 from orchestrator.profiles import ProfileCache
 from orchestrator.units import format_bytes
-from tests.models import write_garbage, write_mlp
+from tests.models import write_garbage, write_mlp, write_scalar
 
 HEAD = "name: d\ncards: {kind: emulated, count: 1, capacity: 64MiB, allocation: exact}\nmodels:\n"
 ONE = "  - {name: one, path: one.mindir, sizes: {weights: 1MiB, workspace: 1MiB, io: 1MiB}}\n"
@@ -149,3 +149,19 @@ def test_where_its_file_cannot_be_written_nothing_is_measured(folder, capsys):
     code, out, err = run(capsys, "profile", folder / "d.yaml", "--out", "/proc/p.json")
     assert (code, out) == (1, "")
     assert err == "error: /proc/p.json: cannot be written: No such file or directory\n"
+
+
+def test_an_input_without_dimensions_has_no_batch_axis(tmp_path, capsys):
+    write_scalar(tmp_path, "one")
+    model = "  - {name: one, path: one.mindir"
+    file = tmp_path / "d.yaml"
+    file.write_text(HEAD + model + "}\n")
+    told = (
+        "error: model one: batching.axis is 0 and input x has 0 dimensions; "
+        "batching: {axis: none} runs every request alone\n"
+    )
+    for verb in ("profile", "plan"):
+        assert run(capsys, verb, file) == (1, "", told)
+    file.write_text(HEAD + model + ", batching: {axis: none}}\n")
+    code, out, _ = run(capsys, "profile", file)
+    assert (code, "x:[]" in out) == (0, True)

@@ -87,7 +87,17 @@ def test_the_first_of_two_equal_names_is_the_one_built_first_not_added_first(zoo
     np.testing.assert_allclose(predict(added_first, x), reference(fine_tune, x=x), rtol=1e-5)
 
 
-@pytest.mark.parametrize("config", [None, {"ge_graph_options": {"ge.externalWeigth": "1"}}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        {"ge_graph_options": {"ge.externalWeigth": "1"}},
+        {"ge_graph_options": {"ge.externalWeight": "1"}},
+        {"ge_global_options": {"ge.externalWeight": "1"}},
+        {"ge_session_options": {"ge.externalWeigth": "1"}},
+        {"ge_session_options": {"ge.externalWeight": "0"}},
+    ],
+)
 def test_without_external_weights_each_model_keeps_its_own_constants(zoo: Zoo, fine_tune, config):
     first, second = group(2)
     build_ge(first, zoo.mlp, config)

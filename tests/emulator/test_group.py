@@ -54,6 +54,16 @@ def test_registration_is_by_sizing_alone_and_without_it_nothing_is_shared_silent
     del kept
 
 
+def test_the_first_weight_size_of_a_path_stays(tmp_path):
+    path = str(models.write_mlp(tmp_path, "grown", rows=4, width=8))
+    share(path, flag="SHARE_WEIGHT")
+    models.write_mlp(tmp_path, "grown", rows=4, width=64)
+    share(path, flag="SHARE_WEIGHT")
+    with pytest.raises(RuntimeError, match=BUILD_FAILED):
+        build(path)
+    assert "its first sizing saw" in lite.last_native_log()
+
+
 def test_a_build_before_sizing_shares_nothing_and_does_not_close_the_list(zoo: Zoo):
     early = build(zoo.mlp)
     share(zoo.mlp)

@@ -25,6 +25,17 @@ def test_one_wrong_shape_poisons_a_model_until_resize(mlp: Model):
     assert predict(mlp, values(4, 64))[0].shape == (4, 64)
 
 
+def test_a_wrong_shape_poisons_on_target_cpu_as_well(zoo: Zoo):
+    on_cpu = Model()
+    on_cpu.build_from_file(zoo.mlp, ModelType.MINDIR)
+    expected = predict(on_cpu, values(4, 64))[0]
+    for wrong in (values(3, 64), values(4, 64)):
+        with pytest.raises(RuntimeError, match="predict failed!"):
+            on_cpu.predict([Tensor(wrong)])
+    on_cpu.resize(on_cpu.get_inputs(), [[4, 64]])
+    np.testing.assert_array_equal(predict(on_cpu, values(4, 64))[0], expected)
+
+
 def test_a_wrong_number_of_inputs_does_not_poison(mlp: Model):
     with pytest.raises(RuntimeError):
         mlp.predict([values(4, 64), values(4, 64)])

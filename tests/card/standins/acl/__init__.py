@@ -10,6 +10,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from standin_imports import note_import
+
+note_import(__name__)
 #: Every call with the thread that made it; bytes that other processes hold; forced answers.
 calls: list[tuple[str, str]] = []
 held = 0

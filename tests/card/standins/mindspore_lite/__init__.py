@@ -9,8 +9,11 @@ import logging
 import os
 from typing import Any
 
+from standin_imports import note_import
+
 from actors import emulator
 
+note_import(__name__)
 _OURS = {"calibration", "configure", "declare", "last_native_log", "memory", "reset"}
 #: What a test makes of the installed release: another version, names that it lacks.
 version: str | None = None
