@@ -3,6 +3,7 @@
 from rich.console import Console
 
 from orchestrator.config import Deployment
+from orchestrator.elsewhere import ForJobs
 from orchestrator.facade import Orchestrator
 from orchestrator.jobs import JobSummary, Outcome
 from orchestrator.placement import DeploymentPlan
@@ -33,7 +34,7 @@ def run_shown(prepared: PreparedJob, running: Orchestrator | None, console: Cons
         OrchestratorError: see ``PreparedJob.run``.
     """
     with job_progress(console) as on_progress:
-        summary = prepared.run(running, on_progress)
+        summary = prepared.run(None if running is None else ForJobs(running), on_progress)
     for line in outcome_lines(summary, prepared.sink.where):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return summary
