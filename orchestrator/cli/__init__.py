@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OrchestratorError as error:
         return _error(str(error))
     except ClickException as error:
-        return _error(getattr(error, "format_message", error.__str__)())
+        return _error(_told(error))
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:
@@ -101,6 +101,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = error.strerror or str(error) or type(error).__name__
         return _error(f"{error.filename}: {told}" if error.filename else told)
     return code if isinstance(code, int) else 0
+
+
+def _told(error: Exception) -> str:
+    """What is wrong with the words of a command, and where its right ones are told."""
+    text = str(getattr(error, "format_message", error.__str__)())
+    command = getattr(getattr(error, "ctx", None), "command_path", "orchestrator")
+    return f"{text[:-1]}: see {command} --help" if text.endswith(".") else text
 
 
 def _error(text: str) -> int:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.run import load_wanted
+from orchestrator.cli.files import load_wanted
 from orchestrator.placement import PlanDiff
 from orchestrator.runtime.options import Options
 
