@@ -44,11 +44,13 @@ class Admission:
         Raises:
             InvalidRequestError: the model does not take it; see ``check``.
         """
+        seen = None
         try:
             seen = tuple([(name, type(a), a.shape, a.dtype) for name, a in inputs.items()])
             return self._known[seen]
         except (AttributeError, KeyError, TypeError):
-            rows = check(self._signature, self._rule, self._model, inputs)
+            pass  # what the check raises is told alone, without these
+        rows = check(self._signature, self._rule, self._model, inputs)
         key = bucket(self._signature, self._rule, inputs)
         limit = row_limit(self._signature, self._rule, key)
         pieces = [min(limit, rows - at) for at in range(0, rows, limit)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from actors.accounts import busy_share, memory_report
 from actors.device import DEVICES
-from actors.errors import CardBrokenError, NotServingError
+from actors.errors import CardBrokenError
 from actors.life import Life
 from actors.lite import library_name
 from actors.loading import Loaded, load_models
@@ -145,7 +145,7 @@ class CardActor:
         """
         order, loaded = self._order, self._loaded
         if order is None or loaded is None:
-            raise NotServingError(self._life.slot, self._life.state.value)
+            raise self._life.refusal()
         now = loaded.gauge.read() if fresh else loaded.gauge.latest
         device_id = self._identity.device_id
         return memory_report(order, loaded.library, device_id, loaded.idle, now)

@@ -8,7 +8,7 @@
     │   ├── LoadError           a model could not be declared, sized or built
     │   ├── PredictError        the library failed while running a batch
     │   ├── CardBrokenError     a model fails on what it has answered before
-    │   ├── NotServingError     the card is starting, draining or stopped
+    │   ├── NotServingError     a card, a model or a deployment takes no requests now
     │   └── NotWantedError      nobody waits for the answer any more
     ├── ConversionError         a model could not be converted
     └── (the driver's own errors: orchestrator/errors.py)
@@ -130,13 +130,15 @@ class CardBrokenError(CardError):
 
 @dataclass(eq=False, repr=False)
 class NotServingError(CardError):
-    """The card takes no requests now: it is empty, draining or stopped."""
+    """A card, a model or a deployment, ``who``, takes no requests now. ``cure``: what helps."""
 
-    card: str
-    state: str
+    who: str
+    why: str
+    cure: str = field(default_factory=str)
 
     def __str__(self) -> str:
-        return f"card {self.card} takes no requests: it is {self.state}"
+        told = f"{self.who} takes no requests: {self.why}"
+        return f"{told}: {self.cure}" if self.cure else told
 
 
 @dataclass(eq=False, repr=False)

@@ -45,10 +45,14 @@ class Life:
             NotServingError: what cannot follow the state that it is in.
         """
         if to not in FOLLOWS[self.state]:
-            problem = f"{self.state.value} and cannot become {to.value}"
-            raise NotServingError(slot or self.slot, problem)
+            problem = f"it is {self.state.value} and cannot become {to.value}"
+            raise NotServingError(f"card {slot or self.slot}", problem)
         self.state = to
         self.changed.notify_all()
+
+    def refusal(self) -> NotServingError:
+        """What is told whoever wants something that the card does not do in its state."""
+        return NotServingError(f"card {self.slot}", f"it is {self.state.value}")
 
     def require_ready(self) -> None:
         """Callers hold the lock.
@@ -57,4 +61,4 @@ class Life:
             NotServingError: the card takes no requests now.
         """
         if not self.ready:
-            raise NotServingError(self.slot, self.state.value)
+            raise self.refusal()

@@ -233,12 +233,15 @@ def _check_names(signature: Signature, model: str, inputs: Arrays) -> None:
             model, f"inputs are a {type(inputs).__name__}, not a mapping of names to arrays"
         )
     wanted = [spec.name for spec in signature.inputs]
-    for name in inputs:
-        if name not in wanted:
-            near = difflib.get_close_matches(str(name), wanted, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else "no such input."
-            raise InvalidRequestError(model, f"input {name!r}: {hint} It takes {_takes(signature)}")
     missing = [name for name in wanted if name not in inputs]
+    unknown = [str(name) for name in inputs if name not in wanted]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], wanted, n=1, cutoff=0.4)
+        if not near and len(missing) == len(unknown) == 1:
+            near = missing
+        hint = f"did you mean {near[0]!r}?" if near else "no such input."
+        told = f"input {unknown[0]!r}: {hint} It takes {_takes(signature)}"
+        raise InvalidRequestError(model, told)
     if missing:
         raise InvalidRequestError(
             model, f"missing input {', '.join(missing)}. It takes {_takes(signature)}"

@@ -16,7 +16,6 @@ from actors.batch import scratch
 from actors.errors import (
     CardBrokenError,
     InvalidRequestError,
-    NotServingError,
     NotWantedError,
     PredictError,
 )
@@ -244,7 +243,7 @@ class CardWork:
         now = time.monotonic()
         for entry in entries:
             ticket = entry.item.ticket
-            ticket.error = NotServingError(self._life.slot, self._life.state.value)
+            ticket.error = self._life.refusal()
             self._models[entry.model].settle(ticket, now)
         self._life.changed.notify_all()
 

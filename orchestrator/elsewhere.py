@@ -1,5 +1,7 @@
 """Deployments that came from another process with a handle, or to the workers of a job."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -7,13 +9,15 @@ from actors.queue import Priority
 from orchestrator.errors import DeploymentError
 from orchestrator.facade import Orchestrator
 from orchestrator.handle import Models
+from orchestrator.placement import DeploymentPlan
 
 if TYPE_CHECKING:  # see facade
-    from orchestrator.runtime.calls.following import Following
+    from orchestrator.runtime.calls.following import Following, Lender
     from orchestrator.runtime.calls.lending import Lent
     from orchestrator.runtime.calls.traffic import Traffic
     from orchestrator.runtime.deployments.joined import Joined
     from orchestrator.runtime.deployments.running import Running
+    from orchestrator.runtime.deployments.status import Status
 
 #: What handles that came from elsewhere share in this process, by the deployment's name.
 _attachments: dict[str, Orchestrator] = {}
@@ -42,7 +46,6 @@ class _Borrowed(Orchestrator):
     def __init__(self, board: str, name: str) -> None:
         super().__init__(name)
         self._board = board
-        self._name = name
         self._lent: Lent | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -64,8 +67,40 @@ class _Borrowed(Orchestrator):
         return self._started()
 
 
-def models_of(priority: Priority, following: "Following") -> "Models":
-    """All models of cards that another process keeps."""
+class ForJobs:
+    """What a batch job, in this process and in its workers, asks of the deployment it runs on."""
+
+    def __init__(self, running: Orchestrator) -> None:
+        self._on = running
+
+    @property
+    def plan(self) -> DeploymentPlan:
+        """The plan that runs."""
+        return self._on.plan
+
+    @property
+    def lender(self) -> "Lender":
+        """Who tells workers how to reach the cards."""
+        return self._on._require()
+
+    def models_for(self, priority: Priority) -> Models:
+        """All models, for calls of this priority where they name none."""
+        return Models(self._on, priority)
+
+    def models_of(self, priority: Priority) -> "Callable[[Following], Models]":
+        """Makes ``models_for`` in a worker, of what it was told."""
+        return partial(_models_of, priority)
+
+    def status(self) -> "Status":
+        """Cards and models, as of now."""
+        return self._on.status()
+
+    def expect(self, settled: int, total: int | None) -> None:
+        """See Orchestrator."""
+        self._on.expect(settled, total)
+
+
+def _models_of(priority: Priority, following: "Following") -> Models:
     return Models(_Elsewhere(following), priority)
 
 

@@ -1,25 +1,27 @@
 """The driver's API: ``Orchestrator``, a deployment of its own or a named one that it joins."""
 
-import difflib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from actors.errors import InvalidRequestError
 from actors.queue import Priority
-from orchestrator.config import Deployment, names_a_file
+from orchestrator.arguments import (
+    known_model,
+    known_priority,
+    require_deployment,
+    require_options,
+)
+from orchestrator.config import Deployment
 from orchestrator.dispatch import RetryRules
-from orchestrator.errors import DeploymentError, NotServingError
+from orchestrator.errors import NotServingError
 from orchestrator.handle import ModelHandle, Models
 from orchestrator.jobs import IN_FLIGHT, RECORD_ID
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.options import Options
 
 if TYPE_CHECKING:  # planning and reading deployments work without importing Ray
-    from orchestrator.runtime.calls.following import Following, Lender
     from orchestrator.runtime.calls.traffic import Traffic
     from orchestrator.runtime.deployments.joined import Joined
     from orchestrator.runtime.deployments.running import Running
@@ -55,7 +57,7 @@ class Orchestrator:
             free, and at most 1 GiB.
 
     Raises:
-        DeploymentError: a file is named in place of a deployment.
+        DeploymentError: a file is named in place of a deployment, or an option is none.
     """
 
     def __init__(  # noqa: PLR0913 - all but the first are options
@@ -70,13 +72,14 @@ class Orchestrator:
         progress: Callable[[str], None] | None = None,
         object_store_bytes: int | None = None,
     ) -> None:
-        if isinstance(deployment, PurePath) or (
-            isinstance(deployment, str) and names_a_file(deployment)
-        ):
-            told = (
-                "is a file, and neither a deployment nor the name of one: load_deployment reads it"
-            )
-            raise DeploymentError(str(deployment), (told,))
+        require_deployment(deployment)
+        require_options(
+            address=address,
+            patience_seconds=patience_seconds,
+            max_in_flight=max_in_flight,
+            max_bytes_in_flight=max_bytes_in_flight,
+            object_store_bytes=object_store_bytes,
+        )
         self._deployment = deployment
         self._options = Options(
             address=address,
@@ -89,6 +92,7 @@ class Orchestrator:
         )
         self._running: Running | Joined | None = None
         self._by_itself = False
+        self._closed = False
         self._starting = threading.Lock()
 
     @classmethod
@@ -150,9 +154,7 @@ class Orchestrator:
         return elsewhere.borrowed, (board, running.plan.deployment.name)
 
     def __repr__(self) -> str:
-        of = self._deployment
-        planned = of.deployment if isinstance(of, DeploymentPlan) else of
-        return f"<Orchestrator of {planned if isinstance(planned, str) else planned.name}>"
+        return f"<Orchestrator of {self._name}>"
 
     def __enter__(self) -> "Orchestrator":
         """``start``."""
@@ -201,6 +203,7 @@ class Orchestrator:
         """
         running, self._running = self._running, None
         if running is not None:
+            self._closed = True
             running.close(drain_seconds)
 
     @property
@@ -213,22 +216,15 @@ class Orchestrator:
         """All models, by attribute or by key: ``orc.models.det``, ``orc.models["det"]``."""
         return Models(self)
 
-    def models_for(self, priority: Priority) -> "Models":
-        """All models, for calls of this priority where they name none."""
-        return Models(self, priority)
-
-    def model(self, name: str, priority: Priority = "online") -> "ModelHandle":
+    def model(self, name: str, *, priority: Priority = "online") -> "ModelHandle":
         """The handle of one model, and the priority of calls that name none.
 
         Raises:
-            InvalidRequestError: there is no such model.
+            InvalidRequestError: there is no such model, or no such priority.
+            NotServingError: it does not run.
         """
-        names = list(self._traffic().signatures)
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}"
-            raise InvalidRequestError(name, f"no such model, {hint}")
-        return ModelHandle(self, name, priority)
+        known = known_model(name, list(self.models))
+        return ModelHandle(self, known, known_priority(known, priority))
 
     def run(  # noqa: PLR0913 - as many options as `orchestrator run` has
         self,
@@ -279,6 +275,7 @@ class Orchestrator:
             JobError: input or output cannot be used, or an option is none.
             DeploymentError: there is no such model.
         """
+        from orchestrator.elsewhere import ForJobs
         from orchestrator.runtime.jobs.batch import BatchJob, PreparedJob
         from orchestrator.runtime.jobs.jobspec import JobSpec
 
@@ -302,7 +299,7 @@ class Orchestrator:
             accept_changes=accept_changes,
             priority=priority,
         )
-        return BatchJob(PreparedJob(spec, self.plan), self)
+        return BatchJob(PreparedJob(spec, self.plan), ForJobs(self))
 
     def expect(self, settled: int, total: int | None) -> None:
         """Tell how far a job is whose requests come from here: so many records settled of so many.
@@ -317,15 +314,10 @@ class Orchestrator:
         return self._require().status(_STATUS_SECONDS)
 
     @property
-    def lender(self) -> "Lender":
-        """For the workers of a batch job: who tells them how to reach the cards."""
-        return self._require()
-
-    def models_of(self, priority: Priority) -> "Callable[[Following], Models]":
-        """For the workers of a batch job: makes ``models_for`` of what they were told."""
-        from orchestrator.elsewhere import models_of
-
-        return partial(models_of, priority)
+    def _name(self) -> str:
+        of = self._deployment
+        planned = of.deployment if isinstance(of, DeploymentPlan) else of
+        return planned if isinstance(planned, str) else planned.name
 
     def _traffic(self) -> "Traffic":
         """The way of requests to the cards."""
@@ -336,9 +328,9 @@ class Orchestrator:
         if self._by_itself and (running is None or running.over):
             running = self._joined_again()
         if running is None:
-            raise NotServingError(
-                "of this deployment", "not started or closed; use it in a with block"
-            )
+            why = "it was closed" if self._closed else "it was not started"
+            cure = "use it in its with block, or between start() and close()"
+            raise NotServingError(f"deployment {self._name}", why, cure)
         return running
 
     def _joined_again(self) -> "Running | Joined":

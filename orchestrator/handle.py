@@ -10,6 +10,7 @@ from actors.errors import InvalidRequestError
 from actors.messages import Array, Arrays
 from actors.queue import Priority
 from actors.shapes import Signature
+from orchestrator.arguments import known_priority, require_seconds, require_window, stream_of
 from orchestrator.runtime.calls.stream import Stream
 
 if TYPE_CHECKING:
@@ -45,8 +46,12 @@ class ModelHandle:
 
     @property
     def signature(self) -> Signature:
-        """Inputs, outputs and gears."""
-        return self._orchestrator._traffic().signatures[self.name]
+        """Inputs, outputs and gears.
+
+        Raises:
+            NotServingError: no card has loaded the model.
+        """
+        return self._orchestrator._traffic().signature(self.name)
 
     @property
     def spec(self) -> "ModelSpec":
@@ -72,12 +77,13 @@ class ModelHandle:
 
         Raises:
             InvalidRequestError: a name, dtype, rank or size that the model does not take, or a
-                priority that is none.
+                priority or a timeout that is none.
+            NotServingError: the deployment is closed, or no card has loaded the model.
             OverloadedError: there is no room, and it must not wait.
             DeadlineError: there was no room within ``timeout``.
         """
-        running = self._orchestrator._traffic()
-        return running.submit(self.name, inputs, timeout, wait, priority or self.priority)
+        running, chosen = self._orchestrator._traffic(), self._chosen(timeout, priority)
+        return running.submit(self.name, inputs, timeout, wait, chosen)
 
     def predict(
         self,
@@ -90,13 +96,14 @@ class ModelHandle:
         """Send a request and wait for its outputs, for ``timeout`` seconds if given.
 
         Raises:
-            InvalidRequestError: a name, dtype, rank or size that the model does not take, or it is
-                called in a callback of a future that ``submit`` gave.
+            InvalidRequestError: as ``submit``, or it is called in a callback of a future that
+                ``submit`` gave.
+            NotServingError: the deployment is closed, or no card has loaded the model.
             OverloadedError: this driver has too many under way, and it must not wait for room.
             DeadlineError: it was not answered in time; it says where it was.
             RequestFailedError: no card could answer; it says what was tried.
         """
-        running, chosen = self._orchestrator._traffic(), priority or self.priority
+        running, chosen = self._orchestrator._traffic(), self._chosen(timeout, priority)
         future = running.submit(self.name, inputs, timeout, wait, chosen, here=True)
         try:
             return future.result()
@@ -112,8 +119,7 @@ class ModelHandle:
         priority: Priority | None = None,
     ) -> dict[str, Array]:
         """``predict`` for any event loop; cancelling the task cancels the request."""
-        running = self._orchestrator._traffic()
-        chosen = priority or self.priority
+        running, chosen = self._orchestrator._traffic(), self._chosen(timeout, priority)
         future = await running.submit_async(self.name, inputs, timeout, wait, chosen)
         return await asyncio.wrap_future(future)
 
@@ -128,12 +134,17 @@ class ModelHandle:
         """Answers for a stream of requests, in its order, with many in flight.
 
         Reads ahead by at most ``window`` requests and 128 MiB of inputs and answers, so that
-        neither a fast source nor a slow consumer fills the memory. Errors come at the request's
-        place; ``timeout`` is that of each request.
+        neither a fast source nor a slow consumer fills the memory. Nothing is read or sent before
+        the first answer is asked for. Errors of a request come at its place; ``timeout`` is that of
+        each request.
+
+        Raises:
+            InvalidRequestError: a window, timeout or priority that is none, or ``batches`` that
+                cannot be gone through.
+            NotServingError: the deployment is closed.
         """
-        with closing(self._stream(window, timeout, priority)) as stream:
-            for answer in stream.in_order(batches):
-                yield stream.take(answer)
+        stream = self._stream(window, timeout, priority)
+        return _in_order(stream, stream_of(self.name, batches))
 
     def map_unordered(
         self,
@@ -146,18 +157,41 @@ class ModelHandle:
         """``map``, but each answer as soon as it is there, with its request's place in the stream.
 
         One slow request holds nobody else up. An error ends the stream when it comes.
+
+        Raises:
+            InvalidRequestError, NotServingError: as ``map``.
         """
-        with closing(self._stream(window, timeout, priority)) as stream:
-            for answer in stream.as_they_come(batches):
-                yield answer.place, stream.take(answer)
+        stream = self._stream(window, timeout, priority)
+        return _as_they_come(stream, stream_of(self.name, batches))
 
     def _stream(self, window: int, timeout: float | None, priority: Priority | None) -> Stream:
-        running = self._orchestrator._traffic()
-        return Stream(running, self.name, window, timeout, priority or self.priority)
+        require_window(self.name, window)
+        running, chosen = self._orchestrator._traffic(), self._chosen(timeout, priority)
+        return Stream(running, self.name, window, timeout, chosen)
+
+    def _chosen(self, timeout: float | None, priority: Priority | None) -> Priority:
+        """The priority of a call, whose time is looked at, too."""
+        if timeout is not None:
+            require_seconds(self.name, timeout)
+        return self.priority if priority is None else known_priority(self.name, priority)
+
+
+def _in_order(stream: Stream, batches: Iterable[Arrays]) -> Iterator[dict[str, Array]]:
+    with closing(stream):
+        for answer in stream.in_order(batches):
+            yield stream.take(answer)
+
+
+def _as_they_come(
+    stream: Stream, batches: Iterable[Arrays]
+) -> Iterator[tuple[int, dict[str, Array]]]:
+    with closing(stream):
+        for answer in stream.as_they_come(batches):
+            yield answer.place, stream.take(answer)
 
 
 class Models:
-    """The models of a running deployment, as attributes."""
+    """The models of a running deployment by name: as attributes, by key, or gone through."""
 
     def __init__(self, orchestrator: "Orchestrator", priority: Priority = "online") -> None:
         self._orchestrator = orchestrator
@@ -169,16 +203,26 @@ class Models:
         try:
             return self[name]
         except InvalidRequestError as error:
-            raise AttributeError(str(error)) from error
+            raise AttributeError(str(error)) from None
 
     def __getitem__(self, name: str) -> ModelHandle:
         """For names that are no identifiers."""
-        return self._orchestrator.model(name, self._priority)
+        return self._orchestrator.model(name, priority=self._priority)
 
     def __iter__(self) -> Iterator[str]:
-        """The models' names."""
-        return iter(self._orchestrator._traffic().signatures)
+        """The models' names, in the order of the deployment."""
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def __repr__(self) -> str:
+        return f"<Models of {self._orchestrator!r}>"
 
     def __dir__(self) -> list[str]:
         """Those too, for completion in a shell or a notebook."""
         return [*super().__dir__(), *self]
+
+    def _names(self) -> list[str]:
+        deployment = self._orchestrator._traffic().plan.deployment
+        return [model.name for model in deployment.models]

@@ -90,8 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OrchestratorError as error:
         return _error(error.on_command_line() if isinstance(error, JobError) else str(error))
     except ClickException as error:
-        told: str = getattr(error, "format_message", error.__str__)()
-        return _error(told.replace("Value error, ", ""))  # what checks typer's values says so
+        return _error(_told(error))
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:
@@ -102,6 +101,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = error.strerror or str(error) or type(error).__name__
         return _error(f"{error.filename}: {told}" if error.filename else told)
     return code if isinstance(code, int) else 0
+
+
+def _told(error: Exception) -> str:
+    """What is wrong with the words of a command, and where its right ones are told."""
+    text = str(getattr(error, "format_message", error.__str__)())
+    text = text.replace("Value error, ", "")  # what checks typer's values says so
+    command = getattr(getattr(error, "ctx", None), "command_path", "orchestrator")
+    return f"{text[:-1]}: see {command} --help" if text.endswith(".") else text
 
 
 def _error(text: str) -> int:

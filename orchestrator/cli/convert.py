@@ -11,7 +11,7 @@ from actors.files.options import option_findings
 from actors.gears import parse_sections
 from actors.machine.finding import Finding
 from orchestrator.check.models import ModelFile, read_model
-from orchestrator.cli.outputs import require_writable
+from orchestrator.cli.files import require_writable
 from orchestrator.errors import DeploymentError
 from orchestrator.report.check import told_inputs
 

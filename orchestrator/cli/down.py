@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli.options import ClusterAddress
+
 
 def down(
     name: Annotated[str, typer.Argument(help="The deployment's name.")],
-    address: Annotated[
-        str | None, typer.Option(help="The cluster: auto or host:port; see up.")
-    ] = None,
+    address: ClusterAddress = None,
     drain: Annotated[
         float, typer.Option(min=0, help="Seconds for the cards to finish what they have.")
     ] = 30.0,

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli.options import ClusterAddress
+
 
 def drain(
     where: Annotated[
@@ -15,9 +17,7 @@ def drain(
     deployment: Annotated[
         str | None, typer.Option(help="Whose card; may be left out when only one is up.")
     ] = None,
-    address: Annotated[
-        str | None, typer.Option(help="The cluster: auto or host:port; see up.")
-    ] = None,
+    address: ClusterAddress = None,
 ) -> None:
     """Let a card, or all cards of a node, finish what they have, and leave them empty.
 

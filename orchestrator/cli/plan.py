@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console, RenderableType
 
-from orchestrator.cli.outputs import require_writable, write_output
+from orchestrator.cli.files import read_input, require_writable, write_output
 from orchestrator.config import Deployment, load_deployment
 from orchestrator.errors import DeploymentError
 from orchestrator.inventory import Inventory
@@ -189,7 +189,7 @@ def _planned(
     if file.suffix != ".json":
         made = planner(load_deployment(file))
         return made.problem, made.plan, made
-    text = _read(file)
+    text = read_input(file)
     data = load_json(text, str(file))
     if isinstance(data, dict) and "deployment" in data:
         made = DeploymentPlan.from_json(text, str(file))
@@ -255,7 +255,7 @@ def _simulated(
 
 def _previous(file: Path) -> tuple[PreviousCard, ...]:
     """Who is where in a plan or a bundle."""
-    data = load_json(_read(file), str(file))
+    data = load_json(read_input(file), str(file))
     if isinstance(data, dict) and "deployment" in data:
         data = data.get("plan")
     cards = Plan.from_dict(data, str(file)).cards
@@ -267,13 +267,6 @@ def _deadline(seconds: float | None) -> Callable[[], bool]:
         return lambda: False
     end = time.monotonic() + seconds
     return lambda: time.monotonic() > end
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DeploymentError(str(file), (f"cannot be read: {error}",)) from error
 
 
 def _write(out: Path, bundle: DeploymentPlan | None, file: Path) -> None:

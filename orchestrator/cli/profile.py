@@ -9,7 +9,7 @@ from rich.console import Console
 from actors.machine.finding import Finding
 from actors.messages import CardKind, ModelOrder
 from orchestrator.check.models import read_model
-from orchestrator.cli.outputs import require_writable, write_output
+from orchestrator.cli.files import require_writable, write_output
 from orchestrator.config import load_deployment
 from orchestrator.errors import DeploymentError
 from orchestrator.profiles import ProfileCache, profiles_text

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.console import Console
 
-from orchestrator.config import Deployment, load_deployment, names_a_file
+from orchestrator.cli.files import load_wanted
+from orchestrator.config import Deployment, names_a_file
 from orchestrator.errors import ClusterError, JobError, NoSuchDeploymentError
 from orchestrator.facade import Orchestrator
 from orchestrator.jobs import IN_FLIGHT, RECORD_ID, Outcome
@@ -289,20 +290,6 @@ def _pairs(written: list[str]) -> dict[str, str]:
             raise JobError(f"--column {text}", f"input {name} has column {pairs[name]} already")
         pairs[name] = column
     return pairs
-
-
-def load_wanted(path: Path) -> Deployment | DeploymentPlan:
-    """Read a deployment file, or a plan in JSON that was made from one.
-
-    Raises:
-        OrchestratorError: it is neither.
-    """
-    if path.suffix == ".json":
-        try:
-            return DeploymentPlan.from_json(path.read_text(encoding="utf-8"), str(path))
-        except (OSError, UnicodeDecodeError) as error:
-            raise JobError(str(path), f"cannot be read: {error}") from error
-    return load_deployment(path)
 
 
 def load_pipeline(name: str) -> "Pipeline":

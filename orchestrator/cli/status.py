@@ -9,6 +9,7 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
+from orchestrator.cli.options import ClusterAddress
 from orchestrator.report.console import results_console
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ def status(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print it as JSON; with --watch, one line each time.")
     ] = False,
-    address: Annotated[
-        str | None, typer.Option(help="The cluster: auto or host:port; see up.")
-    ] = None,
+    address: ClusterAddress = None,
 ) -> None:
     """Show cards, replicas, bytes planned and measured, and counts since each card started."""
     # Ray, which other verbs do without

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.run import load_wanted
+from orchestrator.cli.files import load_wanted
+from orchestrator.cli.options import ClusterAddress
 from orchestrator.placement import PlanDiff
 from orchestrator.runtime.options import Options
 
@@ -14,13 +15,7 @@ def up(
     deployment: Annotated[
         Path, typer.Argument(help="A deployment.yaml, or a plan that `plan --out` wrote.")
     ],
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="The cluster: auto or host:port. By default RAY_ADDRESS, else the Ray that was "
-            "started here."
-        ),
-    ] = None,
+    address: ClusterAddress = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Replace cards of the deployment that runs, if need be.")
     ] = False,

@@ -106,23 +106,22 @@ def verify_card(
     held, problem = passed(found)
     libraries = ", ".join(sorted({one.library for one in bench.done.values()}) or ["no library"])
     if as_json:
-        counts = Counter(claim.verdict for claim in found)
-        document = {
-            "kind": wanted,
-            "card": card,
-            "second_card": bench.other,
-            "library": libraries,
-            "held": held,
-            "counts": {verdict.value: counts[verdict] for verdict in Verdict},
-            "claims": [asdict(claim) for claim in found],
-        }
-        typer.echo(json.dumps(document, indent=1))
+        where = {"kind": wanted, "card": card, "second_card": bench.other, "library": libraries}
+        typer.echo(json.dumps({**where, "held": held, **_document(found)}, indent=1))
     else:
         results_console().print(claim_table(found, f"card {card}, {libraries}"))
     if problem:
         typer.echo(f"error: {problem}", err=True)
     if not held:
         raise typer.Exit(1)
+
+
+def _document(found: Sequence[Claim]) -> dict[str, Any]:
+    counts = Counter(claim.verdict for claim in found)
+    return {
+        "counts": {verdict.value: counts[verdict] for verdict in Verdict},
+        "claims": [asdict(claim) for claim in found],
+    }
 
 
 def passed(claims: Sequence[Claim]) -> tuple[bool, str]:

@@ -42,6 +42,10 @@ class Checked:
             self._removed.update(loc for loc in removed if loc)
             self._removed.update(finding.meant for finding in findings if finding.meant)
 
+    def stands(self, loc: Loc) -> bool:
+        """Whether a field was not taken out, and so says what its file says."""
+        return loc not in self._removed
+
     def add(self, findings: Iterable[Finding]) -> None:
         """Note what was found, but for what only follows from a field that was taken out."""
         for finding in findings:

@@ -40,7 +40,7 @@ def load_deployment(path: str | os.PathLike[str]) -> Deployment:
         raise DeploymentError(source, (str(error),)) from error
     checked = Checked(data, findings)
     deployment = checked.run(Reading(str(Path(path).parent)))
-    if deployment is not None:
+    if deployment is not None and checked.stands(("cards", "kind")):  # which says what they are
         deployment, found = _with_files(deployment)
         checked.add(found)
     if checked.found or deployment is None:

@@ -40,6 +40,9 @@ _WANTED = {
     ),
 }
 
+#: What people write for a value that is called otherwise here.
+_ALSO_CALLED = {"npu": "ascend", "gpu": "ascend"}
+
 
 def findings_of(error: ValidationError, root: type[BaseModel]) -> list[Finding]:
     """Every problem that ``error`` holds. ``root`` is the section that was being built.
@@ -80,7 +83,8 @@ def _text(detail: ErrorDetails, cause: object) -> str:
     value = _shown(detail["input"])
     if detail["type"] in ("literal_error", "enum"):
         known = _QUOTED.findall(detail.get("ctx", {}).get("expected", ""))
-        hint = did_you_mean(str(detail["input"]), known)
+        word = str(detail["input"])
+        hint = did_you_mean(_ALSO_CALLED.get(word.lower(), word), known)
         return f"{value} is none of {', '.join(known)}{hint}"
     wanted = _WANTED.get(detail["type"])
     if wanted is None:

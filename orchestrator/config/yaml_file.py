@@ -14,6 +14,7 @@ _TAG = "tag:yaml.org,2002:"
 #: More than any deployment holds; aliases of aliases could otherwise grow without end.
 _MOST_NODES = 200_000
 _DEEPEST = 50
+_MODELS = (".mindir", ".onnx")
 
 
 class YamlError(ValueError):
@@ -41,6 +42,8 @@ def read_text(path: Path) -> str:
     except IsADirectoryError as error:
         raise YamlError("is a folder: name the file in it, such as deployment.yaml") from error
     except UnicodeDecodeError as error:
+        if path.suffix in _MODELS:
+            raise YamlError("is a model: name the deployment file that has it") from error
         line = error.object[: error.start].count(b"\n") + 1
         raise YamlError("is not UTF-8 text", line) from error
     except OSError as error:

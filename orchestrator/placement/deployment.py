@@ -199,8 +199,12 @@ def plan_deployment(
 
     Raises:
         PlanRefusedError: nothing fits; with the numbers and the nearest changes that would.
-        DeploymentError: the deployment's placement rules contradict each other or the cards.
+        DeploymentError: the deployment's placement rules contradict each other or the cards, or a
+            model has no profile.
     """
+    if without := [spec.name for spec in deployment.models if spec.name not in profiles]:
+        told = f"no profile of {', '.join(without)}: orchestrator.profiles.collect makes them"
+        raise DeploymentError(deployment.name, (told,))
     measured = [p.measurement.overhead_bytes or 0 for p in profiles.values() if p.measurement]
     if deployment.cards.overhead is None and any(measured):
         inventory = inventory.taking(max(measured))

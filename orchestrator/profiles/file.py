@@ -33,8 +33,8 @@ class ProfileFile(ProfileCache):
         self._source = str(path)
         try:
             self._models = _models(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError) as error:
-            raise DeploymentError(self._source, (f"cannot be read: {error}",)) from error
+        except OSError as error:
+            raise DeploymentError(self._source, (f"cannot be read: {error.strerror}",)) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             text = "is no file of measurements: `orchestrator profile --out` writes one"
             raise DeploymentError(self._source, (text,)) from error

@@ -3,6 +3,7 @@
 from rich.console import Console
 
 from orchestrator.config import Deployment
+from orchestrator.elsewhere import ForJobs
 from orchestrator.facade import Orchestrator
 from orchestrator.jobs import JobSummary, Outcome
 from orchestrator.placement import DeploymentPlan
@@ -36,7 +37,7 @@ def run_shown(prepared: PreparedJob, running: Orchestrator | None, console: Cons
     """
     with job_progress(console) as on_progress:
         hooks = JobHooks(on_progress, lambda: console.print(_INTERRUPTED, soft_wrap=True))
-        summary = prepared.run(running, hooks)
+        summary = prepared.run(None if running is None else ForJobs(running), hooks)
     for line in outcome_lines(summary, prepared.sink.where):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return summary

@@ -182,11 +182,12 @@ def test_what_is_not_measured_is_measured_first_and_kept(tmp_path):
 
 
 ERRORS = [
-    (("plan", "nowhere.json"), "error: nowhere.json: cannot be read: "),
+    (("plan", "nowhere.json"), "error: nowhere.json: there is no such file"),
     (("plan", "nowhere.yaml"), "error: nowhere.yaml: "),
     (("plan", "D", "--cards", "two"), "error: --cards two: cannot read 'two': write COUNTxSIZE"),
     (("plan", "D", "--crads", "2x1MiB"), "error: No such option: --crads"),
-    (("plan",), "error: Missing argument 'file'"),
+    (("plan",), "error: Missing argument 'file': see orchestrator plan --help"),
+    (("plan", "M"), ".onnx: is a model: name the deployment file that has it"),
     (("plam",), "error: No such command 'plam'"),
     (("plan", "P", "--cards", "2x1MiB"), "is a problem and names its own cards"),
     (("plan", "P", "--out", "x.json"), "error: x.json: --out writes a deployment with its plan"),
@@ -203,7 +204,9 @@ def test_errors_are_one_clear_line(capsys, written, arguments, message):
         "D": written(DECLARED),
         "P": written(PROBLEM, "p.json"),
         "G": written(wrong, "g.json"),
+        "M": str(Path(written(DECLARED)).with_name("m.onnx")),
     }
+    Path(files["M"]).write_bytes(b"\x08\x08\xff")
     code, out, err = run(capsys, *[files.get(word, word) for word in arguments])
     assert (code, out) == (1, "")
     assert message.replace("G:", f"{files['G']}:") in err

@@ -110,7 +110,7 @@ def test_a_file_of_another_model_is_refused(profiled, folder, capsys, tmp_path):
             ("plan", "D", "--profiles", "D"),
             "error: D: is no file of measurements: `orchestrator profile --out` writes one",
         ),
-        (("plan", "D", "--profiles", "gone"), "error: gone: cannot be read: [Errno 2] No such"),
+        (("plan", "D", "--profiles", "gone"), "error: gone: cannot be read: No such file"),
     ],
 )
 def test_wrong_files_and_names_are_one_clear_line(folder, capsys, arguments, message):

@@ -250,7 +250,7 @@ def test_a_card_that_does_not_serve_gets_nothing_until_it_does() -> None:
     desk = desk_of()
     put(desk, 1)
     (first,) = desk.dispatch(0.0)
-    desk.answered(first, {1: NotServingError(first.slot, "draining")}, 0.1)
+    desk.answered(first, {1: NotServingError(f"card {first.slot}", "it is draining")}, 0.1)
     (second,) = desk.dispatch(0.1)
     assert second.slot != first.slot
     desk.answered(second, {1: None}, 0.2)
@@ -337,7 +337,10 @@ def test_what_breaks_a_card_counts_as_its_death_and_what_waited_behind_does_not(
     desk = desk_of(serving=("n/0",))
     put(desk, 1, 2)
     bundles = desk.dispatch(0.0)
-    broken, back = CardBrokenError("n/0", "det", "boom"), NotServingError("n/0", "failed")
+    broken, back = (
+        CardBrokenError("n/0", "det", "boom"),
+        NotServingError("card n/0", "it is failed"),
+    )
     outcomes = {1: broken, 2: back}
     for bundle in bundles:
         assert desk.answered(bundle, {i: outcomes[i] for i in ids(bundle)}, 1.0) == ([], [])

@@ -42,7 +42,7 @@ def outcome(kind: str, bundle: Bundle) -> OrchestratorError | None:
         "no room": NoRoomError(bundle.slot, "full"),
         "mistake": CallFailedError(bundle.slot, bundle.model, "oh"),
         "broke": CardBrokenError(bundle.slot, bundle.model, "boom"),
-        "stopped": NotServingError(bundle.slot, "stopped"),
+        "stopped": NotServingError(f"card {bundle.slot}", "it is stopped"),
         "unwanted": NotWantedError(bundle.slot, bundle.model),
     }
     return errors.get(kind)

@@ -11,6 +11,7 @@ import pytest
 from examples.ocr.models import place_models
 
 ROOT = Path(__file__).parents[2]
+TUTORIAL = ROOT / "docs" / "tutorial.md"  # has a test of its own
 PAGES = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -23,7 +24,7 @@ def scripts() -> dict[str, Path]:
     """Every different script with its first page: the READMEs differ in their comments only."""
     found: dict[str, Path] = {}
     for page in PAGES:
-        if script(page):
+        if page != TUTORIAL and script(page):
             found.setdefault(ast.unparse(ast.parse(script(page))), page)
     return found
 
@@ -61,3 +62,20 @@ def test_links_lead_somewhere():
         if not (page.parent / target).exists()
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize("start", ["mkdocs.yml", "docs/index.md", "README.md"])
+def test_every_page_is_reached_from(start):
+    text = (ROOT / start).read_text(encoding="utf-8")
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert {name for name in pages if name not in text} == set()
+
+
+def test_both_readmes_show_the_same_commands_and_what_they_print():
+    def shown(readme: str) -> list[str]:
+        text = (ROOT / readme).read_text(encoding="utf-8")
+        blocks = re.findall(r"^```(?:console|diff)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        lines = (line for block in blocks for line in block.splitlines())
+        return [re.sub(r"\s+#.*", "", line) for line in lines if " passed, " not in line]
+
+    assert shown("README.zh.md") == shown("README.md")

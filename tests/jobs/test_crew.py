@@ -50,7 +50,7 @@ def test_whatever_ray_says_of_a_process_its_worker_is_lost(error: RayError) -> N
 
 
 def test_what_a_worker_raised_is_told_as_it_is() -> None:
-    closed = NotServingError("of this deployment", "closed")
+    closed = NotServingError("deployment tiny", "it was closed")
     assert told(RayTaskError("write", "", closed)) is closed
     missing = told(RayTaskError("open", "", ModuleNotFoundError("No module named 'pipeline'")))
     assert isinstance(missing, JobError)

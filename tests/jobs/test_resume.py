@@ -316,7 +316,7 @@ print(run(pages, out, waiting, part_size=5, prepared={"resume": True}).outcome.v
 def test_of_two_processes_that_resume_at_once_one_is_refused(pages, tmp_path):  # noqa: F811
     async def half(batch, models):
         if batch["path"][0] >= "10.png":
-            raise NotServingError("of this deployment", "closed")
+            raise NotServingError("deployment tiny", "it was closed")
         return await shades(batch, models)
 
     out, go = tmp_path / "out", tmp_path / "go"

@@ -279,7 +279,7 @@ DOWN = RequestFailedError("det", ("the deployment was taken down",))
     "error",
     [
         NoSuchDeploymentError("ocr"),
-        NotServingError("of this deployment", "closed"),
+        NotServingError("deployment tiny", "it was closed"),
         OverloadedError("det", 8, 64, 2, 8, 1 << 20),
         ClusterError("auto", "it is gone", "look"),
         CardLostError("local/0", "its node is gone"),

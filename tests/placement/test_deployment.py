@@ -258,3 +258,11 @@ def test_a_refusal_names_the_gears_that_would_fit():
     assert caught.value.reason.startswith("det fits on no card")
     assert caught.value.changes[-1].startswith("reconvert det with gears [1],[4] of x:[-1,8] (")
     assert caught.value.changes[-1].endswith(" MiB a card; unverified)")
+
+
+def test_a_model_without_a_profile_is_named():
+    made = deployment()
+    with pytest.raises(
+        DeploymentError, match=r"no profile of det, rec: orchestrator\.profiles\.co"
+    ):
+        plan_deployment(made, {}, Inventory.declared(made.cards))

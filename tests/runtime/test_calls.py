@@ -237,12 +237,3 @@ def test_the_status_is_for_people_and_for_programs(running: Orchestrator) -> Non
 
 def test_the_plan_explains_itself(running: Orchestrator) -> None:
     assert "both/0 -> local/0" in running.plan.explain()
-
-
-def test_a_closed_orchestrator_says_so(folder) -> None:
-    from orchestrator import NotServingError
-    from tests.runtime.deployments import three_models
-
-    idle = Orchestrator(three_models(folder))
-    with pytest.raises(NotServingError, match="use it in a with block"):
-        idle.model("both")

@@ -151,7 +151,9 @@ def test_here_a_handle_is_the_owners_own(owner: Orchestrator) -> None:
 
 def test_only_what_runs_can_be_sent(tmp_path: Path) -> None:
     path = write_mlp(tmp_path, "unsent", width=WIDTH, rows=1)
-    with pytest.raises(NotServingError, match="not started or closed"):
+    with pytest.raises(
+        NotServingError, match="deployment tiny takes no requests: it was not started"
+    ):
         pickle.dumps(Orchestrator(planned(model("unsent", path), count=1)).models)
 
 
@@ -170,7 +172,7 @@ def test_borrowers_are_told_when_the_owner_has_left(cluster: Connection, tmp_pat
             ray.wait([flying], timeout=0.05)
         sent = pickle.dumps(brief.model("quick"))
         brief.close()
-    gone = "card of deployment brief takes no requests: it is gone with the process that owned it"
+    gone = "deployment brief takes no requests: it ended with the process that owned it"
     errors = [ray.get(flying), ray.get(quick.fails.remote(rows(1))), ray.get(too_late.remote(sent))]
     assert all(gone in str(error) for error in errors), errors
     assert isinstance(ray.get(quick.fails.remote(rows(1))), NotServingError)

@@ -71,7 +71,11 @@ def test_any_layout_and_byte_order_is_taken(array: np.ndarray) -> None:
     ("inputs", "told"),
     [
         ({"imagee": np.zeros((1, 3, 8, 8), "f4")}, r"input 'imagee': did you mean 'image'\?"),
-        ({"zz": np.zeros(1)}, r"input 'zz': no such input. It takes image float32 \(4, 3, 8, 8\)"),
+        ({"zz": np.zeros(1)}, r"input 'zz': did you mean 'image'\? It takes image float32 \(4, 3"),
+        (
+            {"image": np.zeros((1, 3, 8, 8), "f4"), "zz": 0},
+            r"input 'zz': no such input. It takes i",
+        ),
         ({}, r"missing input image. It takes image float32"),
         ([1, 2], r"inputs are a list, not a mapping of names to arrays"),
         ({"image": [[1.0]]}, r"input image is a list, not a numpy array"),

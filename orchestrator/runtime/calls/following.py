@@ -1,6 +1,6 @@
 """Requests of a process that does not keep the cards itself: it is told who serves which slot."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -76,6 +76,10 @@ class Following(Traffic):
         super().__init__(options)
         self._told: dict[str, tuple[int, SlotState, bool]] = {}
         self._slots: tuple[Slot, ...] = ()
+
+    def slots(self) -> Sequence[Slot]:
+        """See Traffic."""
+        return self._slots
 
     def _checked(
         self, model: str, inputs: Arrays, priority: Priority, timeout: float | None

@@ -33,7 +33,9 @@ _BORROWERS = 1000
 _NEWS_SECONDS = 20.0
 #: An owner that has not said for so long whether a card is there does not know.
 _LOOK_SECONDS = 10.0
-_GONE = "gone with the process that owned it; orchestrator up starts one that stays"
+_GONE = "it ended with the process that owned it"
+_STAYS = "orchestrator up starts one that stays"
+_STRANGER = "it belongs to another process, and this one is not connected to that one's Ray"
 
 
 @dataclass(frozen=True)
@@ -164,8 +166,7 @@ class Lent(Following):
         self._deployment = deployment
         try:
             if not ray.is_initialized():
-                told = "owned by another process, and this one is not connected to its Ray"
-                raise NotServingError(f"of deployment {deployment}", told)
+                raise NotServingError(f"deployment {deployment}", _STRANGER, "ray.init joins a Ray")
             self._board = ray.get_actor(board, namespace=_NAMESPACE)
             options, seen, version = ray.get(self._board.begin.remote())
         except (ValueError, RayActorError) as error:
@@ -185,7 +186,7 @@ class Lent(Following):
         return super()._checked(model, inputs, priority, timeout)
 
     def _gone(self) -> NotServingError:
-        return NotServingError(f"of deployment {self._deployment}", _GONE)
+        return NotServingError(f"deployment {self._deployment}", _GONE, _STAYS)
 
     def _follow(self, version: int) -> None:
         while True:

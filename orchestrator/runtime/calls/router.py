@@ -89,7 +89,7 @@ class Router:
         future: Future[dict[str, Array]] = Future()
         call = Call(asked, future)
         if not self._accepting:
-            future.set_exception(NotServingError("of this driver", "closed"))
+            future.set_exception(NotServingError("this driver", "it is closed"))
             return future
         simple = here and asked.timeout is None and not asked.suspect
         if not (simple and self._carried_here(call)):
@@ -105,7 +105,7 @@ class Router:
         if self._accepting:
             self._tell(partial(self._books.open, call))
         else:
-            answer.set_exception(NotServingError("of this driver", "closed"))
+            answer.set_exception(NotServingError("this driver", "it is closed"))
 
     def drop(self, answers: Collection[Answer]) -> None:
         """Whoever reads this stream has gone."""

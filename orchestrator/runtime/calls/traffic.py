@@ -1,7 +1,8 @@
 """The way of requests from this process's callers to the cards, whoever keeps the cards alive."""
 
+import os
 import time
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from orchestrator.runtime.calls.outlook import Outlook, Sent
 from orchestrator.runtime.calls.router import CLOSED, Router
 from orchestrator.runtime.calls.samples import publish_driver
 from orchestrator.runtime.calls.suspicion import suspicion
+from orchestrator.runtime.cards.slots import TO_COME, Slot, told_of
 from orchestrator.runtime.journal import Journal
 from orchestrator.runtime.options import Options
 
@@ -32,6 +34,8 @@ _WAITS_FOR_ITSELF = (
     "predict was called in a callback of a future, on the thread that routes all requests, which "
     "would wait for itself: submit there, or predict on a thread of your own"
 )
+_FORKED = "this process is a fork of the one that reaches the cards, and cannot reach them itself"
+_NO_FORK = "use threads, Ray tasks or actors, or connect anew in a process that is spawned"
 
 
 class Checked(NamedTuple):
@@ -58,6 +62,8 @@ class Traffic:
     over = False
     """Whether there is nothing left that could take requests."""
     _router: Router
+    _pid: int
+    """Of the process whose threads carry requests; a fork of it has none."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -87,6 +93,7 @@ class Traffic:
         journal = Journal(plan.deployment.name)
         self._router = Router(desk, on_lost, journal=journal, on_culprit=on_culprit)
         self._router.start()
+        self._pid = os.getpid()
         publish_driver(lambda: self.plan, self._router, self._closed)
 
     def end(self, drain_seconds: float = 0.0, why: str = CLOSED) -> bool:
@@ -113,6 +120,21 @@ class Traffic:
             for name, signature in known.items()
         }
         self.signatures = known
+
+    def slots(self) -> Sequence[Slot]:
+        """The cards, as of now."""
+        raise NotImplementedError
+
+    def signature(self, model: str) -> Signature:
+        """What a model takes and gives.
+
+        Raises:
+            NotServingError: no card has loaded it.
+        """
+        found = self.signatures.get(model)
+        if found is None:
+            raise self._not_loaded(model)
+        return found
 
     def submit(
         self,
@@ -191,10 +213,9 @@ class Traffic:
     ) -> Checked:
         known = self._known.get(model)
         if known is None:
-            raise NotServingError(f"of model {model}", "not loaded by any card")
-        if priority not in PRIORITIES:
-            told = f"priority {priority!r} is none of {', '.join(PRIORITIES)}"
-            raise InvalidRequestError(model, told)
+            raise self._not_loaded(model)
+        if os.getpid() != self._pid:  # its threads are not here, so nothing would ever be sent
+            raise NotServingError(f"model {model}", _FORKED, _NO_FORK)
         placed = known.admission.place(inputs)
         asked = Asked(
             model,
@@ -208,6 +229,20 @@ class Traffic:
             suspicion(),
         )
         return Checked(asked, known.gates[priority], placed.nbytes)
+
+    def _not_loaded(self, model: str) -> NotServingError:
+        """Why a model cannot be called of which no card has ever said what it takes."""
+        deployment = self.plan.deployment
+        names = [one.name for one in deployment.models]
+        if model not in names:
+            gone = f"deployment {deployment.name} has it no more"
+            return NotServingError(f"model {model}", gone, f"it has {', '.join(names)}")
+        meant = {card.card for card in self.plan.plan.cards if model in card.models}
+        slots = [slot for slot in self.slots() if slot.name in meant]
+        cards = "; ".join(map(told_of, slots)) or "the plan has it on none"
+        to_come = any(slot.state in TO_COME for slot in slots)
+        cure = "call it again later" if to_come else "orchestrator drain CARD --undo tries it again"
+        return NotServingError(f"model {model}", f"no card has loaded it ({cards})", cure)
 
     def _enter(self, gate: Gate, nbytes: int, timeout: float | None, wait: bool) -> None:
         if wait and not self._router.is_this_thread:

@@ -36,6 +36,10 @@ class SlotState(str, Enum):
     """The deployment is closed."""
 
 
+#: States that end by themselves in one that serves, if all goes well.
+TO_COME = (SlotState.STARTING, SlotState.LOADING, SlotState.WAITING)
+
+
 @dataclass
 class Slot:
     """One slot and the process that serves it, if any, with what it was told to load.
@@ -76,6 +80,11 @@ class Slot:
     def shown(self) -> "Slot":
         """As it is now."""
         return replace(self, story=self.story.copy())
+
+
+def told_of(slot: Slot) -> str:
+    """How a slot is, for people."""
+    return f"{slot.name} is {slot.state.value}" + (f": {slot.why}" if slot.why else "")
 
 
 class Listener(Protocol):

@@ -16,7 +16,7 @@ from orchestrator.autoscale import Waiting
 from orchestrator.errors import ClusterError, NoSuchDeploymentError, NotServingError
 from orchestrator.runtime.calls.following import DOWN, Following, Seen, Watchers
 from orchestrator.runtime.cards.changing import beside
-from orchestrator.runtime.cards.slots import SlotState
+from orchestrator.runtime.cards.slots import TO_COME, SlotState, told_of
 from orchestrator.runtime.deployments.named import ControllerClient, join, require_same_controller
 from orchestrator.runtime.deployments.observe import observe
 from orchestrator.runtime.deployments.status import Status
@@ -87,7 +87,10 @@ class Joined(Following):
 
     def _wait_for_models(self) -> None:
         if not self._models_known.wait(self._options.retry.patience):
-            raise NotServingError(f"of deployment {self._name}", "starting again")
+            told = f"no card has loaded its models within {self._options.retry.patience:g} s"
+            cards = "; ".join(map(told_of, self.slots()))
+            cure = f"orchestrator status {self._name} shows how far they are"
+            raise NotServingError(f"deployment {self._name}", f"{told} ({cards})", cure)
 
     def _stop_router(self) -> None:
         self.end(self._drain_seconds)
@@ -123,9 +126,8 @@ class Joined(Following):
 
     def _all_known(self, view: View) -> bool:
         """Whether there is nothing to wait for before the models can be called."""
-        starting = (SlotState.STARTING, SlotState.LOADING, SlotState.WAITING)
         states = {slot.name: slot.state for slot in view.slots}
-        to_come = any(states.get(name, SlotState.WAITING) in starting for name in view.plan.slots)
+        to_come = any(states.get(name, SlotState.WAITING) in TO_COME for name in view.plan.slots)
         known = len(self.signatures) == len(view.plan.deployment.models)
         return known or not (view.asleep or to_come)
 

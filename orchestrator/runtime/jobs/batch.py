@@ -46,10 +46,6 @@ class Serving(Protocol):
     def plan(self) -> DeploymentPlan:
         """The plan that runs."""
 
-    @property
-    def models(self) -> Models:
-        """All models."""
-
     def models_for(self, priority: Priority) -> Models:
         """All models, for calls of this priority."""
 
@@ -134,7 +130,7 @@ class PreparedJob:
         if serving is None:
             return run_job(Here(task, None), self.sink, hooks, self._tolerance, stop)
         if isinstance(self.pipeline, ThroughModel):
-            signature = serving.models[self.pipeline.name].signature
+            signature = serving.models_for(spec.priority)[self.pipeline.name].signature
             self.pipeline.check(signature, self.source.columns)
 
         def told(progress: Progress) -> None:

@@ -1,9 +1,35 @@
-"""Files that a command writes: seen to before its work, and written in one go."""
+"""Files that commands read, and those that they write: seen to before their work."""
 
 import tempfile
 from pathlib import Path
 
+from orchestrator.config import Deployment, load_deployment
+from orchestrator.config.yaml_file import YamlError, read_text
 from orchestrator.errors import DeploymentError
+from orchestrator.placement import DeploymentPlan
+
+
+def read_input(file: Path) -> str:
+    """The text of a file in UTF-8.
+
+    Raises:
+        DeploymentError: it is missing, a folder, not readable or not UTF-8.
+    """
+    try:
+        return read_text(file)
+    except YamlError as error:
+        raise DeploymentError(str(file), (str(error),)) from error
+
+
+def load_wanted(file: Path) -> Deployment | DeploymentPlan:
+    """Read a deployment file, or a plan in JSON that was made from one.
+
+    Raises:
+        OrchestratorError: it is neither.
+    """
+    if file.suffix == ".json":
+        return DeploymentPlan.from_json(read_input(file), str(file))
+    return load_deployment(file)
 
 
 def require_writable(out: Path) -> None:
