@@ -178,4 +178,7 @@ def test_a_card_that_drains_lets_go_of_a_reservation_that_nobody_has_claimed(
         assert [reply.error for reply in waiting.result()] == [None] * 2
     with pytest.raises(NotServingError, match="it is draining"):
         card.predict_many(requests(1), given)
-    assert not [one for one in threading.enumerate() if isinstance(one, threading.Timer)]
+    for one in threading.enumerate():
+        if isinstance(one, threading.Timer):  # it has been told to end
+            one.join(60.0)
+            assert not one.is_alive()
