@@ -155,6 +155,7 @@ class CardActor:
         with self._life.lock:
             if self._life.state is not CardState.DRAINING:
                 self._life.move(CardState.DRAINING)
+                self._work.holds.let_go()  # a call that comes for it now is refused
             return self._life.changed.wait_for(lambda: self._work.empty, timeout_seconds)
 
     def stop(self) -> None:

@@ -25,6 +25,7 @@ class Holds:
         self._reservations = itertools.count(1)
         self._reserved = 0
         self._claimed = False
+        self._lease: threading.Timer | None = None
 
     def hold(self) -> None:
         """One reason more to begin nothing. Callers hold the lock."""
@@ -53,10 +54,10 @@ class Holds:
             self._life.require_ready()
             self._reserved = reservation = next(self._reservations)
             self._claimed = False
-        lease = threading.Timer(_LEASE, self._expire, [reservation])
-        lease.daemon = True
-        lease.start()
-        return reservation
+            self._lease = threading.Timer(_LEASE, self._expire, [reservation])
+            self._lease.daemon = True
+            self._lease.start()
+            return reservation
 
     def claim(self, reservation: int) -> bool:
         """From now on it lasts until whoever claimed it ends it; False when it is over."""
@@ -64,6 +65,7 @@ class Holds:
             if self._claimed or self._reserved != reservation:
                 return False
             self._claimed = True
+            self._end_lease()
             return True
 
     def end(self) -> None:
@@ -71,6 +73,18 @@ class Holds:
         with self._lock:
             self._reserved = 0
             self.release()
+
+    def let_go(self) -> None:
+        """Nobody may claim the reservation any more. Callers hold the lock."""
+        if self._reserved and not self._claimed:
+            self._reserved = 0
+            self._end_lease()
+            self.release()
+
+    def _end_lease(self) -> None:
+        if self._lease is not None:
+            self._lease.cancel()
+            self._lease = None
 
     def _expire(self, reservation: int) -> None:
         """Nobody claimed it in time: its driver may be gone."""

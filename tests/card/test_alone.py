@@ -163,3 +163,22 @@ def test_a_reservation_that_nobody_claims_ends_and_its_call_reserves_anew(
     assert [reply.error for reply in card.predict_many(requests(2))] == [None] * 2
     assert [reply.error for reply in card.predict_many(requests(2), over)] == [None] * 2
     assert [reply.error for reply in card.predict_many(requests(2))] == [None] * 2
+
+
+def test_a_card_that_drains_lets_go_of_a_reservation_that_nobody_has_claimed(
+    card: CardActor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.holds._LEASE", 3600.0)
+    given = card.reserve()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(card.predict_many, requests(2))
+        while card.stats().models["mlp"].queued < 2:
+            pass
+        assert card.drain(60.0)
+        assert [reply.error for reply in waiting.result()] == [None] * 2
+    with pytest.raises(NotServingError, match="it is draining"):
+        card.predict_many(requests(1), given)
+    for one in threading.enumerate():
+        if isinstance(one, threading.Timer):  # it has been told to end
+            one.join(60.0)
+            assert not one.is_alive()

@@ -269,6 +269,27 @@ def test_the_next_batch_is_taken_when_half_of_a_long_one_is_over() -> None:
     assert items(q.take("long", 19.0)) == ["long"], "nothing is known of a batch of short yet"
 
 
+def test_the_next_batch_of_long_copies_is_taken_in_time_for_them() -> None:
+    """Nearly as long as execution; once that is known, it does not wait for them any more."""
+    q: CardQueue[str] = CardQueue({"m": Terms()})
+    for _ in range(40):
+        q.put(Entry("m", A, 1, 1, 0.0, "m"))
+    copies, execution, idle, now = 30.0, 35.0, [], 0.0
+    batch, ends = q.take("m", now), copies + execution
+    for _ in range(30):
+        opens = max(now, q.next_due("m"))
+        following = q.take("m", opens) if opens < ends else None
+        assert batch is not None
+        q.finished(batch, ends)
+        now = ends
+        if following is None:
+            following, opens = q.take("m", now), now
+        begins = max(opens + copies, ends)
+        idle.append(begins - ends)
+        batch, ends = following, begins + execution
+    assert idle[-20:] == [0.0] * 20
+
+
 def test_the_next_batch_of_short_ones_is_taken_at_once() -> None:
     q: CardQueue[str] = CardQueue({"m": Terms()})
     for _ in range(3):

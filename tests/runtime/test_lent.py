@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import ray
 
@@ -24,6 +25,7 @@ from orchestrator.runtime.calls.lending import Board
 from orchestrator.runtime.cluster.connect import Connection
 from orchestrator.runtime.options import Options
 from tests.models import write_mlp
+from tests.runtime.connections import cut
 from tests.runtime.deployments import WIDTH, Truth, geared, model, planned, rows
 from tests.runtime.test_deaths import card, until_back
 
@@ -87,6 +89,9 @@ class Caller:
             return error
         return None
 
+    def cut(self, pid: int) -> int:
+        return cut(pid)
+
     def status(self) -> None:
         self.handle._orchestrator.status()
 
@@ -140,6 +145,41 @@ def test_an_actor_follows_cards_that_die(owner: Orchestrator, truth: Truth) -> N
         until_back(owner, slot)
         os.kill(card(owner, slot).pid, signal.SIGKILL)
     assert np.allclose(ray.get(asked), truth(x), atol=1e-5)
+    assert np.allclose(ray.get(caller.ask_many.remote(x)), truth(x), atol=1e-5)
+    ray.kill(caller)
+
+
+def board() -> int:
+    """The process of the one board that there is."""
+    found = [p.pid for p in psutil.Process().children(True) if p.name().startswith("ray::Board")]
+    assert len(found) == 1
+    return found[0]
+
+
+def replace_all_cards(owner: Orchestrator) -> None:
+    for slot in ("local/0", "local/1"):
+        until_back(owner, slot)
+        os.kill(card(owner, slot).pid, signal.SIGKILL)
+
+
+def test_a_borrower_goes_on_when_connections_are_lost_and_when_the_board_dies(
+    owner: Orchestrator, truth: Truth
+) -> None:
+    caller, x = Caller.remote(owner.model("both")), rows(300)
+    assert np.allclose(ray.get(caller.ask.remote(x)), truth(x), atol=1e-5)
+    assert ray.get(caller.cut.remote(board()))
+    replace_all_cards(owner)  # it must hear of their new processes
+    assert np.allclose(ray.get(caller.ask_many.remote(x)), truth(x), atol=1e-5)
+
+    assert cut(board())  # the owner must hear of what borrowers ask
+    for slot in ("local/0", "local/1"):
+        until_back(owner, slot)
+        while not ray.get(caller.cut.remote(card(owner, slot).pid)):  # it is there all the same
+            ray.get(caller.ask_many.remote(x))
+    assert np.allclose(ray.get(caller.ask_many.remote(x)), truth(x), atol=1e-5)
+
+    os.kill(board(), signal.SIGKILL)
+    replace_all_cards(owner)
     assert np.allclose(ray.get(caller.ask_many.remote(x)), truth(x), atol=1e-5)
     ray.kill(caller)
 

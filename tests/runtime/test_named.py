@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -29,10 +31,12 @@ from orchestrator.cli import main
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.cards.record import kept
 from orchestrator.runtime.cluster.connect import Connection
+from orchestrator.runtime.deployments.joined import Joined
 from orchestrator.runtime.deployments.named import drain, status_of
 from orchestrator.runtime.deployments.up import up
 from orchestrator.runtime.options import Options
 from tests.models import write_garbage, write_mlp
+from tests.runtime.connections import cut
 from tests.runtime.deployments import (
     WIDTH,
     Truth,
@@ -144,6 +148,20 @@ def test_a_killed_controller_comes_back_and_nobody_notices(driver: Orchestrator,
         NAME, lambda s: card_of(s, "local/0").pid not in (None, card_of(after, "local/0").pid)
     )
     assert card_of(last, "local/1").pid == card_of(after, "local/1").pid
+
+
+def test_cards_that_lose_a_driver_while_the_controller_is_dead_are_used_again(
+    driver: Orchestrator, truth
+) -> None:
+    before, x = until(NAME, all_ready), rows(200)
+    os.kill(before.controller_pid, signal.SIGKILL)
+    answers = driver.model("both").map({"x": x[i : i + 1]} for i in range(200))
+    first = next(answers)["y"]
+    assert all(cut(card.pid) for card in before.cards)
+    rest = [one["y"] for one in answers]
+    assert np.allclose(np.concatenate([first, *rest]), truth(x), atol=1e-5)
+    after = until(NAME, all_ready)
+    assert [card.pid for card in after.cards] == [card.pid for card in before.cards]
 
 
 def test_a_drained_card_stays_empty_until_undo(
@@ -287,6 +305,39 @@ def call_until_the_driver_has_heard(driver: Orchestrator) -> None:
     while True:
         with contextlib.suppress(RequestFailedError, NotServingError):
             driver.model("both").predict({"x": rows(1)}, timeout=60)
+
+
+def on_the_one_gpu(plan: DeploymentPlan) -> DeploymentPlan:
+    cards = plan.deployment.cards.model_copy(update={"resource": "GPU"})
+    return replace(plan, deployment=plan.deployment.model_copy(update={"cards": cards}))
+
+
+def test_who_waits_for_a_deployment_that_is_taken_down_is_told(
+    cluster: Connection, tmp_path: Path
+) -> None:
+    """Its card cannot come back, and a new controller does not know what its model takes."""
+    path = write_mlp(tmp_path, "lone", width=WIDTH, rows=1)
+    with standing(on_the_one_gpu(planned(model("lone", path), count=1, name="lone"))) as name:
+        other = ray.remote(num_cpus=0, num_gpus=1)(Other).remote()
+        before = status_of(name, 250.0)
+        os.kill(before.cards[0].pid, signal.SIGKILL)
+        ray.get(other.there.remote())  # it has the card now
+        os.kill(before.controller_pid, signal.SIGKILL)
+        until(name, lambda status: status.controller_pid != before.controller_pid)
+        joined = Joined(name, Options())
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(joined.start)
+            while not (waiting.done() or hasattr(joined, "_view")):
+                pass
+            assert not waiting.done()
+            assert main(["down", name, "--drain", "0"]) == 0
+            with pytest.raises(NoSuchDeploymentError, match="no deployment 'lone' runs in this"):
+                waiting.result()
+        ray.kill(other)
+
+
+class Other:
+    def there(self) -> None: ...
 
 
 def test_a_first_start_that_fails_is_taken_back(cluster: Connection, tmp_path: Path) -> None:

@@ -105,10 +105,15 @@ class Following(Traffic):
             self._router.down(name, self._told.pop(name)[0], "it is no longer in the deployment")
 
     def looked(self, name: str, life: int, there: bool) -> None:
-        """A card that a call could not reach was looked at; if it is there it is used again."""
+        """A card that a call could not reach was looked at; if it is there it is used again.
+
+        If nobody found it, or nobody could look, the next ``apply`` tells anew what serves there.
+        """
         slot = next((slot for slot in self._slots if slot.name == name), None)
         if there and slot is not None and slot.life == life and slot.serving is not None:
             self._router.serving(name, life, slot.serving, _models(slot))
+        elif not there and name in self._told and self._told[name][0] == life:
+            self._told.pop(name, None)
 
     def _tell(self, slot: Slot, over: bool) -> None:
         """What serves a slot now; ``over``: nothing will, and nobody takes over any more."""

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import secrets
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from threading import Lock, Thread
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.messages import Arrays
@@ -24,6 +25,7 @@ from actors.queue import Priority
 from orchestrator.errors import NotServingError
 from orchestrator.runtime.calls.following import Following, Lender, Seen
 from orchestrator.runtime.calls.traffic import Checked
+from orchestrator.runtime.cards.changing import beside
 from orchestrator.runtime.options import Options
 
 _NAMESPACE = "ascend-orchestrator-lent"
@@ -33,6 +35,8 @@ _BORROWERS = 1000
 _NEWS_SECONDS = 20.0
 #: An owner that has not said for so long whether a card is there does not know.
 _LOOK_SECONDS = 10.0
+#: A board that cannot be reached for the moment is asked again.
+_RETRY_SECONDS = 0.2
 _GONE = "it ended with the process that owned it"
 _STAYS = "orchestrator up starts one that stays"
 _STRANGER = "it belongs to another process, and this one is not connected to that one's Ray"
@@ -114,7 +118,7 @@ class Lending:
         here = ray.get_runtime_context().get_node_id()
         actor: Any = ray.remote(Board).options(
             num_cpus=0,
-            max_restarts=0,
+            max_restarts=-1,  # while its owner is there, which then posts anew
             max_task_retries=0,
             max_concurrency=_BORROWERS,
             name=self.name,
@@ -141,6 +145,10 @@ class Lending:
         while not self._over:
             try:
                 asked: list[Question] = self._board.questions.remote().future().result()
+            except ActorUnavailableError:  # for the moment; it may have missed what was posted
+                time.sleep(_RETRY_SECONDS)
+                self._post()
+                continue
             except RayError:
                 return
             for question in asked:
@@ -168,7 +176,7 @@ class Lent(Following):
             if not ray.is_initialized():
                 raise NotServingError(f"deployment {deployment}", _STRANGER, "ray.init joins a Ray")
             self._board = ray.get_actor(board, namespace=_NAMESPACE)
-            options, seen, version = ray.get(self._board.begin.remote())
+            options, seen, version = _answer(self._board.begin)
         except (ValueError, RayActorError) as error:
             raise self._gone() from error
         super().__init__(options)
@@ -191,7 +199,7 @@ class Lent(Following):
     def _follow(self, version: int) -> None:
         while True:
             try:
-                seen, version = self._board.follow.remote(version).future().result()
+                seen, version = _answer(self._board.follow, version)
             except RayError:
                 self.over = True
                 self.end(why=str(self._gone()))
@@ -201,7 +209,24 @@ class Lent(Following):
     def _lost(self, slot: str, life: int, reason: str) -> None:
         """A call found a card gone: if it is there after all, it is used again."""
 
-        def looked(answer: "Future[bool]") -> None:
-            self.looked(slot, life, answer.exception() is None and answer.result())
+        def look() -> None:
+            there = False
+            try:
+                there = _answer(self._board.look, slot, life, reason)
+            finally:
+                self.looked(slot, life, there)
 
-        self._board.look.remote(slot, life, reason).future().add_done_callback(looked)
+        beside("orchestrator-look", look)
+
+
+def _answer(method: Any, *arguments: object) -> Any:  # noqa: ANN401 - Ray's, and whatever it gives
+    """What the board answers; a connection that is lost is made anew.
+
+    Raises:
+        RayError: it has ended, as it does with its owner.
+    """
+    while True:
+        try:
+            return method.remote(*arguments).future().result()
+        except ActorUnavailableError:
+            time.sleep(_RETRY_SECONDS)

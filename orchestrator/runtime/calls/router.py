@@ -11,11 +11,9 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event, RLock, Thread, get_ident
-from typing import TypeVar
 
 from actors.errors import NotServingError
 from actors.messages import Answers, Array, Request
@@ -23,10 +21,9 @@ from orchestrator.dispatch import Bundle, Desk, DeskView, Route
 from orchestrator.errors import CallFailedError, CardLostError
 from orchestrator.runtime.calls.asked import Answer, Asked, Call, Card, ModelCounts
 from orchestrator.runtime.calls.books import Books
+from orchestrator.runtime.calls.carrier import Carrier
 from orchestrator.runtime.calls.outcomes import as_ours
 from orchestrator.runtime.journal import Journal
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +54,7 @@ class Router:
         self._clock = clock
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._owner = RLock()  # callbacks of futures may come back
-        self._cards: dict[tuple[str, int], Card] = {}
+        self._carrier = Carrier(self._books, self._inbox.put, self._returned)
         self._last_lost: dict[str, int] = {}
         self._thread = Thread(target=self._run, name="orchestrator-router", daemon=True)
         self._accepting = False
@@ -183,8 +180,8 @@ class Router:
             self._books.fail(self._desk.expire(now))
         self._books.end_overdue(now)
         for bundle in self._desk.dispatch(now):
-            self._send(bundle)
-        self._tell_unwanted()
+            self._carrier.send(bundle)
+        self._carrier.spare()
         if self._closing and not len(self._desk):
             self._idle.set()
 
@@ -218,8 +215,8 @@ class Router:
         self._books.open(call)
         bundles = self._desk.dispatch(self._clock())
         for bundle in bundles[1:]:
-            self._send(bundle)
-        return (bundles[0], *self._card_of(bundles[0])) if bundles else None
+            self._carrier.send(bundle)
+        return (bundles[0], *self._carrier.of(bundles[0])) if bundles else None
 
     def _drop(self, call: Call) -> None:
         """Its caller is gone in the middle of something: what is in flight of it counts no more."""
@@ -247,51 +244,12 @@ class Router:
                 answer.end()
 
     def _serve(self, slot: str, life: int, card: Card, models: Collection[str] | None) -> None:
-        self._cards[slot, life] = card
+        self._carrier.serve(slot, life, card)
         self._desk.serving(slot, life, models)
 
     def _down(self, slot: str, life: int, reason: str) -> None:
-        self._cards.pop((slot, life), None)
+        self._carrier.down(slot, life)
         self._desk.down(slot, life, reason, self._clock())
-
-    def _card_of(self, bundle: Bundle) -> tuple[Card, Sequence[Request]]:
-        return self._cards[bundle.slot, bundle.life], self._books.requests(bundle.tickets)
-
-    def _send(self, bundle: Bundle) -> None:
-        """Hand a call to its card. Whatever goes wrong with that comes back as its outcome.
-
-        One that is to be alone reserves the card first: it is not to blame for a death before that.
-        """
-        try:
-            card, requests = self._card_of(bundle)
-            if bundle.alone:
-                self._when_done(card.reserve(), partial(self._reserved, bundle, card, requests))
-            else:
-                self._hand_over(bundle, card.predict_many(requests))
-        except Exception as error:
-            self._inbox.put(partial(self._returned, bundle, error))
-
-    def _reserved(
-        self, bundle: Bundle, card: Card, requests: Sequence[Request], outcome: int | BaseException
-    ) -> None:
-        if isinstance(outcome, BaseException):
-            self._returned(replace(bundle, alone=False), outcome)
-            return
-        try:
-            self._hand_over(bundle, card.predict_many(requests, outcome))
-        except Exception as error:
-            self._returned(bundle, error)
-
-    def _hand_over(self, bundle: Bundle, answer: "Future[Answers]") -> None:
-        self._when_done(answer, partial(self._returned, bundle))
-
-    def _when_done(self, future: "Future[T]", heard: Callable[[T | BaseException], None]) -> None:
-        """Have the router's thread hear what a future ends with."""
-
-        def told(done: "Future[T]") -> None:
-            self._inbox.put(partial(heard, done.exception() or done.result()))
-
-        future.add_done_callback(told)
 
     def _returned(self, bundle: Bundle, outcome: Answers | BaseException) -> None:
         now = self._clock()
@@ -329,12 +287,6 @@ class Router:
             batch=[ticket.id for ticket in found][:_TOLD_IDS],
             level=logging.WARNING,
         )
-
-    def _tell_unwanted(self) -> None:
-        """Spare cards what was cancelled while it was there."""
-        for process, ids in self._books.unwanted().items():
-            if process in self._cards:
-                self._cards[process].forget(ids)
 
     def _begin_close(self) -> None:
         self._closing = True

@@ -49,6 +49,8 @@ class Controller(Starting):
         lost: Mapping[str, Loss] = _NONE_LOST,
     ) -> None:
         super().__init__(slots, fleet, rules or RestartRules(), clock, journal, lost)
+        self._promised: set[Future[None]] = set()
+        self._closed = False
         self._watchdog = Watchdog(
             self._events, clock, self._rules.watch, self._serving, self._hangs
         )
@@ -83,13 +85,13 @@ class Controller(Starting):
 
     def retire(self, slot: str, drain_seconds: float) -> "Future[None]":
         """Let a slot's process finish what it has, for at most so long, and end it."""
-        done: Future[None] = Future()
+        done = self._promise()
         self._events.put(self._retire, slot, drain_seconds, done)
         return done
 
     def install(self, slot: Slot) -> "Future[None]":
         """Start a slot that has no process, unless it is drained; the future is as of ``start``."""
-        done: Future[None] = Future()
+        done = self._promise()
         self._events.put(self._install, slot, done)
         return done
 
@@ -99,7 +101,7 @@ class Controller(Starting):
 
     def readmit(self, slot: str) -> "Future[None]":
         """Forget that a slot is lost, so that it may be installed again; done when it is."""
-        done: Future[None] = Future()
+        done = self._promise()
         self._events.put(self._readmit, slot, done)
         return done
 
@@ -123,6 +125,9 @@ class Controller(Starting):
     def close(self, stop_seconds: float) -> None:
         """Stop every card, wait for them at most so long, and end their processes."""
         self._events.end(self._waits.cancel)
+        self._closed = True
+        for promised in self._promised.copy():
+            promised.cancel()
         processes = [slot.process for slot in self.slots.values() if slot.process]
         processes += self._plugs.processes()
         if stop_seconds > 0:
@@ -133,6 +138,15 @@ class Controller(Starting):
         wait(ends, max(stop_seconds, 2.0))
         for slot in self.slots.values():
             slot.state, slot.process = SlotState.STOPPED, None
+
+    def _promise(self) -> "Future[None]":
+        """To be kept on the thread of the events; cancelled when that is over."""
+        done: Future[None] = Future()
+        self._promised.add(done)
+        done.add_done_callback(self._promised.discard)
+        if self._closed:
+            done.cancel()
+        return done
 
     def _ended(self, process: CardProcess, done: "Future[None]") -> None:
         slot = self._slot_of(process)
@@ -226,6 +240,9 @@ class Controller(Starting):
             self._listener.give_up(slot.name, verdict.why)
 
     def _install(self, slot: Slot, done: "Future[None]") -> None:
+        before = self.slots.get(slot.name)
+        if before is not None and before.process is not None:  # it was wanted back in between
+            before.process.kill()
         self.slots[slot.name] = slot
         if slot.state is SlotState.WAITING:
             self._plugs.readmit(slot.name)

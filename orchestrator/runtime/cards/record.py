@@ -11,6 +11,7 @@ from typing import Any
 
 from ray.experimental import internal_kv
 
+from orchestrator.errors import DeploymentError
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.cards.history import History
 from orchestrator.runtime.cards.losses import Loss, Losses
@@ -131,12 +132,25 @@ class Record:
 
     @classmethod
     def load(cls, name: str) -> "Record | None":
-        """What is kept under a name."""
+        """What is kept under a name.
+
+        Raises:
+            DeploymentError: it cannot be read.
+        """
         found = internal_kv._internal_kv_get(name.encode(), namespace=_STORE)
         if found is None:
             return None
-        data = json.loads(found)
+        try:
+            return cls._read(name, json.loads(found))
+        except (KeyError, TypeError, ValueError, DeploymentError) as error:
+            told = (
+                f"what is kept of it cannot be read, as of another version ({error!r}): "
+                "orchestrator down ends it, orchestrator up starts it anew"
+            )
+            raise DeploymentError(name, (told,)) from error
 
+    @classmethod
+    def _read(cls, name: str, data: Mapping[str, Any]) -> "Record":
         def plan(part: object) -> DeploymentPlan:
             return DeploymentPlan.from_json(json.dumps(part), f"deployment {name}")
 

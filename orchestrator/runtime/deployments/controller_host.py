@@ -13,6 +13,9 @@ from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 
+import ray
+
+from actors.messages import CardOrder
 from actors.shapes import Signature
 from orchestrator.autoscale import Waiting
 from orchestrator.config.cards import slot_parts
@@ -90,6 +93,7 @@ class ControllerHost(Kept):
         self._scaler: Scaler | None = None
         self._follow_the_work()
         self._over = threading.Event()
+        self._ended = False
         publish(lambda: controller_samples(self._controller.slots.copy().values()), self._over)
 
     def serving(self, slot: str, life: int, card: object) -> None:
@@ -125,9 +129,15 @@ class ControllerHost(Kept):
         return self._view()
 
     async def follow(self, seen: tuple[str, int] | None) -> View | None:
-        """The next view after that of version ``seen``; None if there was none for long."""
+        """The next view after that of version ``seen``; None if there was none for long.
+
+        Raises:
+            NoSuchDeploymentError: it was taken down.
+        """
         if not await self._news.after(seen):
             return None
+        if self._ended:
+            raise NoSuchDeploymentError(self._record.name)
         return self._view()
 
     async def settled(self) -> None:
@@ -171,10 +181,9 @@ class ControllerHost(Kept):
             if generation != before.generation + 1 or not self._work.done():
                 text = "somebody else changes it: look with orchestrator status, and try again"
                 raise DeploymentError(before.name, (text,))
-            self._record = before.changed(plan, nodes, whole)
+            self._put(before.changed(plan, nodes, whole))
             for name in before.losses.lost.keys() - self._record.losses.lost.keys():
                 self._controller.readmit(name)
-            self._record.save()
             self._work = self._begin_change()
         self._journal.tell("change", f"change to plan {generation} begun")
         self._work.add_done_callback(self._has_changed)
@@ -211,10 +220,9 @@ class ControllerHost(Kept):
             if not self._work.done():
                 return self._work
             before = self._record
-            self._record = (
+            self._put(
                 replace(before, asleep=True) if plan is None else before.rescaled(plan, nodes, back)
             )
-            self._record.save()
             self._work = self._begin_change()
         self._work.add_done_callback(self._has_settled)
         return self._work
@@ -234,6 +242,8 @@ class ControllerHost(Kept):
             LoadError, DoesNotFitError, CardLostError, CardsUnavailableError: one cannot serve.
         """
         self._journal.tell("undo", f"to be used again: {', '.join(slots)}")
+        change = asyncio.shield(asyncio.wrap_future(self._work))  # it starts and ends cards, too
+        await asyncio.gather(change, return_exceptions=True)
         under_way = [done for slot, done in self._drains.items() if slot in slots]
         await asyncio.gather(*map(asyncio.wrap_future, under_way))
         self._bind_again(slots)
@@ -259,8 +269,12 @@ class ControllerHost(Kept):
                 self._controller.rebind(gone, node_id)
 
     async def close(self, drain_seconds: float) -> None:
-        """Let every card finish what it has, for at most so long, and end its process."""
+        """Let every card finish what it has, for at most so long, and end its process, and this.
+
+        It is forgotten first: nobody shall start it again.
+        """
         self._journal.tell("down", "it is taken down")
+        self._forget()
         self._over.set()
         if self._scaler is not None:
             await asyncio.to_thread(self._scaler.close)
@@ -269,6 +283,10 @@ class ControllerHost(Kept):
             retired = [self._controller.retire(slot, drain_seconds) for slot in slots]
             await asyncio.gather(*map(asyncio.wrap_future, retired))
         await asyncio.to_thread(self._controller.close, 0.0)
+        self._ended = True
+        self._news.post()
+        # Whoever asked for this may not be there any more to see to it.
+        ray.actor.exit_actor()  # type: ignore[no-untyped-call]
 
     def _view(self) -> View:
         version, record = self._news.version, self._record
@@ -303,8 +321,7 @@ class ControllerHost(Kept):
         if not work.cancelled() and work.exception() is None:
             with self._lock:
                 if self._record.changing or not self._record.served:
-                    self._record = replace(self._record, served=True, changing=False)
-                    self._record.save()
+                    self._put(replace(self._record, served=True, changing=False))
             self._survivors.resume().add_done_callback(lambda _: self._news.post())
 
     def _begin_change(self) -> "Future[None]":
@@ -319,11 +336,15 @@ class ControllerHost(Kept):
             give_back_all(controller)
         else:
             held = orders_held(controller.slots.values(), record.drained)
-            carry_out(controller, record.plan, held, partial(empty_slot, record))
+            carry_out(controller, record.plan, held, self._empty_slot)
             for name, slot in lost_slots(self._record).items():
                 if name not in controller.slots:  # for whoever wants them back
                     controller.install(slot)
         self._news.post()
+
+    def _empty_slot(self, name: str, order: CardOrder) -> Slot:
+        """As of now: it may have been drained since the change began."""
+        return empty_slot(self._record, name, order)
 
     def _follow_the_work(self) -> None:
         """Look after the number of cards, from the first plan on that wants that."""

@@ -9,8 +9,9 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from threading import Event, Thread
+from typing import Any
 
 from orchestrator.autoscale import Waiting
 from orchestrator.errors import ClusterError, NoSuchDeploymentError, NotServingError
@@ -62,9 +63,9 @@ class Joined(Following):
             view: View = self._client.ask("view", seconds=_VIEW_SECONDS)
             self.open(view.plan, self._lost, self.pardon)
             self._undo.callback(self._stop_router)
+            self._undo.callback(self._left.set_result, None)
             self._apply(view)
             Thread(target=self._follow, name="orchestrator-follow", daemon=True).start()
-            self._undo.callback(self._left.set_result, None)
             Thread(target=self._tell_load, name="orchestrator-load", daemon=True).start()
             self._wait_for_models()
         except BaseException:
@@ -86,7 +87,10 @@ class Joined(Following):
         return seen.controlled_by(view.pid, view.scaling, view.notes)
 
     def _wait_for_models(self) -> None:
-        if not self._models_known.wait(self._options.retry.patience):
+        known = self._models_known.wait(self._options.retry.patience)
+        if self.over:
+            raise NoSuchDeploymentError(self._name)
+        if not known:
             told = f"no card has loaded its models within {self._options.retry.patience:g} s"
             cards = "; ".join(map(told_of, self.slots()))
             cure = f"orchestrator status {self._name} shows how far they are"
@@ -98,24 +102,42 @@ class Joined(Following):
     def _follow(self) -> None:
         seen = self._view.version
         while True:
-            asked = self._client.call("follow", seen)
-            wait((asked, self._left), return_when=FIRST_COMPLETED)
-            if self._left.done():
+            try:
+                view = self._answer("follow", seen)
+            except CancelledError:
                 return
-            error = asked.exception()
-            if isinstance(error, NoSuchDeploymentError):
+            except NoSuchDeploymentError:
                 self.over = True
                 self.end(why=DOWN)
+                self._models_known.set()  # whoever waits for them is told
                 self._watchers.tell()
                 return
-            if error is not None:
-                wait((self._left,), _RETRY_SECONDS)
-            elif asked.result() is not None:
-                seen = asked.result().version
-                try:
-                    self._apply(asked.result())
-                except Exception:  # a mistake of ours: the next view may be right
-                    _log.exception("a view of deployment %s could not be followed", self._name)
+            if view is None:
+                continue
+            seen = view.version
+            try:
+                self._apply(view)
+            except Exception:  # a mistake of ours: the next view may be right
+                _log.exception("a view of deployment %s could not be followed", self._name)
+
+    def _answer(self, method: str, *arguments: object) -> Any:  # noqa: ANN401
+        """What the controller says, however long it is away.
+
+        Raises:
+            NoSuchDeploymentError: the deployment was taken down.
+            CancelledError: this driver has left it.
+        """
+        while True:
+            asked = self._client.call(method, *arguments)
+            wait((asked, self._left), return_when=FIRST_COMPLETED)
+            if self._left.done():
+                raise CancelledError
+            error = asked.exception()
+            if error is None:
+                return asked.result()
+            if isinstance(error, NoSuchDeploymentError):
+                raise error
+            wait((self._left,), _RETRY_SECONDS)
 
     def _apply(self, view: View) -> None:
         self._view = view
@@ -155,21 +177,22 @@ class Joined(Following):
         return self._watchers.add(changed)
 
     def look(self, slot: str, life: int, reason: str) -> "Future[bool]":
-        """See Lender: the controller looks. Whoever asks does not wait until it is reached."""
+        """See Lender: the controller looks, once it is there itself."""
         there: Future[bool] = Future()
 
-        def looked(answer: "Future[bool]") -> None:
-            there.set_result(answer.exception() is None and answer.result())
+        def look() -> None:
+            found = False
+            try:
+                found = self._answer("lost", slot, life, reason)
+            finally:
+                there.set_result(found)
 
-        def ask() -> None:
-            self._client.call("lost", slot, life, reason).add_done_callback(looked)
-
-        beside("orchestrator-look", ask)
+        beside("orchestrator-look", look)
         return there
 
     def pardon(self, deaths: Mapping[str, int]) -> None:
         """See Lender."""
-        beside("orchestrator-pardon", lambda: self._client.ask("pardon", deaths))
+        beside("orchestrator-pardon", lambda: self._answer("pardon", deaths))
 
     def _lost(self, name: str, life: int, reason: str) -> None:
         """A call found a card gone: if it is there after all, it is used again."""

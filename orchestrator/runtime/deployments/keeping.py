@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.cards.losses import Losses
-from orchestrator.runtime.cards.record import Record
+from orchestrator.runtime.cards.record import Record, forget
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ class Kept:
     def __init__(self, record: Record) -> None:
         self._record = record
         self._lock = threading.Lock()
+        self._forgotten = False
 
     @property
     def plan(self) -> DeploymentPlan:
@@ -56,18 +57,32 @@ class Kept:
 
     def _keep(self, change: Callable[[Record], Record]) -> None:
         with self._lock:
-            self._record = change(self._record)
-            self._record.save()
+            self._put(change(self._record))
+
+    def _put(self, record: Record) -> None:
+        """Go by another record once it is in the store. Callers hold the lock."""
+        if not self._forgotten:
+            record.save()
+        self._record = record
+
+    def _forget(self) -> None:
+        """Keep nothing any more, from whatever is under way either."""
+        with self._lock:
+            self._forgotten = True
+            forget(self._record.name)
 
     def _keep_at_last(self, change: Callable[[Record], Record]) -> None:
         """Keep what has become of cards: now, or with the next change if the store is away.
 
         Cards are to be replaced all the same.
         """
-        try:
-            self._keep(change)
-        except Exception:
-            _log.exception("deployment %s: what became of its cards is not kept", self._record.name)
+        with self._lock:
+            self._record = change(self._record)
+            try:
+                self._put(self._record)
+            except Exception:
+                name = self._record.name
+                _log.exception("deployment %s: what became of its cards is not kept", name)
 
 
 class News:

@@ -1,6 +1,7 @@
 """Named deployments from outside: find their controller, start it when it is gone, end it all."""
 
 import contextlib
+import itertools
 import os
 import time
 from concurrent.futures import Future
@@ -76,7 +77,7 @@ class ControllerClient:
         try:
             actor = self._actor = self._actor or reach(self.name)
             getattr(actor, method).remote(*arguments).future().add_done_callback(hand_over)
-        except (RayError, NoSuchDeploymentError) as error:
+        except Exception as error:  # whoever waits for it is told, whatever it is
             self._actor = None
             answer.set_exception(error)
         return answer
@@ -93,15 +94,18 @@ class ControllerClient:
             OrchestratorError: what the controller raised.
         """
         unreachable = time.monotonic() + (seconds or _PATIENCE_SECONDS)
-        while True:
+        for attempt in itertools.count(1):
             try:
                 return self.call(method, *arguments).result(seconds)
             except NotInTime as error:
                 raise self._silent(f"no answer within {seconds:g} s") from error
             except RayActorError as error:
+                if error.actor_init_failed and attempt > 1:  # nor will the next one start
+                    raise self._silent(str(error).rstrip().splitlines()[-1]) from error
                 if time.monotonic() > unreachable:
                     raise self._silent(str(error).splitlines()[0]) from error
                 time.sleep(_RETRY_SECONDS)
+        raise AssertionError("it counts without end")
 
     def _silent(self, problem: str) -> ClusterError:
         hint = "orchestrator down ends it, orchestrator up starts it anew"
@@ -151,10 +155,20 @@ def take_down(name: str, drain_seconds: float = 0.0) -> None:
     """
     if name not in record.kept() and not _actors(name):
         raise NoSuchDeploymentError(name, record.kept())
-    record.forget(name)  # first: nobody shall start it again
-    with contextlib.suppress(ValueError, RayError, NotInTime):
-        actor = ray.get_actor(_CONTROLLER, namespace=namespace_of(name))
-        actor.close.remote(drain_seconds).future().result(drain_seconds + _GONE_SECONDS)
+    # The controller forgets it first, so that it ends with whatever answer; one that has just died
+    # is waited for, since nobody else lets the cards finish.
+    with contextlib.suppress(RayError, OrchestratorError):
+        ControllerClient(name).ask("close", drain_seconds, seconds=drain_seconds + _GONE_SECONDS)
+    record.forget(name)
+    end_processes(name)
+
+
+def end_processes(name: str) -> None:
+    """End all processes that there still are of a deployment that is kept no more.
+
+    Raises:
+        ClusterError: they do not end.
+    """
     deadline = time.monotonic() + _GONE_SECONDS
     while left := _actors(name):
         for one in left:

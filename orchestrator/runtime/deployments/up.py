@@ -23,6 +23,7 @@ from orchestrator.runtime.cluster.package import require_same_on
 from orchestrator.runtime.cluster.planning import first_plan, known_profiles, plan_on
 from orchestrator.runtime.deployments.named import (
     ControllerClient,
+    end_processes,
     join,
     require_same_controller,
     take_down,
@@ -100,6 +101,7 @@ def up(
 
 def _start(request: _Wanted) -> Outcome:
     name, resource = request.deployment.name, request.deployment.cards.resource
+    end_processes(name)  # of one of this name whose end was interrupted
     if request.made is None:
         plan = first_plan(request.deployment, request.profiles, request.options).plan
     else:

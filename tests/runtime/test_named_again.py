@@ -1,0 +1,141 @@
+"""A named deployment that is ended, drained and changed while something else happens to it."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+from ray.experimental import internal_kv
+from ray.util import list_named_actors
+
+from orchestrator import ClusterError, DeploymentError, NoSuchDeploymentError, Orchestrator
+from orchestrator.cli import main
+from orchestrator.placement import DeploymentPlan
+from orchestrator.runtime.cards.inherited import namespace_of
+from orchestrator.runtime.cards.record import kept
+from orchestrator.runtime.cluster.connect import Connection
+from orchestrator.runtime.deployments.named import ControllerClient, status_of, take_down
+from orchestrator.runtime.deployments.up import up
+from orchestrator.runtime.options import Options
+from tests.models import write_mlp
+from tests.runtime.deployments import (
+    WIDTH,
+    Truth,
+    all_ready,
+    card_of,
+    geared,
+    model,
+    planned,
+    rows,
+    standing,
+    until,
+)
+
+NAME = "again"
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> DeploymentPlan:
+    """``both`` on two cards, ``slow`` on one of them."""
+    folder = tmp_path_factory.mktemp(NAME)
+    slow = write_mlp(folder, "slow", width=WIDTH, rows=1, seed=1)
+    return planned(
+        geared("both", folder, replicas=2),
+        model("slow", slow, emulated={"execute": "300ms"}, cards=["local/1"]),
+        name=NAME,
+    )
+
+
+@pytest.fixture
+def named(cluster: Connection, plan: DeploymentPlan) -> Iterator[str]:
+    with standing(plan) as name:
+        yield name
+
+
+def actors() -> list[str]:
+    listed = list_named_actors(all_namespaces=True)
+    return [one["name"] for one in listed if one["namespace"] == namespace_of(NAME)]
+
+
+def test_an_end_that_nobody_sees_to_any_more_goes_on_and_another_start_may_follow(
+    named: str, plan: DeploymentPlan
+) -> None:
+    """As when ``orchestrator down`` was killed while the cards finished what they had."""
+    with Orchestrator.connect(named) as driver:
+        before = until(named, all_ready)
+        flying = [driver.model("slow").submit({"x": rows(1)}) for _ in range(6)]
+        ControllerClient(named).call("close", 60.0)
+        while kept():
+            pass
+        assert flying[0].result()["y"].shape == (1, WIDTH)
+        up(plan, Options())
+        after = until(named, all_ready)
+        assert not {c.pid for c in before.cards} & {c.pid for c in after.cards}
+        assert before.controller_pid != after.controller_pid
+    with Orchestrator.connect(named) as driver:
+        assert driver.model("slow").predict({"x": rows(1)})["y"].shape == (1, WIDTH)
+    ControllerClient(named).call("close", 0.0)
+    while actors():
+        pass
+    with pytest.raises(NoSuchDeploymentError):
+        status_of(named, 250.0)
+
+
+def test_down_lets_cards_finish_though_the_controller_has_just_died(named: str) -> None:
+    with Orchestrator.connect(named) as driver:
+        status = until(named, all_ready)
+        flying = [driver.model("slow").submit({"x": rows(1)}) for _ in range(6)]
+        os.kill(status.controller_pid, signal.SIGKILL)
+        assert main(["down", named]) == 0
+        assert [one.result()["y"].shape for one in flying] == [(1, WIDTH)] * 6
+    assert actors() == []
+
+
+def test_a_card_that_is_drained_while_another_one_changes_stays_empty(
+    named: str, plan: DeploymentPlan, tmp_path: Path
+) -> None:
+    specs = [spec.model_dump(mode="json", exclude_none=True) for spec in plan.deployment.models]
+    path = write_mlp(tmp_path, "more", width=WIDTH, rows=1, seed=2)
+    changed = planned(*specs, model("more", path, replicas=2), name=NAME)
+    until(named, all_ready)
+    with Orchestrator.connect(named) as driver:
+        # what the first card to be replaced has to finish
+        flying = [driver.model("slow").submit({"x": rows(1)}) for _ in range(10)]
+        changing = Thread(target=up, args=(changed, Options()))
+        changing.start()
+        seen = until(named, lambda status: not all_ready(status))
+        (other,) = (card.slot for card in seen.cards if card.state == "ready")
+        assert main(["drain", other]) == 0
+        changing.join()
+        after = status_of(named, 250.0)
+        assert (card_of(after, other).state, card_of(after, other).pid) == ("drained", None)
+        assert main(["drain", other, "--undo"]) == 0
+        last = until(named, all_ready)
+        on = {replica.slot for replica in last.replicas if replica.model == "more"}
+        assert on == {card.slot for card in last.cards}
+        assert [one.result()["y"].shape for one in flying] == [(1, WIDTH)] * 10
+        while "more" not in driver.models:  # the driver hears of it by itself
+            pass
+        x = rows(8)
+        got = driver.model("more").predict({"x": x})["y"]
+        assert np.allclose(got, Truth(path)(x), atol=1e-5)
+
+
+def test_what_another_version_has_kept(cluster: Connection, plan: DeploymentPlan) -> None:
+    store = b"ascend-orchestrator"
+    internal_kv._internal_kv_put(NAME.encode(), b'{"plan": {}}', namespace=store)
+    told = "what is kept of it cannot be read, as of another version .*: orchestrator down ends it"
+    try:
+        with pytest.raises(DeploymentError, match=told):
+            up(plan, Options())
+        with pytest.raises(ClusterError, match=told):
+            status_of(NAME, 250.0)
+        take_down(NAME)
+        assert kept() == ()
+    finally:
+        with contextlib.suppress(NoSuchDeploymentError):
+            take_down(NAME)
