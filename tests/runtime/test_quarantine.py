@@ -5,7 +5,7 @@ import pickle
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Thread
 
@@ -76,7 +76,7 @@ def test_requests_that_kill_cards_do_not_cost_the_card_its_place(driver: Orchest
     for _ in range(2):  # six deaths in a row: five of its own would have a card given up
         future = driver.model("slow").submit({"x": rows(1)})
         killed: set[int] = set()
-        while not future.done():
+        while wait([future], 0.05).not_done:
             kill_if_busy("local/1", killed)
         assert len(killed) == 3
         with pytest.raises(RequestFailedError, match="2 cards died while it was the only request"):
