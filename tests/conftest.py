@@ -26,7 +26,7 @@ _LONG = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest, so that two processes which take file by file end together."""
+    """Begin with the longest, so that processes which take file by file end together."""
     items.sort(key=lambda one: [not one.nodeid.startswith(names) for names in _LONG])
 
 
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def cache_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Path]:
     """Keep measured sizes of this test run away from the user's cache, children included.
 
-    What a model takes on the emulated card is measured once for both processes of a run.
+    What a model takes on the emulated card is measured once for all processes of a run.
     """
     folder = tmp_path_factory.mktemp("cache")
     if worker_id != "master":
