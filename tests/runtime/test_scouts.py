@@ -13,7 +13,8 @@ from orchestrator.runtime.cluster.scouts import Scouts
 
 #: Of which the package's Ray has one card.
 RESOURCE = "GPU"
-SECONDS = 30.0
+#: More than a busy machine takes to start a process.
+SECONDS = 300.0
 
 
 @pytest.fixture
