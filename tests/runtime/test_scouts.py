@@ -13,8 +13,7 @@ from orchestrator.runtime.cluster.scouts import Scouts
 
 #: Of which the package's Ray has one card.
 RESOURCE = "GPU"
-#: More than a busy machine takes to start a process.
-SECONDS = 300.0
+SECONDS = 30.0
 
 
 @pytest.fixture
@@ -52,8 +51,9 @@ def test_a_scout_that_waits_does_not_keep_the_card_that_was_given_back_for_us(
     assert ray.wait([answer], timeout=1)[0] == []
     scouts.make_way({"elsewhere": 1})
     assert scouts.found() == [node]
-    scouts.make_way({node: 1})
-    assert ray.get(answer, timeout=SECONDS) == node
+    while not ray.wait([answer], timeout=1)[0]:  # the scout that came instead may be asked first
+        scouts.make_way({node: 1})
+    assert ray.get(answer) == node
     assert len(scouts._scouts) == 1, "what is wanted beside it is wanted as before"
     assert scouts.found() == []
     ray.kill(pinned)
