@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 # A busy machine is no reason to fail: examples count, not the time that each takes. They are the
 # same in every run; pytest --hypothesis-profile=default looks for others.
@@ -18,23 +21,55 @@ settings.load_profile("any_machine")
 # processes that they start must not inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-#: Tests with Ray, which take longest: those of a package that shares one, and those that start one.
-_LONG = (
-    ("tests/runtime/",),
-    ("tests/docs/", "tests/seed/", "tests/cli/test_run.py", "tests/jobs/test_ray_job.py"),
+#: Files with Ray, which take longest: those that share one, and those that start one each.
+_WITH_RAY = "tests/runtime/test_"
+_WITH_THEIR_OWN = (
+    "tests/docs/",
+    "tests/seed/",
+    "tests/cli/test_run.py",
+    "tests/jobs/test_ray_job.py",
+)
+#: Of those that share one, what takes seconds.
+_SHORT = (
+    *("examine", "gate", "history", "journal", "map", "metrics"),
+    *("parcels", "record", "router", "scouts", "start", "turns"),
 )
 
 
+def _place(item: pytest.Item) -> int:
+    if item.nodeid.startswith(_WITH_RAY):
+        return int(item.path.stem.removeprefix("test_") in _SHORT)
+    return 2 if item.nodeid.startswith(_WITH_THEIR_OWN) else 3
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest, so that two processes which take file by file end together."""
-    items.sort(key=lambda one: [not one.nodeid.startswith(names) for names in _LONG])
+    """With Ray first: processes that take file by file from both ends meet at short ones."""
+    items.sort(key=_place)
+
+
+class _FromBothEnds(LoadFileScheduling):
+    """The third process begins at the end, with what needs no Ray, as the others wait for theirs.
+
+    So three Rays do not start at once: Ray's own limit for that is tight on two processors.
+    """
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if len(self.nodes) > 2 and node is self.nodes[-1]:
+            self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+        super()._assign_work_unit(node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Ours for ``--dist loadfile``."""
+    return _FromBothEnds(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Path]:
     """Keep measured sizes of this test run away from the user's cache, children included.
 
-    What a model takes on the emulated card is measured once for both processes of a run.
+    What a model takes on the emulated card is measured once for all processes of a run.
     """
     folder = tmp_path_factory.mktemp("cache")
     if worker_id != "master":

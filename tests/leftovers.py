@@ -15,7 +15,7 @@ import ray
 from ray.util import list_named_actors
 
 #: Processes and threads that have been told to end get so long on a busy machine.
-_SECONDS = 60.0
+_SECONDS = 180.0
 #: Ray's own, while it runs: its servers, agents, and workers that wait for somebody's work.
 _OF_RAY = ("/ray/", "ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "Worker ray::")
 #: What Ray Data keeps beside them.

@@ -167,7 +167,7 @@ def test_what_is_not_measured_is_measured_first_and_kept(tmp_path):
             env=os.environ,
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=280,
             check=False,
         )
 

@@ -69,7 +69,6 @@ def start(path: Path, temp_root: Path) -> "subprocess.Popen[str]":
     )
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("ending", "said"),
     [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", ""), ("SIGKILL", "")],

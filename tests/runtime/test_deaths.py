@@ -6,7 +6,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ def kill_when_busy(running: Orchestrator, slot: str, not_pid: int | None = None)
         if seen.state == "ready" and seen.in_flight and seen.pid not in (None, not_pid):
             os.kill(seen.pid, signal.SIGKILL)
             return seen.pid
+        time.sleep(0.02)
 
 
 def kill_when_working(running: Orchestrator, slot: str, model: str, killed: set[int]) -> None:
@@ -83,7 +84,7 @@ def test_requests_of_many_callers_in_one_call_to_a_killed_card(
 
         answers = [threads.submit(call, caller) for caller in range(callers)]
         while (seen := card(made, "local/0")).in_flight < 2 * most_calls:
-            pass
+            time.sleep(0.01)
         os.kill(seen.pid, signal.SIGKILL)
         got = np.concatenate([y for one in answers for y in one.result()])
         (counted,) = made.status().models
@@ -140,7 +141,7 @@ def test_a_request_that_kills_two_cards_alone_is_set_aside(
     caplog.clear()
     future = running.model("slow").submit({"x": rows(1)})
     killed: set[int] = set()
-    while not future.done():
+    while wait([future], 0.05).not_done:
         kill_when_working(running, "local/1", "slow", killed)
     assert len(killed) == 3
     with pytest.raises(

@@ -52,7 +52,7 @@ def begun(running: Orchestrator, lines: Path, out: Path, workers: int, resume: b
 
     async def waiting(batch, models):
         while (batch["key"] >= BEFORE).any() and not (out.parent / "gone").exists():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
         answer = await models.mlp.predict_async({"x": batch["x"].astype(np.float32)})
         return {"key": batch["key"], "y": answer["y"]}
 

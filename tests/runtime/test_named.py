@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -275,7 +276,7 @@ def test_up_again_replaces_what_differs_though_the_controller_dies_meanwhile(
     assert card_of(after, "local/0").pid == card_of(before, "local/0").pid
     assert card_of(after, "local/1").pid != card_of(before, "local/1").pid
     while "more" not in driver.models:  # the driver hears of it by itself
-        pass
+        time.sleep(0.02)
     wanted = Truth(more)(x[:2])
     assert np.allclose(driver.model("more").predict({"x": x[:2]})["y"], wanted, atol=1e-5)
     with Orchestrator.connect(named) as other:

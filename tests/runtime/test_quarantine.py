@@ -5,7 +5,7 @@ import pickle
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Thread
 
@@ -17,6 +17,7 @@ from orchestrator.cli import main
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.cluster.connect import Connection
 from orchestrator.runtime.deployments.named import drain, status_of, take_down
+from orchestrator.runtime.deployments.status import CardStatus
 from orchestrator.runtime.deployments.up import up
 from orchestrator.runtime.options import Options
 from tests.models import write_mlp
@@ -63,6 +64,20 @@ def all_answered(driver: Orchestrator, truth: Truth, count: int = 20) -> None:
     assert np.allclose(got, truth(x), atol=1e-5)
 
 
+def until_quarantined(
+    driver: Orchestrator, truth: Truth, faults: Path
+) -> tuple[CardStatus, set[int | None]]:
+    """Every process of the first card fails; what it is then, and those that it had."""
+    struck: set[int | None] = set()
+    while (seen := card_of(status_of(NAME, 250.0), "local/0")).state != "quarantined":
+        if seen.state == "ready" and seen.pid not in (None, *struck):
+            struck.add(seen.pid)
+            faults.write_text("".join(f"{pid} fail\n" for pid in struck))
+        all_answered(driver, truth)
+        time.sleep(0.05)
+    return seen, struck
+
+
 def kill_if_busy(slot: str, killed: set[int]) -> None:
     """Kill the slot's process if a request is on it."""
     seen = card_of(status_of(NAME, 250.0), slot)
@@ -76,7 +91,7 @@ def test_requests_that_kill_cards_do_not_cost_the_card_its_place(driver: Orchest
     for _ in range(2):  # six deaths in a row: five of its own would have a card given up
         future = driver.model("slow").submit({"x": rows(1)})
         killed: set[int] = set()
-        while not future.done():
+        while wait([future], 0.05).not_done:
             kill_if_busy("local/1", killed)
         assert len(killed) == 3
         with pytest.raises(RequestFailedError, match="2 cards died while it was the only request"):
@@ -102,12 +117,7 @@ def test_a_quarantine_outlives_controller_and_change_and_ends_with_undo(
     driver: Orchestrator, plan: DeploymentPlan, faults: Path, tmp_path: Path, capsys
 ) -> None:
     truth = Truth(Path(plan.deployment.model("both").path))
-    struck: set[int | None] = set()
-    while (seen := card_of(status_of(NAME, 250.0), "local/0")).state != "quarantined":
-        if seen.state == "ready" and seen.pid not in (None, *struck):
-            struck.add(seen.pid)
-            faults.write_text("".join(f"{pid} fail\n" for pid in struck))
-        all_answered(driver, truth)
+    seen, struck = until_quarantined(driver, truth, faults)
     assert len(struck) == 4
     assert seen.why.startswith("was unfit 4 times, last: model ")
     pid = status_of(NAME, 250.0).controller_pid

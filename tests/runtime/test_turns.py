@@ -68,7 +68,7 @@ def test_a_process_that_hangs_before_its_turn_is_replaced(
     cluster: Connection, tmp_path: Path
 ) -> None:
     path = write_mlp(tmp_path, "one", width=WIDTH, rows=1)
-    running = Running(Options(restarts=RestartRules(first_delay=0.1, load=3.0)))
+    running = Running(Options(restarts=RestartRules(first_delay=0.1, load=6.0)))
     mine = Turn(HUGE)
     mine.wait(threading.Event())
     try:
@@ -83,7 +83,7 @@ def test_a_process_that_hangs_before_its_turn_is_replaced(
             mine.end()
             started.result()
         story = running._controller.slots["local/0"].story
-        assert "it hangs: no sign of life for 3 s, before its turn to load" in story
+        assert "it hangs: no sign of life for 6 s, before its turn to load" in story
         y = running.submit("one", {"x": rows(2)}, None, True, "online").result()["y"]
         assert np.allclose(y, Truth(path)(rows(2)), atol=1e-5)
     finally:

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def test_what_is_on_a_card_that_another_driver_s_request_kills_is_answered(share
         asking = threading.Thread(target=keep_asking, args=[other])
         asking.start()
         guilty = shared.model("first").submit(X)
-        while not guilty.done():
+        while wait([guilty], 0.01).not_done:
             seen = card_stats(shared)
             if seen and any(one.model == "first" for one in seen.working):
                 with contextlib.suppress(ProcessLookupError):

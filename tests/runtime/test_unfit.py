@@ -58,6 +58,7 @@ def until_replaced(running: Running, truth: Truth, before: CardStatus) -> CardSt
         seen = card(running, before.slot)
         if seen.state == "quarantined" or (seen.state == "ready" and seen.pid != before.pid):
             return seen
+        time.sleep(0.05)
 
 
 def test_a_card_that_fails_every_call_is_replaced_and_then_left_out(
@@ -83,6 +84,7 @@ def test_a_card_that_fails_every_call_is_replaced_and_then_left_out(
     assert card(both, "local/1").restarts == 0
 
 
+@pytest.mark.usefixtures("running")  # so that three cards are free, however late others come back
 def test_a_quarantined_card_is_used_by_no_other_slot(
     cluster: Connection, file: Path, faults: Path
 ) -> None:
@@ -97,6 +99,7 @@ def test_a_quarantined_card_is_used_by_no_other_slot(
         faults.write_text(f"{bad.pid} fail\n")
         while card(running, bad.slot).state != "quarantined":
             all_answered(running, truth)
+            time.sleep(0.05)
         while not running.plugged:  # until a process has been given that card
             for pid in [slot.identity.pid for slot in running.slots() if slot.serving]:
                 os.kill(pid, signal.SIGKILL)

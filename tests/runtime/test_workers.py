@@ -130,7 +130,7 @@ def test_a_cancelled_job_saves_what_is_in_flight_and_goes_on_behind_that(
         if 150 in batch["key"]:
             seen.touch()
         while (batch["key"] > 150).any() and not go.exists():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
         if (batch["key"] > 150).any():
             await asyncio.sleep(0.2)  # so that the word to stop comes before the end
         answer = await both(batch, models)
@@ -181,7 +181,7 @@ def test_a_node_that_comes_during_a_job_gets_a_worker_and_one_that_goes_is_not_m
     async def noted(batch, models):
         (tmp_path / ray.get_runtime_context().get_node_id()).touch()
         while not go.exists():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)  # each of many batches
         return await both(batch, models)
 
     with further_node() as first:
