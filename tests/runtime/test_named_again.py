@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -68,9 +69,10 @@ def test_an_end_that_nobody_sees_to_any_more_goes_on_and_another_start_may_follo
     with Orchestrator.connect(named) as driver:
         before = until(named, all_ready)
         flying = [driver.model("slow").submit({"x": rows(1)}) for _ in range(6)]
+        until(named, lambda status: any(card.in_flight for card in status.cards))
         ControllerClient(named).call("close", 60.0)
         while kept():
-            pass
+            time.sleep(0.05)
         assert flying[0].result()["y"].shape == (1, WIDTH)
         up(plan, Options())
         after = until(named, all_ready)
@@ -80,7 +82,7 @@ def test_an_end_that_nobody_sees_to_any_more_goes_on_and_another_start_may_follo
         assert driver.model("slow").predict({"x": rows(1)})["y"].shape == (1, WIDTH)
     ControllerClient(named).call("close", 0.0)
     while actors():
-        pass
+        time.sleep(0.05)
     with pytest.raises(NoSuchDeploymentError):
         status_of(named, 250.0)
 
@@ -119,7 +121,7 @@ def test_a_card_that_is_drained_while_another_one_changes_stays_empty(
         assert on == {card.slot for card in last.cards}
         assert [one.result()["y"].shape for one in flying] == [(1, WIDTH)] * 10
         while "more" not in driver.models:  # the driver hears of it by itself
-            pass
+            time.sleep(0.05)
         x = rows(8)
         got = driver.model("more").predict({"x": x})["y"]
         assert np.allclose(got, Truth(path)(x), atol=1e-5)
