@@ -34,6 +34,8 @@ _AT_BOUND = NO_GAP / 100
 #: After each group of rounds copies are tried, and the last goes on from them; what is left of the
 #: steps is for that.
 _MOST_STARTS = 4
+#: The share of the steps that the start gets before with as many copies as the bound forces.
+_FORCED = 0.2
 _COOLER = ((0.04, 1, HEAT / 10), (0.04, 1, HEAT / 100), (0.03, 1, HEAT / 1000))
 _ROUNDS = (
     ((0.1, _MOST_STARTS, HEAT), (0.15, 2, HEAT), (0.2, 1, HEAT)),
@@ -47,6 +49,7 @@ class LargestAlpha(Run):
     def best(self) -> Candidate | None:
         """Place as much demand as some variants can, then divide pairs anew from the best."""
         starts: list[Layout] = []
+        self.forced: Layout | None = None
         for found in self._starts():
             if all(found.on != start.on for start in starts):
                 starts.append(found)
@@ -86,8 +89,10 @@ class LargestAlpha(Run):
             return
         cards = range(self.sheet.cards)
         for share in _SHARES[::-1]:
-            found = self._squeezed(share * self.limit, cards, self.steps.left // 16)
+            part = 5 if share == _SHARES[-1] else 16
+            found = self._squeezed(share * self.limit, cards, self.steps.left // part)
             if found is not None:
+                self.forced = found.copy()
                 yield found
                 break
         if self.sheet.groups * self.sheet.cards > MANY:
@@ -134,10 +139,17 @@ class LargestAlpha(Run):
         """Divide pairs anew from every start, from the better ones again, and from the best.
 
         What a start lacks shows only when its loads are even: a copy or a workspace too few. Copies
-        are kept late: they take the room without which pairs are not divided better.
+        are kept late: they take the room without which pairs are not divided better. Where the best
+        start lacks a copy of a hot model, no division makes up for it, and later there is no room:
+        what has all of them is evened out first, however busy its cards are.
         """
         target = (1 + NO_GAP / 2) / max(self.limit, 1e-12)
         left, steps, best = list(starts), self.steps.left, starts[0]
+        if self.forced is not None and _lacks(best, self.forced):
+            part = self.steps.part(int(steps * _FORCED))
+            left.append(balance(self.forced, target, part, self.seed))
+            self.steps.give_back(part)
+            steps = self.steps.left
         for number, rounds in enumerate(_ROUNDS, 1):
             left = [best] if number == len(_ROUNDS) else left
             for share, most, heat in rounds:
@@ -154,3 +166,8 @@ class LargestAlpha(Run):
             if best.peak() <= target:
                 break
         return best
+
+
+def _lacks(layout: Layout, other: Layout) -> bool:
+    """Whether some group has fewer copies than in another placement."""
+    return any(len(one) < len(two) for one, two in zip(layout.at, other.at, strict=True))
