@@ -177,3 +177,17 @@ def test_cooler_and_cooler_rounds_even_out_what_is_left(seed):
     for heat in (HEAT, HEAT / 10, HEAT / 100, HEAT / 1000):
         layout = balance(layout, even * (1 + 5e-5), Budget(750), heat=heat)
     assert layout.peak() / even - 1 < 1e-3 < hot / even - 1
+
+
+def test_squeezed_copies_share_their_load_equally():
+    # Copies that leave and come back on the way would else take loads along, or bring too little.
+    models = [model(f"m{i}", size, service_ms=10, demand_rps=1 + i) for i, size in enumerate(SIZES)]
+    page = written(models, cards(4, 112))
+    copies = [2 if size < 15 else 1 for size in SIZES]
+    for seed in range(5):
+        found = squeeze(page, copies, Budget(20_000), seed, range(4))
+        assert found is not None
+        for group, at in enumerate(found.at):
+            loads = {found.on[card][group] for card in at}
+            assert len(at) == copies[group]
+            assert loads == {-(-int(page.work[group]) // copies[group])}

@@ -9,16 +9,17 @@ from orchestrator.placement.problem import Improver, Problem
 from orchestrator.placement.search.balance import Budget
 from orchestrator.placement.search.bounds import Bound, max_alpha_bound, min_cards_bound
 from orchestrator.placement.search.candidate import NO_GAP, Candidate
+from orchestrator.placement.search.fewest import FewestCards
+from orchestrator.placement.search.largest import LargestAlpha
 from orchestrator.placement.search.loads import split_loads
 from orchestrator.placement.search.moves import cost_of
 from orchestrator.placement.search.replan import Option, choose, options
-from orchestrator.placement.search.run import Run
 from orchestrator.placement.search.sheet import sheet
 
 #: Steps of a search if nobody says how many: so many for each model and card, but never more than
 #: about half a minute's: these become fewer again, as each takes longer where there is more. A
 #: constructor's run, or dividing two cards anew, counts as one.
-_STEPS_EACH, _MOST_STEPS, _LEAST_STEPS, _FEWER_EACH = 1_000, 80_000, 50_000, 100
+_STEPS_EACH, _MOST_STEPS, _LEAST_STEPS, _FEWER_EACH = 2_000, 120_000, 50_000, 300
 
 
 def search(
@@ -44,9 +45,10 @@ def search(
         return None
     scene = world(problem)
     bound = bound_of(scene)
+    kind = FewestCards if problem.objective == "min_cards" else LargestAlpha
     scaled = problem.objective == "max_alpha" and 0 < bound.value < math.inf
     page = sheet(scene, bound.value if scaled else 1.0)
-    run = Run(scene, page, bound, steps, seed, improver)
+    run = kind(scene, page, bound, steps, seed, improver)
     if not scene.previous:
         best = run.best()
         return _plan(scene, best, run.bound, steps) if best else None

@@ -68,8 +68,16 @@ class _Squeeze:
                 self._knock(one, other)
             else:
                 self._gather(one, other, _HEAT * budget.left / steps)
+        self._share()
         layout = self.layout
         return layout if all(map(layout.spread_kept, range(layout.sheet.groups))) else None
+
+    def _share(self) -> None:
+        """Equal loads for all copies of a group: one that left took along what it had just then."""
+        layout, sheet = self.layout, self.layout.sheet
+        for card in self.cards:
+            held = {g: -(-int(sheet.work[g]) // len(layout.at[g])) for g in layout.on[card]}
+            layout.refill(card, held)
 
     def _gather(self, one: int, other: int, heat: float) -> None:
         """Divide two cards so that one has more memory free, or nearly so."""

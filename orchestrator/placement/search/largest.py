@@ -1,0 +1,173 @@
+"""The largest alpha: place all demand in some variants, then divide pairs anew from the best."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from orchestrator.placement.search.balance import HEAT, balance
+from orchestrator.placement.search.candidate import NO_GAP, Candidate
+from orchestrator.placement.search.copies import copied
+from orchestrator.placement.search.dense import TASTES, Taste
+from orchestrator.placement.search.fill import EVEN, FEW, FLUID, HOT, LEVEL, Variant, fill
+from orchestrator.placement.search.layout import Layout
+from orchestrator.placement.search.levelled import MANY
+from orchestrator.placement.search.run import Run
+from orchestrator.placement.search.sheet import Numbers
+
+#: Shares of the bound on alpha at which the constructors try to place the whole demand.
+_SHARES = (0.25, 0.5, 0.7, 0.8, 0.87, 0.93, 0.97, 1.0)
+#: The time of a card when only memory counts.
+_ENDLESS = 1 << 60
+#: Ways to place all demand at once, and the shares of the bound that say into how many copies: with
+#: more than their load needs, hot models leave time on their cards for others.
+_QUICK: tuple[tuple[Variant, tuple[float, ...]], ...] = (
+    (LEVEL, (1.0,)),
+    (HOT, (1.15, 1.0)),
+    (FLUID, (1.0, 0.92, 0.84, 0.76, 0.68)),
+    (FEW[0], (1.0,)),
+)
+_TO_MANY: tuple[Variant | Taste, ...] = (EVEN[0], Variant("workspace", "balanced"), TASTES[1])
+#: A gap that is not worth a copy.
+_AT_BOUND = NO_GAP / 100
+#: Starts from which the loads are evened out; and by round the share of the steps, how many of the
+#: best go on, and the heat: the last small gains are made cooler and cooler, and that some times.
+#: After each group of rounds copies are tried, and the last goes on from them; what is left of the
+#: steps is for that.
+_MOST_STARTS = 4
+#: The share of the steps that the start gets before with as many copies as the bound forces.
+_FORCED = 0.2
+_COOLER = ((0.04, 1, HEAT / 10), (0.04, 1, HEAT / 100), (0.03, 1, HEAT / 1000))
+_ROUNDS = (
+    ((0.1, _MOST_STARTS, HEAT), (0.15, 2, HEAT), (0.2, 1, HEAT)),
+    *4 * (_COOLER,),
+)
+
+
+class LargestAlpha(Run):
+    """The search for a plan that serves as many times the demand as possible."""
+
+    def best(self) -> Candidate | None:
+        """Place as much demand as some variants can, then divide pairs anew from the best."""
+        starts: list[Layout] = []
+        self.forced: Layout | None = None
+        for found in self._starts():
+            if all(found.on != start.on for start in starts):
+                starts.append(found)
+            if found.peak() * self.limit <= 1 + NO_GAP:
+                # So near the bound that nobody else's plan is to be nearer.
+                near = found.peak() * self.limit <= 1 + _AT_BOUND
+                return self._candidate(found if near else self._copied(found))
+        starts.sort(key=lambda layout: layout.peak())
+        starts[:1] = [self._copied(layout) for layout in starts[:1]]
+        if starts and starts[0].peak() * self.limit <= 1 + NO_GAP:
+            return self._candidate(starts[0])
+        self._bounded()
+        best = self._exactly(starts[0] if starts else None)
+        if best is None:
+            return self._first()
+        if best.peak() * self.limit <= 1 + NO_GAP:
+            return self._candidate(self._copied(best))
+        best = self._improved([best, *(one for one in starts if one is not best)][:_MOST_STARTS])
+        return self._candidate(self._asked(best))
+
+    def _copied(self, layout: Layout) -> Layout:
+        """With copies where there is room for them; of very many models as it is."""
+        if self.sheet.groups * self.sheet.cards > MANY or self.steps.left <= 0:
+            return layout
+        return copied(layout, (1 + _AT_BOUND) / max(self.limit, 1e-12), self.steps)
+
+    def _starts(self) -> Iterator[Layout]:
+        """Placements of all demand, some cards busier than they may be; the quickest way first."""
+        limit = np.minimum(self.sheet.speed / max(self.limit, 1e-9), _ENDLESS)
+        some = False
+        for variant, shares in _QUICK:
+            found = next(self._soft(variant, shares, limit, sure=not some), None)
+            if found is not None:
+                some = True
+                yield found
+        if some and self.steps.late():
+            return
+        cards = range(self.sheet.cards)
+        for share in _SHARES[::-1]:
+            part = 5 if share == _SHARES[-1] else 16
+            found = self._squeezed(share * self.limit, cards, self.steps.left // part)
+            if found is not None:
+                self.forced = found.copy()
+                yield found
+                break
+        if self.sheet.groups * self.sheet.cards > MANY:
+            return
+        for way in _TO_MANY:
+            found = self._largest_share(way, limit)
+            if found is not None:
+                yield found
+
+    def _soft(
+        self, variant: Variant, shares: Sequence[float], limit: Numbers, *, sure: bool
+    ) -> Iterator[Layout]:
+        """Placements of all demand, with the copies of each share of the bound.
+
+        ``sure``: the first is made however late it is.
+        """
+        for index, share in enumerate(shares):
+            if not self.steps.spend() and index > 0:
+                return
+            most = (limit / share).astype(np.int64)
+            late = (lambda: False) if sure and index == 0 else self.steps.late
+            found = fill(self.sheet, variant, most, soft=True, late=late)
+            if found is not None:
+                yield found
+
+    def _largest_share(self, variant: Variant | Taste, limit: Numbers) -> Layout | None:
+        """The variant's placement at the largest share of the bound that it can place.
+
+        All first; then the least, without which no more is tried; then by bisection.
+        """
+        best: Layout | None = None
+        low, high = 0, len(_SHARES) - 1
+        middle = high
+        while low <= high and self.steps.spend():
+            found = self._made(variant, (limit / _SHARES[middle]).astype(np.int64))
+            if found is None and middle == 0:
+                break
+            best = found or best
+            low, high = (middle + 1, high) if found else (low, middle - 1)
+            middle = 0 if best is None else (low + high + 1) // 2
+        return best
+
+    def _improved(self, starts: Sequence[Layout]) -> Layout:
+        """Divide pairs anew from every start, from the better ones again, and from the best.
+
+        What a start lacks shows only when its loads are even: a copy or a workspace too few. Copies
+        are kept late: they take the room without which pairs are not divided better. Where the best
+        start lacks a copy of a hot model, no division makes up for it, and later there is no room:
+        what has all of them is evened out first, however busy its cards are.
+        """
+        target = (1 + NO_GAP / 2) / max(self.limit, 1e-12)
+        left, steps, best = list(starts), self.steps.left, starts[0]
+        if self.forced is not None and _lacks(best, self.forced):
+            part = self.steps.part(int(steps * _FORCED))
+            left.append(balance(self.forced, target, part, self.seed))
+            self.steps.give_back(part)
+            steps = self.steps.left
+        for number, rounds in enumerate(_ROUNDS, 1):
+            left = [best] if number == len(_ROUNDS) else left
+            for share, most, heat in rounds:
+                left = sorted(left, key=lambda layout: layout.peak())[:most]
+                for index, start in enumerate(left):
+                    part = self.steps.part(int(steps * share) // len(left))
+                    before = start.copy() if start is best else start
+                    left[index] = balance(before, target, part, self.seed + index, heat=heat)
+                    self.steps.give_back(part)
+                    if left[index].peak() <= target:
+                        return left[index]
+            found = self._copied(min(left, key=lambda layout: layout.peak()))
+            best = found if found.peak() < best.peak() else best
+            if best.peak() <= target:
+                break
+        return best
+
+
+def _lacks(layout: Layout, other: Layout) -> bool:
+    """Whether some group has fewer copies than in another placement."""
+    return any(len(one) < len(two) for one, two in zip(layout.at, other.at, strict=True))
