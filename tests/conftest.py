@@ -21,7 +21,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 #: Tests with Ray, which take longest: those of a package that shares one, and those that start one.
 _LONG = (
     ("tests/runtime/",),
-    ("tests/docs/", "tests/seed/", "tests/cli/test_run.py", "tests/jobs/test_ray_job.py"),
+    (
+        "tests/docs/",
+        "tests/seed/",
+        "tests/ascend/test_deployment.py",
+        "tests/cli/test_run.py",
+        "tests/jobs/test_ray_job.py",
+    ),
 )
 
 

@@ -31,6 +31,10 @@ def init() -> int:
     return _note("init")
 
 
+def get_soc_name() -> str:
+    return "Ascend310P3"
+
+
 class rt:
     _set = threading.local()
 
