@@ -18,7 +18,7 @@ from tests.card.conftest import engine
 
 DEPLOYMENT = """
 name: d
-cards: {kind: ascend, type: 310P, count: 1, capacity: 960MiB, overhead: 64MiB}
+cards: {kind: ascend, type: 310P, count: 1, overhead: 64MiB}
 models:
   - {name: large, path: large.mindir}
   - {name: small, path: small.mindir, threads: 2}
