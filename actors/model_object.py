@@ -105,7 +105,6 @@ class ModelObject:
                 raise RefusalError(f"shapes {gear.inputs} and the model is fixed to {self._gear}")
             self._require_room(gear)
             if not self._by_tensor:
-                self._gear = None
                 self._model.resize(self._model.get_inputs(), _dims(gear))
                 self._gear = gear
         tensors = list(self._model.get_inputs())
@@ -191,7 +190,7 @@ def _shown(output: Any) -> Array:  # noqa: ANN401
 def _require_usable(tensor: Any, array: Array) -> None:  # noqa: ANN401
     """Refuse what ``set_data_from_numpy`` would ignore without a word, or wrongly accept."""
     wanted = _type_of(tensor)
-    if array.dtype != wanted or not array.dtype.isnative:
+    if array.dtype != wanted:  # a byte order is part of a type
         raise RefusalError(f"input {tensor.name} is {array.dtype.str}, not native {wanted.name}")
     if tuple(tensor.shape) != array.shape or not array.flags.c_contiguous:
         raise RefusalError(

@@ -26,6 +26,7 @@ _WITH_RAY = "tests/runtime/test_"
 _WITH_THEIR_OWN = (
     "tests/docs/",
     "tests/seed/",
+    "tests/ascend/test_deployment.py",
     "tests/cli/test_run.py",
     "tests/jobs/test_ray_job.py",
 )

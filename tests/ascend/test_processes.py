@@ -3,14 +3,8 @@
 What a user runs on a machine with a card, on stand-ins that write down who imported them.
 """
 
-import sys
-
-import pytest
-
 from actors.claims.networks import write_conv
-from tests.ascend.test_two_cards import children, compiled, own_dev, verify
-
-__all__ = ["own_dev", "verify"]
+from tests.ascend.machine import compiled, processes, run
 
 #: Of the commands that meet the library or a card; then whether this process has met them, too.
 SCRIPT = """
@@ -33,11 +27,14 @@ models: [{name: conv16, path: conv16.mindir, compile_at_build: true}]
 """
 
 
-@pytest.mark.timeout(600)
-def test_no_command_imports_them_into_its_own_process(verify, tmp_path, monkeypatch):
+def test_no_command_imports_them_into_its_own_process(own_dev, tmp_path):
     compiled(write_conv(tmp_path, "conv16", 16))
     (tmp_path / "d.yaml").write_text(DEPLOYMENT)
-    monkeypatch.setenv("STANDIN_IMPORTS", str(tmp_path / "imports"))
-    done = verify("0", command=[sys.executable, "-c", SCRIPT])
+    done = run(tmp_path, "0", "-c", SCRIPT, STANDIN_IMPORTS=str(tmp_path / "imports"))
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
-    assert children(tmp_path / "imports") == {"files.compiled", "files.convert"}
+    found = processes(tmp_path / "imports")
+    assert {one.of for one in found} == {
+        "child actors.files.compiled",
+        "child actors.files.convert",
+    }
+    assert {name for one in found for name in one.imported} == {"acl", "mindspore_lite"}

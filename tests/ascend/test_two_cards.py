@@ -5,38 +5,14 @@ each trial is a process that imports both packages, two of them hold two cards a
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from actors.claims.claims import CLAIMS
 from actors.claims.networks import write_conv, write_mlp
-from actors.emulator import calibration
-from actors.files.onnxfile import read_constants, read_onnx
-from tests.card.conftest import STANDINS
-from tests.mindirs import write_mindir
-from tests.oms import write_om
+from tests.ascend.machine import compiled, run, write_npu_smi
 
-ROOT = Path(__file__).parents[2]
-#: A /dev of its own, with the files of cards; the rest of it is the machine's.
-OWN_DEV = """
-set -e
-mount -t tmpfs none "$1"
-for name in null zero random urandom; do
-    touch "$1/$name"
-    mount --bind "/dev/$name" "$1/$name"
-done
-mkdir "$1/shm"
-mount --rbind /dev/shm "$1/shm"
-ln -s /proc/self/fd "$1/fd"
-for card in $2; do touch "$1/davinci$card"; done
-mount --rbind "$1" /dev
-shift 2
-exec "$@"
-"""
 SMI = """\
 | NPU   Name    | Health | Power(W) Temp(C) |
 | Chip          | Bus-Id | AICore(%)  Memory-Usage(MB) |
@@ -49,60 +25,14 @@ SMI = """\
 """
 
 
-@pytest.fixture(scope="module")
-def own_dev():
-    """Skip where this user may not mount a /dev of its own."""
-    tried = subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False)
-    if tried.returncode:
-        pytest.skip("needs a mount namespace: unshare -rm does not work here")
-
-
 @pytest.fixture
 def verify(own_dev, tmp_path):
-    """Run the command on a machine with these device files; what it ended with and printed."""
-    (tmp_path / "dev").mkdir()
-    (tmp_path / "bin").mkdir()
+    """The command on a machine with these device files."""
 
-    def run(cards, *options, command=None):
-        env = {
-            **os.environ,
-            "PYTHONPATH": f"{STANDINS}{os.pathsep}{ROOT}",
-            "STANDIN_CARDS": str(len(cards.split())),
-            "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        }
-        for name in ("ASCEND_HOME_PATH", "ASCEND_CUSTOM_PATH", "ASCEND_RT_VISIBLE_DEVICES"):
-            env.pop(name, None)
-        orchestrator = "import sys; from orchestrator.cli import main; sys.exit(main())"
-        command = command or [sys.executable, "-c", orchestrator, "verify-card", *options]
-        own = ["unshare", "-rm", "sh", "-c", OWN_DEV, "sh", str(tmp_path / "dev"), cards]
-        return subprocess.run(
-            [*own, *command], env=env, capture_output=True, text=True, check=False, cwd=tmp_path
-        )
+    def verified(cards, *options):
+        return run(tmp_path, cards, "-m", "orchestrator", "verify-card", *options)
 
-    return run
-
-
-def compiled(path: str, convert: bool = True) -> str:
-    """The MindIR of a network: converted for Ascend, or for GE with its constants as they are."""
-    file = Path(path)
-    onnx = file.with_suffix(".onnx")
-    shapes = {spec.name: spec.shape for spec in read_onnx(onnx).inputs}
-    found = calibration(path, "", {})
-    om = write_om(shapes, workspace=found.workspace_bytes, weights=found.weight_bytes)
-    data = onnx.read_bytes()
-    constants = {
-        one.name: data[one.offset : one.offset + one.nbytes] for one in read_constants(onnx)
-    }
-    write_mindir(file, shapes, om=om if convert else None, constants={} if convert else constants)
-    return path
-
-
-def children(imports: Path) -> set[str]:
-    """The modules in whose processes both packages were imported, all of them children."""
-    seen = [json.loads(line) for line in imports.read_text().splitlines()]
-    assert {one["library"] for one in seen} == {"acl", "mindspore_lite"}
-    assert all(" -m actors.machine.child " in one["process"] for one in seen)
-    return {one["process"].split(" actors.", 2)[2].split()[0] for one in seen}
+    return verified
 
 
 @pytest.mark.timeout(600)
@@ -116,16 +46,14 @@ def test_every_claim_is_checked_on_two_cards_in_two_processes(verify, tmp_path):
     assert (found["kind"], found["card"], found["second_card"]) == ("ascend", 0, 1)
     assert found["library"] == "mindspore_lite 2.7.0"
     assert {one["name"]: one["verdict"] for one in found["claims"]} == dict.fromkeys(CLAIMS, "held")
-    left = {path.name for path in tmp_path.iterdir()} - {"dev", "bin"}
+    left = {path.name for path in tmp_path.iterdir()} - {"dev"}
     assert left == {
         Path(path).with_suffix(end).name for path in acl + ge for end in (".onnx", ".mindir")
     }
 
 
 def test_a_second_card_that_somebody_uses_is_left_alone(verify, tmp_path):
-    tool = tmp_path / "bin" / "npu-smi"
-    tool.write_text(f"#!/bin/sh\necho '{SMI}'\n")
-    tool.chmod(0o755)
+    write_npu_smi(tmp_path, SMI)
     tiny = compiled(write_mlp(tmp_path, "tiny", 1, 16))
     done = verify("4 7", "--json", "--card", "0", "--models", tiny, "--ge-models", tiny)
     found = json.loads(done.stdout)

@@ -22,7 +22,7 @@ from actors.messages import Arrays, ModelOrder
 from actors.model_object import ModelObject
 from actors.shapes import Gear
 from tests import models
-from tests.card.conftest import GiB, expected, gears_of, rows
+from tests.card.conftest import GiB, changed, expected, gears_of, rows
 
 
 def emulated() -> LiteCard:
@@ -291,6 +291,22 @@ def test_a_fixed_model_is_never_resized(conv: ModelOrder) -> None:
     other = Gear((("x", (1, 3, 16, 16)),))
     with pytest.raises(PredictError, match="the model is fixed to"):
         target.predict(other, [np.zeros((1, 3, 16, 16), np.float32)], copied)
+
+
+def test_a_model_of_ge_takes_shapes_from_its_tensors_and_is_never_resized(
+    mlp: ModelOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = changed(mlp, provider="ge", share_workspace=False)
+    card = emulated()
+    card.declare([order])
+    target = card.build(order)
+    resized: list[object] = []
+    monkeypatch.setattr(target._model, "resize", lambda *arguments: resized.append(arguments))
+    for count in (4, 1, 4):
+        x = rows(count, seed=count)
+        y = target.predict(gears_of((count, 64))[0], [x], copied)["y"]
+        np.testing.assert_allclose(y, expected(mlp, x=x)["y"], rtol=1e-5, atol=1e-6)
+    assert resized == []
 
 
 def _old(model_path: str, config_path: str = "") -> None:

@@ -31,6 +31,14 @@ def init() -> int:
     return _note("init")
 
 
+def finalize() -> int:
+    return _note("finalize")
+
+
+def get_soc_name() -> str:
+    return "Ascend310P3"
+
+
 class rt:
     _set = threading.local()
 
@@ -42,6 +50,10 @@ class rt:
     def set_device(cls, device_id: int) -> int:
         cls._set.device = device_id
         return _note("set_device")
+
+    @staticmethod
+    def reset_device(device_id: int) -> int:
+        return _note("reset_device")
 
     @classmethod
     def get_mem_info(cls, kind: int) -> tuple[int, int, int]:

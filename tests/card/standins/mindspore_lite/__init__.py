@@ -2,16 +2,19 @@
 
 What the emulator has beside the library's names is hidden, and native lines go where the genuine
 library writes them: to standard error. A process of its own finds as many cards
-as STANDIN_CARDS says.
+as STANDIN_CARDS says, and the ONNX file of a MindIR by its name in the folder STANDIN_ONNX: the
+genuine library needs none, so a node's cache of models has none.
 """
 
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 from standin_imports import note_import
 
 from actors import emulator
+from actors.emulator import build
 
 note_import(__name__)
 _OURS = {"calibration", "configure", "declare", "last_native_log", "memory", "reset"}
@@ -25,8 +28,15 @@ class _Stderr(logging.Handler):
         os.write(2, f"[ERROR] LITE(1,python): {record.getMessage()}\n".encode())
 
 
+def _serve_from(folder: str) -> None:
+    beside = build.served_file
+    build.served_file = lambda path, kind: beside(f"{folder}/{Path(path).name}", kind)
+
+
 if "STANDIN_CARDS" in os.environ:
     emulator.configure([1 << 30] * int(os.environ["STANDIN_CARDS"]))
+if "STANDIN_ONNX" in os.environ:
+    _serve_from(os.environ["STANDIN_ONNX"])
 _handler = _Stderr()
 logging.getLogger("actors.emulator").addHandler(_handler)
 
