@@ -23,6 +23,7 @@ def tree() -> list[type[OrchestratorError]]:
 
 def example(cls: type[OrchestratorError]) -> OrchestratorError:
     samples = {"str": "det", "int": 7, "float": 0.5, "bool": True, "tuple": ("one", "two")}
+    samples |= {"Mapping": {"resume=True": "--resume"}}
     return cls(*(samples[getattr(one.type, "__name__", "")] for one in fields(cls)))
 
 

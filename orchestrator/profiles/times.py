@@ -37,7 +37,8 @@ def gears_of(
     """
     if measurement is not None:
         gears = tuple(measured.gear for measured in measurement.gears)
-        _require_axis(order, gears)
+        if gears:
+            _require_axis(order, gears)
         return gears
     return order.gears or (spec.shapes.combinations if spec.shapes else ())
 

@@ -44,7 +44,7 @@ def test_loads_of_two_deployments_take_turns(cluster: Connection, tmp_path: Path
     try:
         with ThreadPoolExecutor(2) as threads:
             started = [threads.submit(one.start, plan) for one, plan in pairs]
-            while len(mine.others()) < 3:
+            while len(mine.others()) < 3 and not any(one.done() for one in started):
                 time.sleep(0.05)
             early = [one for one in mine.others() if one.begun]
             states = [slot.state.value for one in deployed for slot in one.slots()]
@@ -52,6 +52,8 @@ def test_loads_of_two_deployments_take_turns(cluster: Connection, tmp_path: Path
             while not all(one.done() for one in started):
                 begun.append([one.number for one in mine.others() if one.begun])
                 time.sleep(0.01)
+            for one in started:
+                one.result()
         x = rows(2)
         for one in deployed:
             y = one.submit("one", {"x": x}, None, True, "online").result()["y"]
@@ -74,11 +76,12 @@ def test_a_process_that_hangs_before_its_turn_is_replaced(
     try:
         with ThreadPoolExecutor(1) as threads:
             started = threads.submit(running.start, heavy(path, "frozen", 1))
-            while not mine.others():
+            while not mine.others() and not started.done():
                 time.sleep(0.05)
             first = mine.others()[0].pid
             os.kill(first, signal.SIGSTOP)
             while first in {one.pid for one in mine.others()} or not mine.others():
+                assert not started.done()
                 time.sleep(0.05)
             mine.end()
             started.result()
