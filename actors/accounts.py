@@ -76,7 +76,7 @@ def others_bytes(order: CardOrder, idle: Reading | None) -> int:
     return max(order.capacity_bytes - order.overhead_bytes - idle.free, 0)
 
 
-def card_ledger(kind: str, library: ModuleType, device_id: int) -> Any | None:  # noqa: ANN401
+def card_ledger(kind: str, library: ModuleType, device_id: int) -> Any | None:  # noqa: ANN401 - no types
     """The emulator's ledger of a card; None for the genuine library, which tells nothing."""
     return library.memory(device_id) if kind == "emulated" else None
 

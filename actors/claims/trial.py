@@ -232,7 +232,7 @@ class _Rig:
         made.cal_max_size_of_workspace(self._library.ModelType.MINDIR, self._context("acl"))
         self._groups.append(made)
 
-    def _build(self, model: Any, group: Members, own: int) -> None:  # noqa: ANN401
+    def _build(self, model: Any, group: Members, own: int) -> None:  # noqa: ANN401 - no types
         options: dict[str, Any] = {"config_dict": GE_CONFIG} if group.provider == "ge" else {}
         context = self._context(group.provider)
         if group.configs and group.configs[own]:
@@ -241,7 +241,7 @@ class _Rig:
             context.ascend.precision_mode = group.precisions[own]
         model.build_from_file(group.paths[own], self._library.ModelType.MINDIR, context, **options)
 
-    def _context(self, provider: Provider) -> Any:  # noqa: ANN401
+    def _context(self, provider: Provider) -> Any:  # noqa: ANN401 - no types
         context = self._library.Context()
         context.target = ["ascend"]
         context.ascend.device_id = self._trial.device_id
@@ -261,7 +261,7 @@ def _at_once(count: int, work: Callable[[int], T]) -> list[T]:
         return list(pool.map(begin, range(count)))
 
 
-def _inputs(model: Any, path: str) -> Any:  # noqa: ANN401
+def _inputs(model: Any, path: str) -> Any:  # noqa: ANN401 - no types
     """The model's input tensors, filled: floats in [0, 1) from a seed, else 0, safe as an index."""
     tensors = model.get_inputs()
     if any(OPEN in tensor.shape for tensor in tensors):
@@ -283,7 +283,7 @@ def _inputs(model: Any, path: str) -> Any:  # noqa: ANN401
     return tensors
 
 
-def _gears(model: Any, path: str) -> Sequence[Gear]:  # noqa: ANN401
+def _gears(model: Any, path: str) -> Sequence[Gear]:  # noqa: ANN401 - no types
     """The gears in the compiled file, else those that the library tells; none where neither does.
 
     No document says how the library writes them; the emulated one does as config files do.

@@ -157,7 +157,7 @@ class Arena:
 
 def release() -> None:
     """Let go of the arena registered last; the engine frees it only when another one follows."""
-    global _registered  # noqa: PLW0603
+    global _registered  # noqa: PLW0603 - as above
     with _making:
         if _registered is not None:
             _register(ALIGN)
