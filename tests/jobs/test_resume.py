@@ -113,9 +113,10 @@ def test_killed_again_and_again_the_output_equals_that_of_an_undisturbed_run(pag
 
 
 def test_after_ctrl_c_the_part_that_was_open_goes_on_where_it_was(pages, tmp_path):  # noqa: F811
-    out = tmp_path / "out"
+    out, asked = tmp_path / "out", []
 
     async def interrupting(batch, models):
+        asked.extend(batch["path"])
         if batch["path"][0] == "07.png":
             os.kill(os.getpid(), signal.SIGINT)
             await asyncio.sleep(0)
@@ -123,8 +124,9 @@ def test_after_ctrl_c_the_part_that_was_open_goes_on_where_it_was(pages, tmp_pat
 
     summary = run(pages, out, interrupting, part_size=5, in_flight=2)
     assert summary.outcome is Outcome.INTERRUPTED
+    assert len(asked) in (8, 9), "the page after it may have been in flight"
     summary = run(pages, out, part_size=5, prepared=RESUME)
-    assert (summary.outcome, summary.resumed) == (Outcome.COMPLETE, 8)
+    assert (summary.outcome, summary.resumed) == (Outcome.COMPLETE, len(asked))
     run(pages, tmp_path / "undisturbed", part_size=5)
     assert pq.read_table(out).equals(pq.read_table(tmp_path / "undisturbed"))
 
