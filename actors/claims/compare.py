@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from actors.claims.trial import Answer
+from actors.messages import Array
 
 
 def compare_answers(private: Sequence[Answer], shared: Sequence[Answer]) -> str:
@@ -31,7 +32,7 @@ def distance(one: Answer, other: Answer) -> float:
     return max((_apart(a, b) for a, b in zip(one, other, strict=True)), default=0.0)
 
 
-def _apart(a: "np.ndarray", b: "np.ndarray") -> float:
+def _apart(a: Array, b: Array) -> float:
     if a.shape != b.shape or a.dtype != b.dtype:
         return float("inf")
     if a.dtype.kind != "f":

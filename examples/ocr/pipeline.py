@@ -171,7 +171,8 @@ def cut_lines(
     """Boxes [N, 4, 2] of a page's lines in reading order, and the straightened lines cut."""
     # The values that rapidocr ships for this detector.
     find = DBPostProcess(thresh=0.3, box_thresh=0.5, unclip_ratio=1.6, use_dilation=True)
-    boxes, _ = find(probabilities[:, :, : inside[0], : inside[1]], image.shape[:2])
+    height, width = image.shape[:2]
+    boxes, _ = find(probabilities[:, :, : inside[0], : inside[1]], (height, width))
     boxes = TextDetector.sorted_boxes(boxes)
     return boxes, [get_rotate_crop_image(image, box) for box in boxes]
 

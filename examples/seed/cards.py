@@ -17,7 +17,7 @@ from actors import device
 from actors.claims.process import convert_apart
 from actors.machine import environment
 from actors.machine.gauge import Gauge, open_gauge
-from actors.messages import CardKind, Provider
+from actors.messages import Array, CardKind, Provider
 
 #: Bytes of an emulated card.
 CAPACITY = 256 << 20
@@ -103,16 +103,16 @@ def _gauge(library: ModuleType, device_id: int) -> Gauge:
     return open_gauge(kind, library, device_id, npu_id)
 
 
-def run(model: Any) -> np.ndarray:  # noqa: ANN401
+def run(model: Any) -> Array:  # noqa: ANN401
     """Predict once on ones. The answer is copied: the next call may overwrite it."""
     inputs = model.get_inputs()
     for tensor in inputs:
         tensor.set_data_from_numpy(np.ones(tensor.shape, np.float32))
-    answer: np.ndarray = model.predict(inputs)[0].get_data_to_numpy().copy()
+    answer: Array = model.predict(inputs)[0].get_data_to_numpy().copy()
     return answer
 
 
-def close(one: np.ndarray, other: np.ndarray) -> bool:
+def close(one: Array, other: Array) -> bool:
     """Whether two answers are the same but for rounding: a card may compute in float16."""
     return np.allclose(one, other, rtol=1e-2, atol=1e-2)
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from actors.claims.networks import write_mlp
+from actors.messages import Array
 from examples.seed.cards import MIB, close, compare, context, converted, run, scale, used_bytes
 
 THREADS, LOOPS, WIDTH = 5, 30, 1024
@@ -23,7 +22,7 @@ def scenario(library: ModuleType, folder: Path, share: bool) -> dict[str, int]:
     path = converted(library, write_mlp(folder, "model", 1, WIDTH * scale(library)))
     before = used_bytes(library, 0)
     seen: list[int] = []
-    answers: list[np.ndarray] = []
+    answers: list[Array] = []
     built = threading.Barrier(THREADS)
 
     def infer() -> None:

@@ -107,4 +107,5 @@ class Joining:
         """Of a batch of 1, 2, ... rows: that of the smallest gear that holds them."""
         held = np.searchsorted([one.rows for one in self.times], np.arange(1, self.most + 1))
         each = [one.execute_ms + (one.copy_ms if self.copies else 0.0) for one in self.times]
-        return np.array(each)[np.minimum(held, len(each) - 1)]
+        ms: Numbers = np.array(each)[np.minimum(held, len(each) - 1)]
+        return ms

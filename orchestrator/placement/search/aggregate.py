@@ -285,5 +285,5 @@ def _classes(levels: Numbers, most: int) -> Numbers:
     distinct = np.unique(levels)
     if len(distinct) <= most:
         return distinct
-    some = np.sort(levels)[np.linspace(0, len(levels) - 1, most).astype(np.int64)]
+    some: Numbers = np.sort(levels)[np.linspace(0, len(levels) - 1, most).astype(np.int64)]
     return np.unique(some)

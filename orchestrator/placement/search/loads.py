@@ -158,7 +158,7 @@ class _Program:
         n, cards, steps = len(self.pairs), len(self.room), len(_TANGENTS)
         share = self.cost / self.room[self.card]
         replicas, squares = np.arange(n), n + np.arange(cards)
-        fill = [(share, self.card + steps * cards, replicas)]
+        fill: list[Block] = [(share, self.card + steps * cards, replicas)]
         for step, at in enumerate(_TANGENTS):
             fill.append((2 * at * share, self.card + step * cards, replicas))
             fill.append((-np.ones(cards), np.arange(cards) + step * cards, squares))

@@ -170,7 +170,7 @@ class Pair:
             room, used = int(sheet.room[card]), layout.always[card] + layout.level[card]
             if sheet.special and used > room:
                 used = layout.always[card] + layout.own[card]
-            busy = np.float64(layout.busy[card])
+            busy = np.array(layout.busy[card])
             total += float(self.aim.of(float(sheet.speed[card]), busy, room, used))
         return total
 

@@ -125,5 +125,7 @@ def _arrays(column: _Column, count: int, large: _Large) -> list[Array]:
     if isinstance(where, list):
         sent = [large[place] for place in where]
         return [np.ndarray(shape, kind, memory) for memory in sent] if kind else sent
-    every = np.ndarray((count, *shape), kind, large[where] if isinstance(where, int) else where)
+    every: Array = np.ndarray(
+        (count, *shape), kind, large[where] if isinstance(where, int) else where
+    )
     return [every[at, ...] for at in range(count)]

@@ -161,7 +161,8 @@ class Block:
         columns, none = tuple(table.column_names), np.zeros(0, np.uint64)
         if id_column is None or id_column not in columns:
             return Block(table.num_rows, columns, none, none)
-        ids, contents = [none], [none]
+        ids: list[Array] = [none]
+        contents: list[Array] = [none]
         for at in range(0, table.num_rows, _AT_ONCE):
             found = to_columns(_plain(table.slice(at, _AT_ONCE)))
             ids.append(_numbers({id_column: found[id_column]}))

@@ -86,7 +86,7 @@ class NumpyArchive:
                 # As numpy.savez does, but with any name and without the time of day.
                 member = zipfile.ZipInfo(f"{name}.npy")
                 with archive.open(member, "w", force_zip64=True) as to:
-                    np.lib.format.write_array(to, array, allow_pickle=False)
+                    np.save(to, array, allow_pickle=False)
 
     def read(self, file: IO[bytes]) -> None:
         """Text is as wide as each file's longest, so that types tell nothing."""

@@ -242,12 +242,9 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], "np.dtype[Any]", int]:
     Raises:
         ValueError: it is no array, or one that cannot be read in stretches.
     """
-    version = np.lib.format.read_magic(file)
-    read = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
-    )
+    npy: Any = np.lib.format  # numpy 2.2, the last one for Python 3.10, gives it no types
+    first = npy.read_magic(file) == (1, 0)
+    read = npy.read_array_header_1_0 if first else npy.read_array_header_2_0
     shape, fortran, dtype = read(file)
     if dtype.hasobject or dtype.names:
         raise ValueError(f"holds {dtype}, and not numbers or text")
