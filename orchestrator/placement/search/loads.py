@@ -135,7 +135,7 @@ class _Program:
         The even split where the solver comes to no end.
         """
         n, models = len(self.pairs), len(self.work)
-        scale = float(self.work.sum() / self.room.sum())
+        scale = float(self.work.sum()) / float(self.room.sum())
         alphas = (-self.work / scale, np.arange(models), np.full(models, n))
         found = _solve(
             cost=np.append(np.zeros(n), -1.0),

@@ -147,7 +147,7 @@ def _on_white(image: "Image.Image") -> "Image.Image":
 
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
-        scale = 255 / max(values.max(initial=0), 255)
+        scale = 255 / max(float(np.max(values, initial=0.0)), 255.0)
         return Image.fromarray((values * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
