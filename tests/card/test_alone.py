@@ -68,13 +68,14 @@ def card(load: Load, mlp: ModelOrder) -> CardActor:
 
 
 def test_nothing_else_runs_beside_a_request_that_is_to_be_alone(card: CardActor) -> None:
-    watched, ids = Watched(card), []
+    ids = []
 
     def reserved() -> list[Reply]:
         ids.append(threading.get_ident())
         return alone(card, requests(2, first=100))
 
     with ThreadPoolExecutor(8) as pool, Door(card, "mlp") as door:
+        watched = Watched(card)  # who stands at the door is inside
         before = pool.submit(card.predict_many, requests(4))
         while card.stats().running < 2:
             pass
