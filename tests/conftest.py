@@ -38,9 +38,11 @@ _SHORT = (
 
 
 def _place(item: pytest.Item) -> int:
+    if item.nodeid.startswith(_WITH_THEIR_OWN):
+        return 0
     if item.nodeid.startswith(_WITH_RAY):
-        return int(item.path.stem.removeprefix("test_") in _SHORT)
-    return 2 if item.nodeid.startswith(_WITH_THEIR_OWN) else 3
+        return 2 if item.path.stem.removeprefix("test_") in _SHORT else 1
+    return 3
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

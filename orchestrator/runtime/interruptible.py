@@ -75,6 +75,7 @@ def _two_steps(
         with _woken_by_signals(loop):
             yield
     finally:
+        interrupt.turned()
         signal.signal(signal.SIGINT, previous)
 
 
@@ -109,7 +110,7 @@ class _Interrupt:
     ) -> None:
         self._loop, self._task, self._stop, self._noticed = loop, task, stop, noticed
         self._seen = 0
-        self._turned = threading.Event()
+        self._turned, self._lock = threading.Event(), threading.Lock()
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self._seen += 1
@@ -122,15 +123,23 @@ class _Interrupt:
         else:
             raise KeyboardInterrupt("interrupted twice")
 
+    def turned(self) -> None:
+        """The loop turns, or is over: a third one comes before this or not at all."""
+        with self._lock:
+            self._turned.set()
+
     def _cancel(self) -> None:
-        self._turned.set()
+        self.turned()
         self._task.cancel()
 
     def _watch(self) -> None:
-        if not self._turned.wait(_TURN_SECONDS):
-            main = threading.main_thread().ident
-            assert main is not None, "it runs"
-            signal.pthread_kill(main, signal.SIGINT)
+        if self._turned.wait(_TURN_SECONDS):
+            return
+        main = threading.main_thread().ident
+        assert main is not None, "it runs"
+        with self._lock:
+            if not self._turned.is_set():
+                signal.pthread_kill(main, signal.SIGINT)
 
 
 class _Threads(ThreadPoolExecutor):

@@ -2,8 +2,10 @@
 
 import functools
 import importlib
+import math
 import shutil
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -161,6 +163,61 @@ def expected(order: ModelOrder, **inputs: Array) -> dict[str, Array]:
         for name, array in inputs.items()
     }
     return dict(zip(names, session.run(names, native), strict=True))
+
+
+class Door:
+    """Before the library's models of a card, shut until it is opened: what runs there stays.
+
+    ``came``: the model of each batch that came to it, in order; ``waiting``: how many stand there.
+    """
+
+    def __init__(self, card: CardActor, *names: str) -> None:
+        self.came: list[str] = []
+        self.waiting = 0
+        self._changed, self._free = threading.Condition(), 0.0
+        for name in names:
+            for place in card._work._idle[name]:
+                place.target._model = _Behind(self, name, place.target._model)
+
+    def __enter__(self) -> "Door":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open()
+
+    def open(self) -> None:
+        with self._changed:
+            self._free = math.inf
+            self._changed.notify_all()
+
+    def let_one_in(self) -> None:
+        """If one stands there, and none was let in that has not gone yet."""
+        with self._changed:
+            if self.waiting and not self._free:
+                self._free = 1.0
+                self._changed.notify()
+
+    def enter(self, name: str) -> None:
+        with self._changed:
+            self.came.append(name)
+            self.waiting += 1
+            self._changed.wait_for(lambda: self._free > 0)
+            self._free -= 1
+            self.waiting -= 1
+
+
+class _Behind:
+    """One of the library's models behind a door."""
+
+    def __init__(self, door: Door, name: str, model: Any) -> None:
+        self._door, self._name, self._model = door, name, model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def predict(self, tensors: list[Any]) -> Any:
+        self._door.enter(self._name)
+        return self._model.predict(tensors)
 
 
 def stacks() -> dict[int, set[str]]:

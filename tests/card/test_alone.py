@@ -11,8 +11,8 @@ import pytest
 
 from actors.card import CardActor
 from actors.errors import NotServingError, NotWantedError
-from actors.messages import ModelOrder, Reply, Request
-from tests.card.conftest import Load, ask, changed, rows, with_times
+from actors.messages import CardState, ModelOrder, Reply, Request
+from tests.card.conftest import Door, Load, ask, changed, rows, with_times
 
 
 def requests(count: int, first: int = 0, expires: float = math.inf) -> list[Request]:
@@ -68,20 +68,22 @@ def card(load: Load, mlp: ModelOrder) -> CardActor:
 
 
 def test_nothing_else_runs_beside_a_request_that_is_to_be_alone(card: CardActor) -> None:
-    watched, ids = Watched(card), []
+    ids = []
 
     def reserved() -> list[Reply]:
         ids.append(threading.get_ident())
         return alone(card, requests(2, first=100))
 
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(8) as pool, Door(card, "mlp") as door:
+        watched = Watched(card)  # who stands at the door is inside
         before = pool.submit(card.predict_many, requests(4))
         while card.stats().running < 2:
-            assert not before.done()
+            pass
         asked = pool.submit(reserved)
         while not card._work.holds.count:
             pass
         behind = [pool.submit(ask, card, "mlp", {"x": rows(4)}) for _ in range(4)]
+        door.open()
         assert [reply.error for reply in asked.result()] == [None] * 2
         replies = [reply for one in (before, *behind) for reply in one.result()]
     assert all(reply.error is None for reply in replies)
@@ -102,24 +104,25 @@ def test_two_that_are_to_be_alone_follow_each_other(card: CardActor) -> None:
 
 @pytest.mark.parametrize("end", ["drain", "stop"])
 def test_one_that_waits_to_be_alone_is_sent_back_when_the_card_ends(card: CardActor, end) -> None:
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool, Door(card, "mlp") as door:
         before = pool.submit(card.predict_many, requests(2))
         while card.stats().running < 2:
             pass
         asked = pool.submit(alone, card, requests(1))
         while not card._work.holds.count:
             pass
-        if end == "drain":
-            assert card.drain(60.0)
-        else:
-            card.stop()
+        ended = pool.submit(card.drain, 250.0) if end == "drain" else pool.submit(card.stop)
+        while card.stats().state is CardState.READY:
+            pass
+        door.open()
+        assert ended.result() is (True if end == "drain" else None)
         with pytest.raises(NotServingError):
             asked.result()
         assert all(reply.error is None for reply in before.result())
 
 
 def test_what_is_forgotten_is_answered_at_once_and_never_run(card: CardActor) -> None:
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2) as pool, Door(card, "mlp") as door:
         first = pool.submit(card.predict_many, requests(2))
         while card.stats().running < 2:
             pass
@@ -128,6 +131,7 @@ def test_what_is_forgotten_is_answered_at_once_and_never_run(card: CardActor) ->
             pass
         card.forget(range(10, 14))
         assert card.stats().models["mlp"].queued == 1
+        door.open()
         first.result()
         replies = second.result()
     assert [type(reply.error) for reply in replies] == [NotWantedError] * 4 + [type(None)]
@@ -141,7 +145,7 @@ def test_what_was_cancelled_before_it_came_is_not_run(card: CardActor) -> None:
 
 
 def test_what_has_expired_is_not_run_and_what_waits_beside_it_is(card: CardActor) -> None:
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(3) as pool, Door(card, "mlp") as door:
         first = pool.submit(card.predict_many, requests(2))
         while card.stats().running < 2:
             pass
@@ -149,6 +153,7 @@ def test_what_has_expired_is_not_run_and_what_waits_beside_it_is(card: CardActor
         other = pool.submit(card.predict_many, requests(2, 20, time.monotonic() + 1000))
         while card.stats().models["mlp"].queued < 5:
             pass
+        door.open()
         first.result()
         assert [type(reply.error) for reply in late.result()] == [NotWantedError] * 3
         assert [reply.error for reply in other.result()] == [None] * 2

@@ -35,8 +35,8 @@ def test_copies_of_the_same_bytes_are_subtracted(monkeypatch: pytest.MonkeyPatch
     monkeypatch.syspath_prepend(STANDINS)
     found = without_copies(measured(100.0, 5.0), "0")
     whole, short = found.gears
-    assert 2 <= whole.copy_in_ms < 20
-    assert 4 <= whole.copy_out_ms < 40
+    assert 2 <= whole.copy_in_ms < 45
+    assert 4 <= whole.copy_out_ms < 45
     assert whole.execute_ms + whole.copy_in_ms + whole.copy_out_ms == pytest.approx(100)
     assert (short.execute_ms, short.copy_in_ms) == (5.0, 0.0), "no more than the whole call"
     assert found.copies_estimated

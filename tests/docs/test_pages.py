@@ -34,11 +34,11 @@ def models() -> None:
     """The pages use the models that the demo puts into place, and measures."""
     place_models()
     plan = [sys.executable, "-m", "orchestrator", "plan", "examples/ocr/deployment.yaml"]
-    subprocess.run(plan, cwd=ROOT, capture_output=True, timeout=280, check=True)
+    subprocess.run(plan, cwd=ROOT, capture_output=True, timeout=580, check=True)
 
 
 @pytest.mark.parametrize("page", scripts().values(), ids=lambda page: page.name)
-@pytest.mark.timeout(300, func_only=True)
+@pytest.mark.timeout(600, func_only=True)
 @pytest.mark.usefixtures("models")
 def test_blocks_run(page, tmp_path):
     file = tmp_path / "page.py"
@@ -48,7 +48,7 @@ def test_blocks_run(page, tmp_path):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=580,
         check=False,
     )
     assert run.returncode == 0, run.stderr

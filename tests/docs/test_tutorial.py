@@ -31,7 +31,7 @@ def shape(text: str) -> list[str]:
     return [re.sub(r"[\s#]+", " ", line).strip() for line in plain]
 
 
-@pytest.mark.timeout(300, func_only=True)
+@pytest.mark.timeout(900, func_only=True)
 def test_every_step_prints_what_the_page_says(tmp_path):
     place_models()
     (tmp_path / "examples").symlink_to(ROOT / "examples")
@@ -49,7 +49,7 @@ def test_every_step_prints_what_the_page_says(tmp_path):
             env=env,
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=580,
             check=False,
         )
         printed, expected = shape(run.stdout + run.stderr), shape(wanted)

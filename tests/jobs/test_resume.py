@@ -34,7 +34,7 @@ from orchestrator.runtime.io.inputs import open_source
 from orchestrator.runtime.io.output import OutputFolder
 from orchestrator.runtime.jobs.runner import Here, run_job
 from orchestrator.runtime.jobs.work import Task
-from tests.jobs.test_runner import PAGES, pages, run, shades  # noqa: F401 - a fixture
+from tests.jobs.test_runner import PAGES, interrupting, pages, run, shades  # noqa: F401 - a fixture
 from tests.rejected import rejected
 
 text = st.text(max_size=5)
@@ -77,13 +77,15 @@ def test_a_last_line_that_was_cut_counts_for_nothing_and_other_damage_is_seen(wr
 
 
 _KILLED = """
-import os, signal, sys
+import asyncio, os, signal, sys
 from pathlib import Path
 from tests.jobs.test_runner import run, shades
 
 async def fatal(batch, models):
     if batch["path"][0] == sys.argv[3]:
         os.kill(os.getpid(), signal.SIGKILL)
+    if batch["path"][0] > sys.argv[3]:
+        await asyncio.Event().wait()  # however long the fatal one takes to come
     return await shades(batch, models)
 
 pages, out = map(Path, sys.argv[1:3])
@@ -113,17 +115,10 @@ def test_killed_again_and_again_the_output_equals_that_of_an_undisturbed_run(pag
 
 
 def test_after_ctrl_c_the_part_that_was_open_goes_on_where_it_was(pages, tmp_path):  # noqa: F811
-    out, asked = tmp_path / "out", []
-
-    async def interrupting(batch, models):
-        asked.extend(batch["path"])
-        if batch["path"][0] == "07.png":
-            os.kill(os.getpid(), signal.SIGINT)
-            await asyncio.sleep(0)
-        return await shades(batch, models)
-
-    summary = run(pages, out, interrupting, part_size=5, in_flight=2)
-    assert summary.outcome is Outcome.INTERRUPTED
+    out = tmp_path / "out"
+    interrupts, asked = interrupting()
+    summary = run(pages, out, interrupts, part_size=5, in_flight=2)
+    assert (summary.outcome, summary.read) == (Outcome.INTERRUPTED, len(asked))
     assert len(asked) in (8, 9), "the page after it may have been in flight"
     summary = run(pages, out, part_size=5, prepared=RESUME)
     assert (summary.outcome, summary.resumed) == (Outcome.COMPLETE, len(asked))

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from actors.emulator.faults import VARIABLE
 from orchestrator import Orchestrator
 from orchestrator.runtime.cluster.connect import Connection, connect
 from tests.leftovers import keeps, left, nothing_is_left, nothing_is_left_of_all
-from tests.runtime.deployments import MAX_IN_FLIGHT, Truth, three_models
+from tests.runtime.deployments import MAX_IN_FLIGHT, POISON, WIDTH, Truth, three_models
 
 __all__ = ["nothing_is_left", "nothing_is_left_of_all"]
 
@@ -24,6 +25,13 @@ def faults(faults_file: Path) -> Iterator[Path]:
     """Lines ``PID fail`` or ``PID hang`` here are faults of cards of the package's Ray."""
     yield faults_file
     faults_file.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def poison(faults: Path) -> np.ndarray:
+    """A row that ends the process of every card that gets it."""
+    faults.write_text(f"poison {POISON}\n")
+    return np.full((1, WIDTH), POISON, np.float32)
 
 
 @pytest.fixture(scope="package")

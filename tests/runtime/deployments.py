@@ -23,6 +23,8 @@ WIDTH = 16
 GEARS = {"gears": [{"x": [1, WIDTH]}, {"x": [4, WIDTH]}]}
 #: Of the package's deployment: few, so that a test can reach it.
 MAX_IN_FLIGHT = 12
+#: An input that ends the process of every card that gets it, while the fixture is there.
+POISON = 666.0
 
 
 def model(name: str, path: Path, **fields: Any) -> dict[str, Any]:

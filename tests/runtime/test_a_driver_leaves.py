@@ -45,7 +45,7 @@ def test_an_exception_gives_the_cards_back(cluster: Connection, tmp_path: Path) 
         cards = [psutil.Process(card.pid) for card in running.status().cards]
         raise RuntimeError("something of the user's own")
     assert len(cards) == 1
-    assert psutil.wait_procs(cards, timeout=100)[1] == []
+    assert psutil.wait_procs(cards, timeout=250)[1] == []
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_nothing_stays(ending: str, said: str, tmp_path: Path, temp_root: Path) 
     driver = start(write_mlp(tmp_path, "slow", width=WIDTH, rows=1), temp_root)
     try:
         family = leave(driver, ending, said)
-        _, alive = psutil.wait_procs(family, timeout=100)
+        _, alive = psutil.wait_procs(family, timeout=250)
         assert alive == []
         assert ending == "SIGKILL" or list(temp_root.glob("ao-*")) == []
     finally:
@@ -97,7 +97,7 @@ def leave(driver: "subprocess.Popen[str]", ending: str, said: str) -> list[psuti
         os.killpg(driver.pid, signal.SIGINT)
     else:
         driver.send_signal(getattr(signal, ending))
-    out, err = driver.communicate(timeout=150)
+    out, err = driver.communicate(timeout=250)
     assert first == "working\n", err
     assert driver.returncode != 0
     assert said in err

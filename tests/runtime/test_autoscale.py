@@ -63,8 +63,9 @@ def test_work_gets_cards_which_are_given_back(cluster: Connection, tmp_path: Pat
         worker.join()
         asleep = until(orc.status, lambda status: not status.cards)
         events = asleep.scaling.events
-        (grown,) = [event for event in events if event.cards == 2]
-        assert grown.why.startswith("one: ")
+        grown = [event.why for event in events if event.cards == 2]
+        assert grown
+        assert all(why.startswith("one: ") for why in grown)
         assert "-> 0 cards: there was nothing to do for 3 s" in str(asleep)
         assert "0 cards wanted, 0 to 2 allowed" in str(asleep)
         got = orc.model("one").predict({"x": x})["y"]  # waits for a card
@@ -92,7 +93,8 @@ def test_a_named_deployment_sleeps_and_wakes_for_any_driver(named: str, tmp_path
         assert np.allclose(driver.model("one").predict({"x": x})["y"], truth(x), atol=1e-5)
     asleep = until(look, lambda status: not status.cards)
     cards = [event.cards for event in asleep.scaling.events]
-    assert cards in ([0, 1, 0], [0, 1, 0, 1, 0])  # a slow machine sleeps before the first call
+    assert cards[-3:] == [0, 1, 0]
+    assert cards == [0, 1] * (len(cards) // 2) + [0]  # a slow machine sleeps before a call comes
     with contextlib.suppress(ProcessLookupError):
         os.kill(asleep.controller_pid, signal.SIGKILL)
     with Orchestrator.connect(named) as other:  # nobody remembers what the model takes

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,9 @@ from orchestrator import Orchestrator
 from orchestrator.jobs import Outcome
 from orchestrator.runtime.cluster.connect import Connection
 from tests.models import write_mlp
-from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
+from tests.runtime.deployments import POISON, WIDTH, Truth, model, planned, rows
 
-RECORDS, POISON = 64, 666.0
-GUILTY = 37
+RECORDS, GUILTY = 64, 37
 
 
 @pytest.fixture
@@ -41,15 +39,9 @@ def lines(tmp_path: Path) -> Path:
     return tmp_path / "rows.jsonl"
 
 
-@pytest.fixture
-def poison(faults: Path) -> Iterator[None]:
-    faults.write_text(f"poison {POISON}\n")
-    yield
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_record_that_kills_cards_is_found_before_the_cards_are_used_up(
-    two_cards, poison: None, lines: Path, tmp_path: Path, workers: int
+    two_cards, poison: np.ndarray, lines: Path, tmp_path: Path, workers: int
 ) -> None:
     running, truth = two_cards
     before, out = deaths(running), tmp_path / "out"

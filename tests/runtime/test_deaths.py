@@ -1,19 +1,20 @@
 """Cards that die while they work: everything is answered once, and the card comes back."""
 
-import contextlib
+import itertools
 import os
 import shutil
 import signal
+import threading
 import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections import Counter, deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from actors.files.modelcache import ModelCache
-from orchestrator import CardLostError, Orchestrator, RequestFailedError
+from orchestrator import Orchestrator, RequestFailedError
 from orchestrator.dispatch import TransportRules
 from orchestrator.runtime.deployments.running import Running
 from orchestrator.runtime.deployments.status import CardStatus
@@ -26,24 +27,18 @@ def card(running: Orchestrator, slot: str) -> CardStatus:
     return next(card for card in running.status().cards if card.slot == slot)
 
 
-def kill_when_busy(running: Orchestrator, slot: str, not_pid: int | None = None) -> int:
-    """Wait until a request is on the card, and kill its process."""
-    while True:
+def kill_if_busy(running: Orchestrator, slot: str, request: Future) -> None:
+    """Kill the process of the card that has the request, unless it is answered before."""
+    while not request.done():
         seen = card(running, slot)
-        if seen.state == "ready" and seen.in_flight and seen.pid not in (None, not_pid):
+        if seen.state == "ready" and seen.in_flight:
             os.kill(seen.pid, signal.SIGKILL)
-            return seen.pid
+            return
         time.sleep(0.02)
 
 
-def kill_when_working(running: Orchestrator, slot: str, model: str, killed: set[int]) -> None:
-    """Kill the process if it works on a model now."""
-    process = next(one.serving for one in running._traffic().slots() if one.name == slot)
-    with contextlib.suppress(CardLostError, ProcessLookupError):
-        seen = process.stats().result() if process else None
-        if seen and any(one.model == model for one in seen.working):
-            os.kill(seen.identity.pid, signal.SIGKILL)
-            killed.add(seen.identity.pid)
+def retried(running: Orchestrator, name: str) -> int:
+    return next(one.retried for one in running.status().models if one.model == name)
 
 
 def until_back(running: Orchestrator, slot: str) -> CardStatus:
@@ -72,29 +67,42 @@ def test_requests_of_many_callers_in_one_call_to_a_killed_card(
     timing = {"service_time": "10ms", "emulated": {"execute": "40ms"}}
     plan = planned(geared("many", tmp_path, replicas=2, **timing), name="callers")
     callers, each, most_calls = 8, 40, TransportRules().most_calls
-    x, done = rows(callers * each), Counter[int]()
+    x, sent, done = rows(1000), itertools.count(), Counter[int]()
+    killed = threading.Event()
     with Orchestrator(plan) as made, ThreadPoolExecutor(callers) as threads:
 
-        def call(caller: int) -> list[np.ndarray]:
-            mine = range(caller * each, (caller + 1) * each)
-            sent = [made.model("many").submit({"x": x[i : i + 1]}) for i in mine]
-            for i, future in zip(mine, sent, strict=True):
-                future.add_done_callback(lambda _, i=i: done.update([i]))
-            return [future.result()["y"] for future in sent]
+        def ask() -> tuple[int, "Future[dict[str, np.ndarray]]"]:
+            i = next(sent)
+            future = made.model("many").submit({"x": x[i % len(x)][None]})
+            future.add_done_callback(lambda _: done.update([i]))
+            return i, future
 
-        answers = [threads.submit(call, caller) for caller in range(callers)]
+        def call() -> dict[int, np.ndarray]:
+            """So many at any time until the card is killed, and as many as that at least."""
+            flying, got = deque(ask() for _ in range(each)), {}
+            while flying:
+                i, future = flying.popleft()
+                got[i] = future.result()["y"]
+                if not killed.is_set():
+                    flying.append(ask())
+            return got
+
+        asking = [threads.submit(call) for _ in range(callers)]
         while (seen := card(made, "local/0")).in_flight < 2 * most_calls:
             time.sleep(0.01)
         os.kill(seen.pid, signal.SIGKILL)
-        got = np.concatenate([y for one in answers for y in one.result()])
+        killed.set()
+        got = {i: y for one in asking for i, y in one.result().items()}
         (counted,) = made.status().models
         assert until_back(made, "local/0").pid != seen.pid
-    assert np.allclose(got, Truth(tmp_path / "many.mindir")(x), atol=1e-5)
-    assert done == Counter(range(len(x)))
+    truth = Truth(tmp_path / "many.mindir")(x)
+    assert all(np.allclose(y, truth[i % len(x)][None], atol=1e-5) for i, y in got.items())
+    assert done == Counter(range(next(sent)))
+    assert got.keys() == done.keys()
     told = [one for one in caplog.records if getattr(one, "event", "") == "interrupted"]
     (interrupted,) = (int(one.getMessage().split()[2]) for one in told)
     assert interrupted > most_calls  # so several were in one call
-    assert (counted.answered, counted.failed, counted.retried) == (len(x), 0, interrupted)
+    assert (counted.answered, counted.failed, counted.retried) == (len(got), 0, interrupted)
 
 
 def test_a_build_that_fails_on_a_restart_is_tried_again(cluster, tmp_path: Path) -> None:
@@ -127,30 +135,26 @@ def test_requests_of_the_only_replica_wait_for_its_restart(running, folder: Path
     until_back(running, "local/1")
     wanted = running.model("slow").predict({"x": rows(3)})["y"]
     (folder / "slow.onnx").write_bytes(b"what comes back is what was planned")
-    future = running.model("slow").submit({"x": rows(3)})
-    kill_when_busy(running, "local/1")
-    assert np.array_equal(future.result()["y"], wanted)
-    (slow,) = (m for m in running.status().models if m.model == "slow")
-    assert slow.retried >= 1
+    before = retried(running, "slow")
+    while retried(running, "slow") == before:
+        future = running.model("slow").submit({"x": rows(3)})
+        kill_if_busy(running, "local/1", future)
+        assert np.array_equal(future.result()["y"], wanted)
 
 
 def test_a_request_that_kills_two_cards_alone_is_set_aside(
-    running, truth: Truth, caplog: pytest.LogCaptureFixture
+    running, truth: Truth, poison: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
-    until_back(running, "local/1")
+    before = until_back(running, "local/1").restarts
     caplog.clear()
-    future = running.model("slow").submit({"x": rows(1)})
-    killed: set[int] = set()
-    while wait([future], 0.05).not_done:
-        kill_when_working(running, "local/1", "slow", killed)
-    assert len(killed) == 3
     with pytest.raises(
         RequestFailedError, match="2 cards died while it was the only request"
     ) as told:
-        future.result()
-    assert str(told.value).count("local/1 died (its process died; it was alone on the card)") == 2
+        running.model("slow").predict({"x": poison})
+    assert str(told.value).count("local/1 died (its process ") == 3
+    assert str(told.value).count("; it was alone on the card)") == 2
     assert "set aside" in str(running.status())
-    until_back(running, "local/1")  # the last death is told by then
+    assert until_back(running, "local/1").restarts == before + 3  # the last is told by then
     seen = [record for record in caplog.records if record.name == "orchestrator.events"]
     told = {name: [one for one in seen if one.event == name] for name in ("death", "interrupted")}
     assert [(one.card, one.levelname) for one in told["death"]] == [("local/1", "WARNING")] * 3

@@ -118,7 +118,7 @@ def test_who_waits_behind_one_that_gives_up_comes_in() -> None:
     gate.enter_or_refuse(60)
     with ThreadPoolExecutor(2) as pool:
         large = pool.submit(gate.enter_or_wait, 90, 0.2)
-        while not gate._queue:
+        while not gate._queue and not large.done():
             pass
         small = pool.submit(gate.enter_or_wait, 10, None)
         with pytest.raises(DeadlineError):

@@ -1,6 +1,7 @@
 """Handles of a deployment that one process owns, in tasks and actors of the same Ray."""
 
 import asyncio
+import contextlib
 import os
 import pickle
 import signal
@@ -151,7 +152,11 @@ def test_an_actor_follows_cards_that_die(owner: Orchestrator, truth: Truth) -> N
 
 def board() -> int:
     """The process of the one board that there is."""
-    found = [p.pid for p in psutil.Process().children(True) if p.name().startswith("ray::Board")]
+    found = []
+    for one in psutil.Process().children(True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            if one.name().startswith("ray::Board"):
+                found.append(one.pid)
     assert len(found) == 1
     return found[0]
 

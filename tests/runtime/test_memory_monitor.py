@@ -15,6 +15,8 @@ from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
 from tests.runtime.test_host_memory import HOST_FULL
 
+#: What an actor died of is waited for by those who called it; by default for a second at most.
+LATE = {"RAY_timeout_ms_task_wait_for_death_info": "60000"}
 DRIVER = """
 import json, os, sys, time
 import numpy as np
@@ -41,13 +43,12 @@ with running:
     slow.predict({"x": x})
     (before,) = running.status().cards
     flying, taken = [], []
-    while not running.status().cards[0].why:
+    while not (killed := running.status().cards[0]).why:
         while sum(not one.done() for one in flying) < 4:  # some are on the card at any time
             flying.append(slow.submit({"x": x}))
         if get_used_memory() < limit + PIECE:
             taken.append(np.ones(PIECE, np.uint8))
         time.sleep(0.01)
-    (killed,) = running.status().cards
     taken.clear()
     y = [one.result()["y"].tolist() for one in flying]
     (after,) = running.status().cards
@@ -63,7 +64,7 @@ def test_a_card_that_ray_kills_for_its_hosts_memory_is_told_as_such(tmp_path: Pa
     np.save(tmp_path / "x.npy", x)
     driver = subprocess.run(
         [sys.executable, "-c", DRIVER, tmp_path / "plan.json", tmp_path / "x.npy"],
-        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | LATE,
         capture_output=True,
         text=True,
         check=False,

@@ -30,6 +30,7 @@ from orchestrator import (
 )
 from orchestrator.cli import main
 from orchestrator.placement import DeploymentPlan
+from orchestrator.runtime.cards.inherited import namespace_of
 from orchestrator.runtime.cards.record import kept
 from orchestrator.runtime.cluster.connect import Connection
 from orchestrator.runtime.deployments.joined import Joined
@@ -293,7 +294,7 @@ def test_down_leaves_nothing(named: str, driver: Orchestrator) -> None:
     pids = [status.controller_pid, *(card.pid for card in status.cards)]
     family = [psutil.Process(pid) for pid in pids]
     assert main(["down", named]) == 0
-    assert psutil.wait_procs(family, timeout=100)[1] == []
+    assert psutil.wait_procs(family, timeout=250)[1] == []
     assert [a for a in ray.util.list_named_actors(all_namespaces=True) if "reader" in str(a)] == []
     assert kept() == ()
     with pytest.raises(NoSuchDeploymentError, match="no deployment 'reader' runs in this cluster"):
@@ -346,4 +347,5 @@ def test_a_first_start_that_fails_is_taken_back(cluster: Connection, tmp_path: P
     with pytest.raises(LoadError, match=r"card local/0: .*bad\.mindir.* did not load"):
         up(bad, Options())
     assert kept() == ()
-    assert ray.util.list_named_actors(all_namespaces=True) == []
+    listed = ray.util.list_named_actors(all_namespaces=True)
+    assert [one for one in listed if one["namespace"] == namespace_of("broken")] == []

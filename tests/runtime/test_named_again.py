@@ -20,6 +20,7 @@ from orchestrator.runtime.cards.inherited import namespace_of
 from orchestrator.runtime.cards.record import kept
 from orchestrator.runtime.cluster.connect import Connection
 from orchestrator.runtime.deployments.named import ControllerClient, status_of, take_down
+from orchestrator.runtime.deployments.status import Status
 from orchestrator.runtime.deployments.up import up
 from orchestrator.runtime.options import Options
 from tests.models import write_mlp
@@ -67,9 +68,14 @@ def test_an_end_that_nobody_sees_to_any_more_goes_on_and_another_start_may_follo
 ) -> None:
     """As when ``orchestrator down`` was killed while the cards finished what they had."""
     with Orchestrator.connect(named) as driver:
-        before = until(named, all_ready)
-        flying = [driver.model("slow").submit({"x": rows(1)}) for _ in range(6)]
-        until(named, lambda status: any(card.in_flight for card in status.cards))
+        before, flying = until(named, all_ready), []
+
+        def on_cards(status: Status) -> bool:
+            if all(one.done() for one in flying):
+                flying.extend(driver.model("slow").submit({"x": rows(1)}) for _ in range(6))
+            return any(card.in_flight for card in status.cards)
+
+        until(named, on_cards)
         ControllerClient(named).call("close", 60.0)
         while kept():
             time.sleep(0.05)

@@ -16,7 +16,7 @@ from tests.runtime.nodes import further_node
 
 #: Of which the package's Ray has one card.
 RESOURCE = "GPU"
-SECONDS = 120.0
+SECONDS = 300.0
 
 
 @pytest.fixture

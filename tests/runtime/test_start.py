@@ -42,7 +42,7 @@ def test_a_model_that_does_not_build_ends_the_start(cluster: Connection, tmp_pat
         LoadError, match=r"card local/0: .*bad\.mindir.* did not load: .*not an ONNX model"
     ):
         Orchestrator(wanted).start()
-    assert psutil.wait_procs(cards_alive() - alive, timeout=100)[1] == []
+    assert psutil.wait_procs(cards_alive() - alive, timeout=250)[1] == []
 
 
 def test_a_ray_of_our_own_runs_no_process_that_it_does_not_need(cluster: Connection) -> None:

@@ -125,14 +125,15 @@ def test_a_cancelled_job_saves_what_is_in_flight_and_goes_on_behind_that(
     running: Orchestrator, lines: Path, truth, tmp_path, workers: int
 ) -> None:
     out, seen, go, done = (tmp_path / name for name in ("out", "seen", "go", "done"))
+    resumed = tmp_path / "resumed"
 
     async def slow_after_half(batch, models):
         if 150 in batch["key"]:
             seen.touch()
         while (batch["key"] > 150).any() and not go.exists():
             await asyncio.sleep(0.05)
-        if (batch["key"] > 150).any():
-            await asyncio.sleep(0.2)  # so that the word to stop comes before the end
+        if (batch["key"] > 180).any() and not resumed.exists():  # none that was in flight by then
+            await asyncio.sleep(5)  # the word to stop comes before the end
         answer = await both(batch, models)
         with done.open("a") as file:
             file.writelines(f"{key}\n" for key in batch["key"])
@@ -151,9 +152,10 @@ def test_a_cancelled_job_saves_what_is_in_flight_and_goes_on_behind_that(
     assert summary.outcome is Outcome.INTERRUPTED
     assert 151 - len(BAD) <= summary.read < RECORDS - len(BAD)
     assert not list(out.glob("part-*")), "there is one part, and it is open"
-    resumed = started(resume=True).wait()
-    assert resumed.resumed == summary.read + summary.set_aside
-    check(resumed, out, truth)
+    resumed.touch()
+    again = started(resume=True).wait()
+    assert again.resumed == summary.read + summary.set_aside
+    check(again, out, truth)
     assert not list(out.glob("_begun-*"))
     keys = sorted(map(int, done.read_text().split()))
     assert keys == [key for key in range(RECORDS) if key not in BAD], "each of them once"
