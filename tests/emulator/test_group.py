@@ -357,6 +357,9 @@ def test_model_objects_on_acl_are_accepted_and_share_nothing(zoo: Zoo):
     for model in kept:
         model.build_from_file(zoo.mlp, ModelType.MINDIR, context())
     assert shared() == (False, False)
+    first, second = lite.memory(0).models
+    assert first.weights == second.weights > 0
+    assert first.private == second.private > 0
 
 
 @pytest.mark.parametrize(
