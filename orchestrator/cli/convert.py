@@ -127,5 +127,7 @@ def _sections(config: Path | None) -> Mapping[str, Mapping[str, str]]:
         return parse_sections(config.read_text(encoding="utf-8"))
     except OSError as error:
         raise DeploymentError(str(config), (f"cannot be read: {error.strerror}",)) from error
+    except UnicodeDecodeError as error:
+        raise DeploymentError(str(config), ("is not UTF-8 text",)) from error
     except ValueError as error:
         raise DeploymentError(str(config), (str(error),)) from error
