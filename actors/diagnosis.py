@@ -13,6 +13,8 @@ from pathlib import Path
 
 from actors.files.mindir import NotAMindIRError, read_mindir
 from actors.files.modelfiles import served_file
+from actors.files.options import updates_weights
+from actors.ge import merged
 from actors.machine.environment import inspect
 from actors.machine.verdicts import Verdict
 from actors.messages import CardKind, ModelOrder
@@ -44,6 +46,21 @@ def order_problem(order: ModelOrder, orders: Sequence[ModelOrder]) -> str | None
             "give one of them a copy of the file"
         )
     return None
+
+
+def update_problem(order: ModelOrder) -> str | None:
+    """What keeps a model whose weights can be updated from a group of models; None: nothing.
+
+    Raises:
+        ValueError: its config file is none.
+        OSError: it cannot be read.
+    """
+    if not updates_weights(merged(order)):
+        return None
+    return (
+        "its options make weights that can be updated, and the library takes no such model into a "
+        "group: leave out variable_weights_file, or set sharing {workspace: false, weights: false}"
+    )
 
 
 def mixture_problem(

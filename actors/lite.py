@@ -220,6 +220,7 @@ class LiteCard:
         for order in orders:
             flag = group_flag(order, share_workspace)
             if flag is not None and not weightless(order, self.kind):
+                self._require(order, diagnosis.update_problem(order))
                 groups.setdefault(flag, []).append(order)
         for flag, members in groups.items():
             self._size_group(flag, members)
@@ -295,6 +296,9 @@ class LiteCard:
             or diagnosis.file_problem(order.path, self.kind)
             or diagnosis.conversion_problem(order, self.kind)
         )
+        self._require(order, problem)
+
+    def _require(self, order: ModelOrder, problem: str | None) -> None:
         if problem:
             raise LoadError(self._slot, order.name, order.path, problem)
 

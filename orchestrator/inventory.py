@@ -138,17 +138,19 @@ def _card(card_type: str | None, capacity: int | None, section: Cards) -> Card:
         if preset is None:
             raise _missing("capacity", f"type {card_type!r} is not one of {', '.join(CARD_TYPES)}")
         capacity = preset.capacity_bytes
-    overhead = section.overhead
-    if overhead is None:
-        overhead = preset.overhead_bytes if preset and section.kind == "ascend" else 0
+    overhead, streams = section.overhead, section.streams
+    if preset is not None and section.kind == "ascend":
+        overhead = preset.overhead_bytes if overhead is None else overhead
+        streams = preset.streams if streams is None else streams
     return Card(
         name="",
         node="",
         kind=section.kind,
         type=card_type,
         capacity_bytes=capacity,
-        overhead_bytes=overhead,
+        overhead_bytes=overhead or 0,
         reserve_bytes=section.reserve,
+        streams=streams,
         speed=preset.speed if preset else 1.0,
     )
 

@@ -95,6 +95,17 @@ def write_conv(  # noqa: PLR0913 - each argument is one property of the model
     return path
 
 
+def drop_strides(path: Path) -> Path:
+    """Leave the strides of a model's convolutions to their default."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        kept = [attribute for attribute in node.attribute if attribute.name != "strides"]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    onnx.save(model, path)
+    return path
+
+
 def write_pair(
     folder: Path,
     name: str,

@@ -13,6 +13,7 @@ from actors.emulator.gesession import SECTION as GE_SECTION
 from actors.emulator.gesession import GeSession
 from actors.emulator.registry import LIBRARY
 from actors.emulator.types import ModelGroupFlag, ModelType
+from actors.files.options import updates_weights
 from actors.gears import DYNAMIC_DIMS, INPUT_SHAPE, SECTION
 
 
@@ -74,6 +75,8 @@ def plan_build(
         sharing = _ge_sharing(onnx, compiled, group_id)
     else:
         sharing = _acl_sharing(path, device, found)
+        if (sharing.weights or sharing.locked) and updates_weights(compiled):
+            raise ValueError(f"Update weight model don't support mem share! {path}")
     return Order(
         path=path,
         onnx=onnx,
@@ -168,10 +171,8 @@ def _acl_sharing(path: str, device: Device, found: Calibration) -> Sharing:
     share_workspace = flag is not ModelGroupFlag.SHARE_WEIGHT
     weights = device.weight_bytes.get(path)
     if weights is None:
-        kind = "weight" if share_weights else "work"
-        raise ValueError(
-            f"Can't get {kind} mem of device {device.index}: {path} was sized elsewhere"
-        )
+        told = f"Can't get weight mem of device {device.index}:" * share_weights
+        raise ValueError(f"{told or 'Get work mem failed!'} {path} was sized elsewhere")
     if weights == 0:
         raise ValueError(f"Weight size if 0! {path}")
     if found.dynamic and share_workspace:

@@ -38,6 +38,8 @@ _TYPES = {
     21: ("uint4", 4),
     22: ("int4", 4),
 }
+#: Operators whose ``strides`` the library's engine wants to be told.
+_STRIDED = ("Conv", "ConvTranspose")
 
 
 class NotAModelError(ValueError):
@@ -104,6 +106,22 @@ def read_constants(path: Path) -> tuple[Constant, ...]:
             raise NotAModelError(f"{path} is not an ONNX model: {error}") from None
 
 
+def without_strides(path: Path) -> tuple[str, ...]:
+    """Convolutions that leave ``strides`` to its default, by name or by what they compute.
+
+    The engine of release 2.0 builds no model with one, though it is converted (executed).
+
+    Raises:
+        NotAModelError: not an ONNX file, or one that is cut off.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            return tuple(_Reader(data).without_strides())
+        except (LookupError, ValueError) as error:
+            raise NotAModelError(f"{path} is not an ONNX model: {error}") from None
+
+
 class _Reader:
     """Reads one mapped file."""
 
@@ -142,6 +160,15 @@ class _Reader:
                 if where:
                     nbytes, offset = self._tensor_bytes(tensor), int(where.get("offset", 0))
                     yield Constant(name, kind, tuple(dims), offset, nbytes, where["location"])
+
+    def without_strides(self) -> Iterator[str]:
+        """Of a node (field 1 of the graph): outputs 2, name 3, type 4, attributes 5."""
+        file = self._file
+        for graph in file.spans(file.span, 7):
+            for node in file.spans(graph, 1):
+                given = [file.text(attribute, 1) for attribute in file.spans(node, 5)]
+                if file.text(node, 4) in _STRIDED and "strides" not in given:
+                    yield file.text(node, 3) or file.text(node, 2)
 
     def _graph_weights(self, graph: Span, names: set[str]) -> int:
         file, total = self._file, 0

@@ -14,7 +14,24 @@ from actors.machine.finding import Finding
 
 ASCEND, SESSION = "ascend_context", "ge_session_options"
 _GRAPH, _GLOBAL = "ge_graph_options", "ge_global_options"
-_RANK_TABLE = "rank_table_file"
+#: Options that are refused: what each is, what is wanted instead, and what to do.
+_REFUSED: Mapping[str, tuple[str, str, str]] = {
+    "rank_table_file": (
+        "a rank table",
+        "no rank table: a process owns one card",
+        "remove it: models that are split over several cards are not supported",
+    ),
+    **dict.fromkeys(
+        ("shareable_weight_pid_list", "shareable_weight_mem_handle"),
+        (
+            "weights shared between processes",
+            "none: a card has one process",
+            "remove it: the library passes it over for a model that is in a group",
+        ),
+    ),
+}
+#: Options with which a build makes weights that can be replaced later.
+_UPDATES = ("variable_weights_file", "variable_weights_list")
 #: Sections that the library or its converter reads.
 _SECTIONS = (
     ASCEND,
@@ -85,8 +102,16 @@ _UNKNOWN = (
 )
 
 
+def updates_weights(options: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether weights can be replaced once the model is built, as for LoRA.
+
+    The library refuses such a model in every group (model_process.cc of 2.7).
+    """
+    return any(key in options.get(ASCEND, {}) for key in _UPDATES)
+
+
 def option_findings(options: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
-    """What of these options, by section, does nothing; and rank tables, which are refused.
+    """What of these options, by section, does nothing; and what is refused, as rank tables are.
 
     A section that does nothing is told before its options.
     """
@@ -104,10 +129,9 @@ def option_findings(options: Mapping[str, Mapping[str, str]]) -> Iterator[Findin
 
 def _key_findings(section: str, written: str, key: str, value: str) -> Iterator[Finding]:
     place = f"[{written}] {key}"
-    if key == _RANK_TABLE:
-        fix = "remove it: models that are split over several cards are not supported"
-        wanted = "no rank table: a process owns one card"
-        yield Finding(place, f"a rank table ({value})", wanted, fix, False)
+    if key in _REFUSED:
+        told, wanted, fix = _REFUSED[key]
+        yield Finding(place, f"{told} ({value})", wanted, fix, False)
         return
     meant, homes = _meant(section, key)
     if not meant and section == ASCEND:

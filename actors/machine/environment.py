@@ -119,8 +119,9 @@ def _library(machine: Machine, kind: CardKind) -> Finding:
     python = ".".join(map(str, machine.python))
     wanted = f"{least} or later for kind {kind} on Python {python}"
     ok = version is not None and not older(version, least)
+    made = floor("ascend", machine.python)  # no wheel of an older release is for this Python
     cure = (
-        f"install the vendor's cloud wheel {least} or later for Python {python}, from the "
+        f"install the vendor's cloud wheel {made} or later for Python {python}, from the "
         "download page of MindSpore Lite"
     )
     return Finding("mindspore_lite", version or "none", wanted, "" if ok else cure, ok, not ok)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from actors.files.onnxfile import without_strides
 from actors.files.options import option_findings
 from actors.gears import parse_sections
 from actors.machine.finding import Finding
@@ -46,6 +47,8 @@ def convert(
     sections = _sections(config)
     for warning in option_findings(sections):
         typer.echo(f"warning: {config} {warning}", err=True)
+    if model.suffix == ".onnx":
+        _warn_of_strides(model)
     from actors.files.convert import Conversion  # the library's rules come with it
     from actors.files.convert import convert as run_converter
 
@@ -70,6 +73,19 @@ def _require_source(model: Path) -> None:
         raise DeploymentError(str(model), (told,))
     if _require_model(model).converted:
         raise DeploymentError(str(model), ("was converted for Ascend already",))
+
+
+def _warn_of_strides(model: Path) -> None:
+    """Tell what converts and may not build, with no more than "Common error code"."""
+    silent = without_strides(model)
+    if not silent:
+        return
+    shown = ", ".join(silent[:3]) + f" and {len(silent) - 3} more" * (len(silent) > 3)
+    told = (
+        f"strides are left to their default in {shown}; the engine of mindspore_lite 2.0 builds no "
+        "such model: write them out if the build fails"
+    )
+    typer.echo(f"warning: {model}: {told}", err=True)
 
 
 def _require_model(path: Path) -> ModelFile:
@@ -111,5 +127,7 @@ def _sections(config: Path | None) -> Mapping[str, Mapping[str, str]]:
         return parse_sections(config.read_text(encoding="utf-8"))
     except OSError as error:
         raise DeploymentError(str(config), (f"cannot be read: {error.strerror}",)) from error
+    except UnicodeDecodeError as error:
+        raise DeploymentError(str(config), ("is not UTF-8 text",)) from error
     except ValueError as error:
         raise DeploymentError(str(config), (str(error),)) from error

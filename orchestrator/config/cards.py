@@ -89,6 +89,12 @@ class Cards(Section):
         description="Bytes that a card's process takes before it has any model. Omitted: what the "
         "type is assumed to take (kind ascend), else none.",
     )
+    streams: Count | None = Field(
+        default=None,
+        description="Hardware streams of one card, which all Model objects on it share. Omitted: "
+        "what CANN documents for the type (kind ascend): 1024 of a 310P, 2048 of a 910B; else no "
+        "limit is known.",
+    )
     resource: Text = Field(default="NPU", description="The Ray resource that counts the cards.")
     allocation: Annotated[
         Allocation, BeforeValidator(_allocation), OrWritten({"enum": list(_RULES)})

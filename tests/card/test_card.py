@@ -1,5 +1,6 @@
 """A card from start to stop, on the real emulator with real threads."""
 
+import gc
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from actors.errors import (
 from actors.messages import SENDER_BITS, CardState, ModelOrder, Request
 from actors.queue import AHEAD
 from actors.shapes import BatchRule, Gear
+from tests import models
 from tests.card.conftest import (
     Door,
     Load,
@@ -348,6 +350,38 @@ def test_a_card_loads_once(load: Load, mlp: ModelOrder) -> None:
     card = load(mlp)
     with pytest.raises(NotServingError, match="it is ready and cannot become loading"):
         card.load(card_order(mlp))
+
+
+def test_a_card_that_failed_to_load_loads_nothing_more(mlp: ModelOrder, tmp_path: Path) -> None:
+    """What the failure left behind, in the library or on the card, is its process's to lose."""
+    card = CardActor()
+    bad = replace(mlp, path=str(models.write_garbage(tmp_path, "garbage")))
+    with pytest.raises(LoadError):
+        card.load(card_order(bad))
+    with pytest.raises(NotServingError, match="it is failed and cannot become loading"):
+        card.load(card_order(mlp))
+
+
+def test_models_are_built_in_one_thread_and_none_is_dropped_before_the_process_ends(
+    mlp: ModelOrder, conv: ModelOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build in another thread, or a Model that goes meanwhile, would stop the whole process."""
+    threads: list[int] = []
+    build = emulator.Model.build_from_file
+
+    def noted(*arguments: object, **options: object) -> None:
+        threads.append(threading.get_ident())
+        build(*arguments, **options)
+
+    monkeypatch.setattr(emulator.Model, "build_from_file", noted)
+    card = CardActor()
+    card.load(card_order(changed(mlp, threads=2), conv))
+    built = [entry.path for entry in emulator.memory(0).models if entry.object > 0]
+    card.stop()
+    gc.collect()
+    assert threads == [threading.get_ident()] * 3
+    kept = [entry.path for entry in emulator.memory(0).models if entry.object > 0]
+    assert kept == built == [mlp.path, mlp.path, conv.path]
 
 
 def load_error(*orders: ModelOrder) -> str:

@@ -125,6 +125,15 @@ def test_kind_cpu_needs_no_cann(tmp_path):
     assert lines(inspect({}, kind="cpu", machine=machine(tmp_path)), ok=False) == []
 
 
+@pytest.mark.parametrize(("python", "first"), [((3, 10), "2.3.1"), ((3, 12), "2.8.0")])
+def test_a_release_that_was_made_for_this_python_is_named_for_kind_cpu(tmp_path, python, first):
+    """2.0 would do, and its wheels are for Python 3.7."""
+    bare = machine(tmp_path, python=python, mindspore_lite=None)
+    (library,) = (f for f in inspect({}, kind="cpu", machine=bare) if f.subject == "mindspore_lite")
+    assert library.wanted.startswith("2.0.0 or later for kind cpu")
+    assert library.fix.startswith(f"install the vendor's cloud wheel {first} or later for Python")
+
+
 @pytest.mark.parametrize(
     ("python", "release", "wanted"),
     [

@@ -151,11 +151,26 @@ def test_what_the_library_misses_among_options_is_a_failed_load_too(
     """Release 2.7 looks for a section that nobody wrote, and raises KeyError."""
     file = tmp_path / "update.ini"
     file.write_text("[ascend_context]\nvariable_weights_file=names.txt\n")
-    order = replace(mlp, config_path=str(file), config={"acl_build_options": {"a": "b"}})
+    alone = changed(mlp, share_weights=False, share_workspace=False)
+    order = replace(alone, config_path=str(file), config={"acl_build_options": {"a": "b"}})
     card = emulated()
     card.declare([order])
     with pytest.raises(LoadError, match="ascend_context"):
         card.build(order)
+
+
+def test_a_model_whose_weights_can_be_updated_is_refused_in_a_group_before_it_is_sized(
+    mlp: ModelOrder,
+) -> None:
+    updated = {**mlp.config, "ascend_context": {"variable_weights_list": "w0:w0"}}
+    order = changed(mlp, config=updated)
+    with pytest.raises(LoadError, match="takes no such model into a group: leave out variable_w"):
+        emulated().declare([order])
+    assert emulator.memory(0).card_memory.total == 0
+    alone = changed(order, share_weights=False, share_workspace=False)
+    card = emulated()
+    card.declare([alone])
+    assert card.build(alone).signature.inputs
 
 
 def test_a_batch_that_is_not_what_it_says_never_reaches_the_library(mlp: ModelOrder) -> None:

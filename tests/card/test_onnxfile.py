@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from actors.files.onnxfile import NotAModelError, read_onnx
+from actors.files.onnxfile import NotAModelError, read_onnx, without_strides
 from actors.shapes import TensorSpec
 from tests import models
 
@@ -75,6 +75,21 @@ def test_constants_and_subgraphs_count_and_initializers_are_no_inputs(tmp_path):
     found = read_onnx(tmp_path / "m.onnx")
     assert found.weight_bytes == (3 + 5 + 7) * 8 + 2 * 2
     assert found.inputs == (TensorSpec("flag", "bool", ()),)
+
+
+def test_convolutions_without_strides_are_found(tmp_path):
+    path = onnx_of(models.write_conv(tmp_path, "m", layers=3))
+    assert without_strides(path) == ()
+    assert without_strides(models.drop_strides(path)) == ("c0", "c1", "y")
+    named = onnx.load(path)
+    named.graph.node[0].name = "first"
+    named.graph.node[0].op_type = "ConvTranspose"
+    named.graph.node[2].op_type = "Conv3"
+    onnx.save(named, path)
+    assert without_strides(path) == ("first", "y")
+    garbage = onnx_of(models.write_garbage(tmp_path, "garbage"))
+    with pytest.raises(NotAModelError, match="is not an ONNX model"):
+        without_strides(garbage)
 
 
 def test_weights_of_real_models_match_the_onnx_package():

@@ -64,6 +64,12 @@ def lines(options):
             "table: a process owns one card: remove it: models that are split over several cards "
             "are not supported",
         ),
+        (
+            {"ascend_context": {"shareable_weight_pid_list": "1,2"}},
+            "[ascend_context] shareable_weight_pid_list: found weights shared between processes "
+            "(1,2), wanted none: a card has one process: remove it: the library passes it over for "
+            "a model that is in a group",
+        ),
     ],
 )
 def test_what_does_nothing_is_told_with_what_was_meant(options, line):

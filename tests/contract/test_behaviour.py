@@ -176,6 +176,34 @@ def test_a_bad_file_a_folder_and_an_onnx_path_fail_alike(
         assert str(caught.value) == BUILD_FAILED
 
 
+def test_a_truncated_file_fails_alike(library: Library, folder: Path, tmp_path: Path):
+    suffix = ".onnx" if library.emulated else ".mindir"  # an emulated card reads the ONNX file
+    whole = (folder / "mlp").with_suffix(suffix).read_bytes()
+    (tmp_path / "cut").with_suffix(suffix).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RuntimeError) as caught:
+        build(library, tmp_path / "cut.mindir")
+    assert str(caught.value) == BUILD_FAILED
+
+
+@pytest.mark.parametrize("target", [["ascend"], ["Ascend", "cpu"]])
+def test_an_ascend_target_is_taken_and_fails_at_the_build_where_there_is_no_card(
+    library: Library, folder: Path, target
+):
+    if not library.emulated and any(Path("/dev").glob("davinci[0-9]*")):
+        pytest.skip("there is a card")
+    if library.emulated and numbers(library.contract["release"]) != (2, 0):
+        pytest.skip("this release has an emulated card")
+    context = library.lite.Context()
+    context.target = target
+    assert context.target == target
+    context.ascend.device_id = 99
+    with pytest.raises(RuntimeError) as caught:
+        library.lite.Model().build_from_file(
+            str(folder / "mlp.mindir"), library.lite.ModelType.MINDIR, context
+        )
+    assert str(caught.value) == BUILD_FAILED
+
+
 def test_a_missing_file_and_a_missing_configuration_are_told(library: Library, folder: Path):
     with pytest.raises(RuntimeError) as caught:
         build(library, folder / "nowhere.mindir")
@@ -326,8 +354,19 @@ def test_resize_fetch_set_predict_can_be_repeated(dynamic, mlp):
         np.testing.assert_allclose(found, expected[:rows], atol=1e-6)
 
 
-def test_filled_tensors_keep_their_shape_over_a_resize(dynamic):
+def test_filled_tensors_keep_their_shape_over_a_resize_and_fail_to_predict(dynamic):
     dynamic.resize(dynamic.get_inputs(), [[4, 64]])
     old = filled(dynamic, values(4, 64))
     dynamic.resize(old, [[2, 64]])
     assert (old[0].shape, dynamic.get_inputs()[0].shape) == ([4, 64], [2, 64])
+    with pytest.raises(RuntimeError) as caught:
+        dynamic.predict(old)
+    assert str(caught.value) == "predict failed!"
+
+
+@pytest.mark.parametrize("rows", [2, 6])
+def test_tensors_of_another_batch_fail_without_a_resize(library: Library, dynamic, rows):
+    dynamic.resize(dynamic.get_inputs(), [[4, 64]])
+    with pytest.raises(RuntimeError) as caught:
+        dynamic.predict([holding(library, values(rows, 64))])
+    assert str(caught.value) == "predict failed!"

@@ -95,9 +95,12 @@ def test_the_registry_outlives_the_group(zoo: Zoo):
 
 
 def test_one_workspace_per_device_whatever_the_number_of_groups(zoo: Zoo):
+    """The largest's size: not the last one's, nor the sum, which a second as large would double."""
+    twin = zoo.conv.replace("/conv.", "/./conv.")
     share(zoo.conv)
+    share(twin)
     share(zoo.small, flag="SHARE_WORKSPACE")
-    kept = [build(zoo.small), build(zoo.conv)]
+    kept = [build(zoo.small), build(zoo.conv), build(twin)]
     largest = max(lite.calibration(path).workspace_bytes for path in (zoo.conv, zoo.small))
     assert lite.memory(0).workspace == lite.registry.LIBRARY.devices[0].rule.alloc(largest)
     assert lite.memory(0).private == 0
@@ -188,15 +191,19 @@ def test_any_other_second_flag_is_ignored(zoo: Zoo):
 
 
 @pytest.mark.parametrize(
-    ("flag", "kind"),
-    [("SHARE_WEIGHT", "weight"), ("SHARE_WORKSPACE", "work"), ("SHARE_WEIGHT_WORKSPACE", "weight")],
+    ("flag", "log"),
+    [
+        ("SHARE_WEIGHT", "Can't get weight mem of device 1"),
+        ("SHARE_WORKSPACE", "Get work mem failed!"),
+        ("SHARE_WEIGHT_WORKSPACE", "Can't get weight mem of device 1"),
+    ],
 )
-def test_a_registered_path_fails_to_build_on_a_device_that_was_not_sized(zoo: Zoo, flag, kind):
+def test_a_registered_path_fails_to_build_on_a_device_that_was_not_sized(zoo: Zoo, flag, log):
     share(zoo.mlp, flag=flag)
     with pytest.raises(RuntimeError) as caught:
         build(zoo.mlp, 1)
     assert str(caught.value) == BUILD_FAILED
-    assert f"Can't get {kind} mem of device 1" in lite.last_native_log()
+    assert log in lite.last_native_log()
 
 
 def test_a_second_sizing_without_new_paths_succeeds_and_does_nothing(zoo: Zoo):
@@ -232,6 +239,19 @@ def test_a_model_without_weights_cannot_share(tmp_path, flag):
     with pytest.raises(RuntimeError, match=BUILD_FAILED):
         build(path)
     assert "Weight size if 0!" in lite.last_native_log()
+
+
+@pytest.mark.parametrize("key", ["variable_weights_file", "variable_weights_list"])
+@pytest.mark.parametrize("flag", [None, *(flag.name for flag in ModelGroupFlag)])
+def test_a_model_whose_weights_can_be_updated_cannot_be_a_member(zoo: Zoo, key, flag):
+    config = {"ascend_context": {key: "names.txt"}}
+    if flag is None:
+        assert build(zoo.mlp, config=config).get_inputs(), "it is no member"
+        return
+    share(zoo.mlp, flag=flag)
+    with pytest.raises(RuntimeError, match=BUILD_FAILED):
+        build(zoo.mlp, config=config)
+    assert "Update weight model don't support mem share!" in lite.last_native_log()
 
 
 def test_a_device_out_of_range_is_card_0_with_a_warning(zoo: Zoo, caplog):
@@ -337,6 +357,9 @@ def test_model_objects_on_acl_are_accepted_and_share_nothing(zoo: Zoo):
     for model in kept:
         model.build_from_file(zoo.mlp, ModelType.MINDIR, context())
     assert shared() == (False, False)
+    first, second = lite.memory(0).models
+    assert first.weights == second.weights > 0
+    assert first.private == second.private > 0
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ def in_threads(job: Callable[[int], object]) -> list[object]:
         return list(pool.map(run, range(THREADS)))
 
 
-def runs_beside_another_execution(model: Model, seconds: float | None) -> bool:
-    """Whether a predict ends while the device's lock is taken; None: it is waited for."""
+def runs_beside_another_execution(model: Model, seconds: float) -> bool:
+    """Whether a predict ends while the device's lock is taken, within so many seconds."""
     x = values(4, 64)
     with ThreadPoolExecutor(1) as pool:
         with lite.registry.LIBRARY.devices[0].lock:
@@ -60,7 +60,7 @@ def test_execution_is_locked_per_device_when_a_workspace_is_shared_and_not_for_w
 ):
     if flag:
         share(zoo.mlp, flag=flag)
-    assert runs_beside_another_execution(build(zoo.mlp), 0.3 if locked else None) != locked
+    assert runs_beside_another_execution(build(zoo.mlp), 0.3 if locked else 60) != locked
 
 
 def test_dynamic_models_are_unshared_but_locked(zoo: Zoo):
@@ -102,6 +102,17 @@ def test_five_threads_with_workspace_sharing_groups_of_their_own_do_not(zoo: Zoo
 
     failed = "ModelGroup's cal max size of workspace failed."
     assert sorted(map(str, in_threads(own_group))) == [failed] * (THREADS - 1) + ["True"]
+
+
+@pytest.mark.parametrize("job", [share, build], ids=["sizing", "building"])
+def test_builds_are_serial_per_process_and_sizing_waits_for_them(zoo: Zoo, job):
+    lite.calibration(zoo.mlp)
+    with ThreadPoolExecutor(1) as pool:
+        with lite.registry.LIBRARY.building:  # as another build holds it
+            waiting = pool.submit(job, zoo.mlp)
+            ended, _ = wait([waiting], 0.3)
+        assert waiting.result() is not None
+    assert not ended
 
 
 def test_build_leaves_the_interpreter_to_other_threads(tmp_path: Path):

@@ -9,13 +9,13 @@ from actors import accounts
 from actors.lite import group_flag
 from actors.memory import ASCEND, card_memory
 from actors.messages import Gear, GearMeasurement, Measurement
-from orchestrator.config import parse_deployment
+from orchestrator.config import Cards, parse_deployment
 from orchestrator.errors import DeploymentError, PlanRefusedError
 from orchestrator.inventory import Inventory
 from orchestrator.placement import DeploymentPlan, plan_deployment, problem_of, solve
 from orchestrator.placement.explain import sharing_note
 from orchestrator.profiles import ProfileCache, collect
-from orchestrator.profiles.profile import measured_sizes
+from orchestrator.profiles.profile import measured_sizes, profile
 
 MIB = 1 << 20
 
@@ -77,6 +77,26 @@ def test_sizes_are_rounded_and_rules_carried_over():
     assert plan.problem.affinity == (("det", "rec"),)
     assert plan.problem.max_utilisation == 0.85
     assert planned(made, batch=True).problem.max_utilisation == 1.0
+
+
+def test_hardware_streams_of_a_card_can_run_out():
+    """Two threads of a model that takes 600 streams each, and a 310P has 1024."""
+    made = parse_deployment(
+        {
+            "name": "streams",
+            "cards": {"kind": "ascend", "type": "310P", "count": 1},
+            "models": [{"name": "det", "path": "det.mindir", "threads": 2}],
+        },
+        folder="/models",
+    )
+    gear = GearMeasurement(Gear((("x", (4, 8)),)), 900, (128, 128), execute_ms=4.0)
+    found = Measurement(1000, 0, 600, False, (), (), (gear,), "mindspore_lite 2.7.0")
+    (spec,), (order,) = made.models, made.orders()
+    profiles = {"det": profile(spec, order, made.cards, found)}
+    with pytest.raises(PlanRefusedError, match="needs 1200 streams, has 1024"):
+        plan_deployment(made, profiles, Inventory.declared(made.cards))
+    wider = Cards(kind="ascend", type="310P", count=1, streams=1200)
+    assert plan_deployment(made, profiles, Inventory.declared(wider)).slots == ("local/0",)
 
 
 def test_orders_carry_footprints_and_the_card():

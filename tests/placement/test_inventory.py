@@ -34,6 +34,22 @@ def test_types_bring_capacity_overhead_and_speed():
     )
 
 
+@pytest.mark.parametrize(
+    ("section", "streams"),
+    [
+        ({"kind": "ascend", "type": "310P"}, 1024),
+        ({"kind": "ascend", "type": "910B-64G"}, 2048),
+        ({"kind": "ascend", "type": "310P", "streams": 512}, 512),
+        ({"kind": "ascend", "capacity": "1GiB", "streams": 512}, 512),
+        ({"kind": "ascend", "capacity": "1GiB"}, None),
+        ({"kind": "emulated", "type": "310P"}, None),
+    ],
+)
+def test_a_card_has_the_hardware_streams_of_its_type(section, streams):
+    (card,) = Inventory.declared(Cards(count=1, **section))
+    assert card.streams == streams
+
+
 def test_nodes_and_mixed_groups_count_on():
     cards = Inventory.parse("a:2x64MiB, b:1x310P, a:1x1GiB", EMULATED)
     assert [(card.name, card.capacity_bytes // MIB) for card in cards] == [

@@ -127,11 +127,17 @@ def sheet(world: World, scale: float = 1.0) -> Sheet:
         plain=not special
         and not any(foes)
         and all(mask is None for mask in allowed)
-        and all(card.streams is None for card in cards)
+        and not _counts_streams(world)
         and all(group.spread <= 1 for group in groups),
         widened=(in_use and any(group.sized > group.workspace for group in groups))
         or sum(group.in_session for group in groups) > 1,
     )
+
+
+def _counts_streams(world: World) -> bool:
+    """Whether streams could ever run out: a model takes some and a card has a number of them."""
+    taken = any(model.streams for model in world.models)
+    return taken and any(card.streams is not None for card in world.cards)
 
 
 def _column(values: Any) -> Numbers:  # noqa: ANN401 - anything that yields whole numbers
