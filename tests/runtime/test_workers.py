@@ -133,7 +133,7 @@ def test_a_cancelled_job_saves_what_is_in_flight_and_goes_on_behind_that(
         while (batch["key"] > 150).any() and not go.exists():
             await asyncio.sleep(0.05)
         if (batch["key"] > 180).any() and not resumed.exists():  # none that was in flight by then
-            await asyncio.sleep(5)  # the word to stop comes before the end
+            await asyncio.sleep(2)  # the word to stop comes before the end
         answer = await both(batch, models)
         with done.open("a") as file:
             file.writelines(f"{key}\n" for key in batch["key"])
