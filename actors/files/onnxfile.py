@@ -7,12 +7,15 @@ element size, wherever the data lies (in the file or in external data).
 
 import math
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from actors.files.protobuf import Message, Span
 from actors.shapes import OPEN, TensorSpec
+
+T = TypeVar("T")
 
 #: TensorProto.DataType -> (numpy name, bits of one element)
 _TYPES = {
@@ -99,11 +102,7 @@ def read_constants(path: Path) -> tuple[Constant, ...]:
         NotAModelError: not an ONNX file, or one that is cut off.
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            return tuple(_Reader(data).constants())
-        except (LookupError, ValueError) as error:
-            raise NotAModelError(f"{path} is not an ONNX model: {error}") from None
+    return _all(path, _Reader.constants)
 
 
 def without_strides(path: Path) -> tuple[str, ...]:
@@ -115,11 +114,7 @@ def without_strides(path: Path) -> tuple[str, ...]:
         NotAModelError: not an ONNX file, or one that is cut off.
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            return tuple(_Reader(data).without_strides())
-        except (LookupError, ValueError) as error:
-            raise NotAModelError(f"{path} is not an ONNX model: {error}") from None
+    return _all(path, _Reader.without_strides)
 
 
 class _Reader:
@@ -218,3 +213,11 @@ class _Reader:
     def _dim(self, span: Span) -> int:
         size = self._file.number(span, 1)
         return size if 0 < size < 1 << 40 else OPEN
+
+
+def _all(path: Path, read: Callable[[_Reader], Iterator[T]]) -> tuple[T, ...]:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            return tuple(read(_Reader(data)))
+        except (LookupError, ValueError) as error:
+            raise NotAModelError(f"{path} is not an ONNX model: {error}") from None

@@ -184,7 +184,7 @@ def _one_group(scene: World, group: Group) -> tuple[str, tuple[str, ...]]:
     if not able:
         short = min((missing for _, _, missing in reasons if missing), default=0)
         size = f" by {short:,} bytes ({format_bytes(short)})" if short else ""
-        return f"{group.name} fits on no card{size}", (*_parts(group.models), *details)
+        return f"{group.name} fits on no card{size}", (*_parts(scene, group.models), *details)
     if len(able) < group.low:
         return f"{low}{group.name} need as many cards, and {_count(able)} can hold it", tuple(
             details
@@ -212,7 +212,7 @@ def _together(scene: World) -> tuple[str, tuple[str, ...]]:
         names += f" and {len(scene.groups) - _MODELS_SHOWN} more"
     cards = _count(scene.cards)
     idle = tuple(replace(model, demand_rps=0.0) for model in scene.problem.models)
-    details = list(_parts(scene.models))
+    details = list(_parts(scene, scene.models))
     if fits(replace(scene.problem, models=idle)):
         work = sum(group.work for group in scene.groups)
         room = sum(scene.room(card) for card in scene.cards)
@@ -227,6 +227,7 @@ def _together(scene: World) -> tuple[str, tuple[str, ...]]:
     usable = [scene.cards[index] for index in allowed]
     details += [
         f"{card.name}: {format_bytes(card.usable_bytes - card.overhead_bytes)} for models"
+        + f", {card.streams} streams" * _counts_streams(scene)
         for card in usable[:_CARDS_SHOWN]
     ]
     bound = min_cards_bound(scene, 0.0)
@@ -252,14 +253,25 @@ def _missing_each(scene: World, count: int) -> int | None:
     return smallest(most_needed(scene.problem), possible)
 
 
-def _parts(models: Sequence[Model]) -> Iterator[str]:
+def _counts_streams(scene: World) -> bool:
+    """Whether streams may be what is too few: then memory does not tell all."""
+    taken = any(model.streams for model in scene.models)
+    return taken and all(card.streams is not None for card in scene.cards)
+
+
+def _parts(scene: World, models: Sequence[Model]) -> Iterator[str]:
     """Each model's bytes by part, the largest consumer first."""
+    counted = _counts_streams(scene)
     sized = [(CardMemory().plus(model.footprint), model) for model in models]
     sized.sort(key=lambda item: (-item[0].total, natural(item[1].name)))
     for used, model in sized[:_MODELS_SHOWN]:
         replicas = f", {model.replicas_needed} replicas" if model.replicas_needed > 1 else ""
         threads = f", {model.threads} threads" if model.threads > 1 else ""
-        yield f"{model.name}: {format_bytes(used.total)} a card ({used.parts()}){threads}{replicas}"
+        streams = f", {used.streams} streams" * counted
+        yield (
+            f"{model.name}: {format_bytes(used.total)} a card ({used.parts()})"
+            f"{threads}{streams}{replicas}"
+        )
     if len(sized) > _MODELS_SHOWN:
         yield f"and {len(sized) - _MODELS_SHOWN} more models, none of which is larger"
 

@@ -20,7 +20,7 @@ from orchestrator.placement import DeploymentPlan, plan_deployment
 from orchestrator.profiles import ProfileCache, collect
 from orchestrator.runtime.cluster.measure import measure
 from tests import models
-from tests.card.conftest import Load, answer, card_order, changed, expected, rows
+from tests.card.conftest import Load, answer, card_order, changed, expected, rows, with_times
 
 SESSION = {"ge_session_options": {"ge.externalWeight": "1"}}
 
@@ -45,7 +45,7 @@ def copied(order: ModelOrder, folder: Path, name: str, **changes: object) -> Mod
 def test_threads_and_equal_networks_hold_one_copy_and_run_one_at_a_time(
     load: Load, mlp: ModelOrder, tmp_path: Path
 ) -> None:
-    first = of_ge(mlp, threads=3)
+    first = with_times(of_ge(mlp, threads=3), execute_ms=20)  # so long that two would meet
     twin = copied(first, tmp_path, "twin")
     card = load(first, twin)
     one = emulator.calibration(mlp.path, "", mlp.config).weight_bytes

@@ -57,6 +57,16 @@ def test_a_set_that_does_not_fit_together_names_no_bystander():
                 solve(replace(data, cards=larger))
 
 
+def test_streams_are_told_where_memory_is_not_what_lacks():
+    models = [model("one", 1, 2, 1, streams=600), model("two", 1, 2, 1, streams=300, threads=2)]
+    _, error = refused(models, cards(1, 100, streams=1024))
+    assert error.reason.startswith("one + two: no way was found to fit them together on 1 card")
+    told = "\n".join(error.details)
+    assert "2 threads, 600 streams\n" in told
+    assert "local/0: 100.0 MiB for models, 1024 streams" in told
+    assert "threads of two <= 1" in error.changes
+
+
 def test_sharing_and_pins_are_offered_where_they_are_to_blame():
     pinned = [
         {**DET, "cards": ["local/0"]},
