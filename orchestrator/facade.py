@@ -256,7 +256,7 @@ class Orchestrator:
             model: the model to run on every record; or
             pipeline: ``async def f(batch, models)``, columns of records in and of rows out.
             columns: the column for each input of the model that is named otherwise.
-            ids: the columns to write beside the model's outputs.
+            ids: the columns, or the one, to write beside the model's outputs.
             input_format: images, parquet, jsonl, csv, numpy or binary, where endings do not say.
             id_column: of a dataset, the column that names each row: needed to resume.
             output_format: parquet, jsonl or numpy.
@@ -276,7 +276,7 @@ class Orchestrator:
             DeploymentError: there is no such model.
         """
         from orchestrator.elsewhere import ForJobs
-        from orchestrator.runtime.jobs.batch import BatchJob, PreparedJob
+        from orchestrator.runtime.jobs.batch import BatchJob
         from orchestrator.runtime.jobs.jobspec import JobSpec
 
         spec = JobSpec(
@@ -284,8 +284,8 @@ class Orchestrator:
             output,
             pipeline=pipeline,
             model=model,
-            columns=columns or {},
-            ids=tuple(ids),
+            columns={} if columns is None else columns,
+            ids=(ids,) if isinstance(ids, str) else tuple(ids),
             input_format=input_format,
             id_column=id_column,
             output_format=output_format,
@@ -299,7 +299,8 @@ class Orchestrator:
             accept_changes=accept_changes,
             priority=priority,
         )
-        return BatchJob(PreparedJob(spec, self.plan), ForJobs(self))
+        serving = ForJobs(self)
+        return BatchJob(serving.prepared(spec), serving)
 
     def expect(self, settled: int, total: int | None) -> None:
         """Tell how far a job is whose requests come from here: so many records settled of so many.
