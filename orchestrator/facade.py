@@ -263,7 +263,8 @@ class Orchestrator:
             batch_size: records in one call; by default 1 file, or 64 rows or lines.
             in_flight: batches between input and output at once, for each worker.
             workers: processes of the cluster that read, run the pipeline and write; 0: this one.
-                By default 2 for each card as far as CPUs are free, on one small machine 0.
+                By default 2 for each card as far as CPUs are free, 1 on one small machine, and 0 in
+                a Ray of its own there.
             part_size: records behind one file of the output, or bytes of lines (``"4MiB"``).
             on_error: ``skip`` sets bad records aside, ``fail`` stops at the first.
             max_errors: most records to set aside, a count or a share (``"1%"``).

@@ -100,7 +100,8 @@ _Workers = Annotated[
     typer.Option(
         min=0,
         help="Processes of the cluster that read, run the pipeline and write; 0: this one. "
-        "By default 2 for each card as far as CPUs are free, on one small machine 0.",
+        "By default 2 for each card as far as CPUs are free, 1 on one small machine, and 0 in a "
+        "Ray of its own there.",
     ),
 ]
 _PartSize = Annotated[
