@@ -99,9 +99,9 @@ def _killed(folder: Path, records: int) -> int:
 
 
 def _done(out: Path) -> int:
-    """Finished parts: lines of the manifest but the first."""
+    """Finished parts: lines of the manifest but the first two."""
     with suppress(FileNotFoundError):
-        return max((out / MANIFEST).read_bytes().count(b"\n") - 1, 0)
+        return max((out / MANIFEST).read_bytes().count(b"\n") - 2, 0)
     return 0
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # see facade
     from orchestrator.runtime.deployments.joined import Joined
     from orchestrator.runtime.deployments.running import Running
     from orchestrator.runtime.deployments.status import Status
+    from orchestrator.runtime.jobs.batch import PreparedJob
+    from orchestrator.runtime.jobs.jobspec import JobSpec
 
 #: What handles that came from elsewhere share in this process, by the deployment's name.
 _attachments: dict[str, Orchestrator] = {}
@@ -72,6 +74,16 @@ class ForJobs:
 
     def __init__(self, running: Orchestrator) -> None:
         self._on = running
+
+    def prepared(self, spec: "JobSpec") -> "PreparedJob":
+        """A job that is checked against what runs.
+
+        Raises:
+            JobError, DeploymentError: see PreparedJob.
+        """
+        from orchestrator.runtime.jobs.batch import PreparedJob
+
+        return PreparedJob(spec, self.plan, self._on._require().signatures)
 
     @property
     def plan(self) -> DeploymentPlan:

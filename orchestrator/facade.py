@@ -256,14 +256,15 @@ class Orchestrator:
             model: the model to run on every record; or
             pipeline: ``async def f(batch, models)``, columns of records in and of rows out.
             columns: the column for each input of the model that is named otherwise.
-            ids: the columns to write beside the model's outputs.
+            ids: the columns, or the one, to write beside the model's outputs.
             input_format: images, parquet, jsonl, csv, numpy or binary, where endings do not say.
             id_column: of a dataset, the column that names each row: needed to resume.
             output_format: parquet, jsonl or numpy.
             batch_size: records in one call; by default 1 file, or 64 rows or lines.
             in_flight: batches between input and output at once, for each worker.
             workers: processes of the cluster that read, run the pipeline and write; 0: this one.
-                By default 2 for each card as far as CPUs are free, on one small machine 0.
+                By default 2 for each card as far as CPUs are free, 1 on one small machine, and 0 in
+                a Ray of its own there.
             part_size: records behind one file of the output, or bytes of lines (``"4MiB"``).
             on_error: ``skip`` sets bad records aside, ``fail`` stops at the first.
             max_errors: most records to set aside, a count or a share (``"1%"``).
@@ -276,7 +277,7 @@ class Orchestrator:
             DeploymentError: there is no such model.
         """
         from orchestrator.elsewhere import ForJobs
-        from orchestrator.runtime.jobs.batch import BatchJob, PreparedJob
+        from orchestrator.runtime.jobs.batch import BatchJob
         from orchestrator.runtime.jobs.jobspec import JobSpec
 
         spec = JobSpec(
@@ -284,8 +285,8 @@ class Orchestrator:
             output,
             pipeline=pipeline,
             model=model,
-            columns=columns or {},
-            ids=tuple(ids),
+            columns={} if columns is None else columns,
+            ids=(ids,) if isinstance(ids, str) else tuple(ids),
             input_format=input_format,
             id_column=id_column,
             output_format=output_format,
@@ -299,7 +300,8 @@ class Orchestrator:
             accept_changes=accept_changes,
             priority=priority,
         )
-        return BatchJob(PreparedJob(spec, self.plan), ForJobs(self))
+        serving = ForJobs(self)
+        return BatchJob(serving.prepared(spec), serving)
 
     def expect(self, settled: int, total: int | None) -> None:
         """Tell how far a job is whose requests come from here: so many records settled of so many.

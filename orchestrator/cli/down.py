@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import ClusterAddress
+from orchestrator.cli.options import ClusterAddress, in_cluster
 
 
 def down(
@@ -18,14 +18,9 @@ def down(
 
     Its cards take nothing new and finish what they have; what drivers still hold fails.
     """
-    from orchestrator.runtime.deployments.named import (  # Ray, which other verbs do without
-        join,
-        take_down,
-    )
+    # Ray, which other verbs do without
+    from orchestrator.runtime.deployments.named import take_down
 
-    connection = join(address)
-    try:
+    with in_cluster(address):
         take_down(name, drain)
-    finally:
-        connection.close()
     typer.echo(f"{name} is down")

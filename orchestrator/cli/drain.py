@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import ClusterAddress
+from orchestrator.cli.options import ClusterAddress, in_cluster
 
 
 def drain(
@@ -25,13 +25,10 @@ def drain(
     """
     # Ray, which other verbs do without
     from orchestrator.runtime.deployments.named import drain as empty
-    from orchestrator.runtime.deployments.named import join, the_only_one
+    from orchestrator.runtime.deployments.named import the_only_one
 
-    connection = join(address)
-    try:
+    with in_cluster(address):
         done = empty(deployment or the_only_one(), where, undo=undo)
-    finally:
-        connection.close()
     if done.slots:
         typer.echo(f"{'starting again' if undo else 'drained'}: {', '.join(done.slots)}")
     if done.others:

@@ -1,23 +1,25 @@
 """``orchestrator profile``: measure the models of a deployment, for plans to come."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from actors.errors import LoadError
 from actors.machine.finding import Finding
 from actors.messages import CardKind, ModelOrder
 from orchestrator.check.models import read_model
 from orchestrator.cli.files import require_writable, write_output
-from orchestrator.config import load_deployment
+from orchestrator.config import Deployment, load_deployment
 from orchestrator.errors import DeploymentError
 from orchestrator.profiles import ProfileCache, profiles_text
 from orchestrator.profiles.cache import model_path
 from orchestrator.profiles.profile import profile as profile_of
 from orchestrator.report.console import results_console
 from orchestrator.report.profile import measuring_shown, profile_table
-from orchestrator.runtime.cluster.measure import measure
+from orchestrator.runtime.cluster.measure import NoIdleCardError, measure
 
 
 def profile(
@@ -45,7 +47,7 @@ def profile(
     for order in orders:
         _require_model(order, cards.kind)
     with measuring_shown(Console(stderr=True), len(orders)) as tell:
-        failed = measure(deployment, orders, cache, tell)
+        failed = _measured(deployment, orders, cache, tell)
     without = {error.model for error in failed}
     measured = {
         order.name: (order, found)
@@ -65,6 +67,24 @@ def profile(
         typer.echo(f"error: {error}", err=True)
     if failed:
         raise typer.Exit(1)
+
+
+def _measured(
+    deployment: Deployment,
+    orders: Sequence[ModelOrder],
+    cache: ProfileCache,
+    tell: Callable[[str], None],
+) -> tuple[LoadError, ...]:
+    try:
+        return measure(deployment, orders, cache, tell)
+    except NoIdleCardError as error:
+        text = (
+            f"kind ascend is measured on an idle card, and this machine has none to use "
+            f"({'; '.join(error.problems)}): run this on a node of the cluster that has one, with "
+            "--out FILE, and plan here with --profiles FILE; sizes (and service_time with a "
+            "demand) in the deployment need no measuring"
+        )
+        raise DeploymentError(deployment.name, (text,)) from error
 
 
 def _require_model(order: ModelOrder, kind: CardKind) -> None:

@@ -100,7 +100,8 @@ _Workers = Annotated[
     typer.Option(
         min=0,
         help="Processes of the cluster that read, run the pipeline and write; 0: this one. "
-        "By default 2 for each card as far as CPUs are free, on one small machine 0.",
+        "By default 2 for each card as far as CPUs are free, 1 on one small machine, and 0 in a "
+        "Ray of its own there.",
     ),
 ]
 _PartSize = Annotated[
@@ -196,6 +197,7 @@ def run(  # noqa: PLR0913, PLR0917 - as many options as the command has
         accept_changes=accept_changes,
         priority=cast("Priority", priority),  # checked with the rest
     )
+    spec.tolerance()  # before anything is connected to or read
     outcome = _run_somewhere(spec, deployment, name, address)
     if outcome is Outcome.INTERRUPTED:
         raise typer.Exit(1)
@@ -250,6 +252,7 @@ def _run(
         if prepared.sink.complete:  # all but the summary and the mark
             return run_shown(prepared, None, console).outcome
         measure_shown(wanted, console)
+        prepared.require_suited({})  # of a model whose file does not tell it is known only now
         if isinstance(wanted, Deployment) and spec.model is not None:
             wanted = wanted.for_job(spec.model)
         with Orchestrator(wanted, address=address, batch=True) as running:
@@ -258,11 +261,11 @@ def _run(
 
 def _run_on(joined: Orchestrator, spec: "JobSpec") -> Outcome | None:
     """Use the cards of a deployment that is up, and leave them as they are."""
+    from orchestrator.elsewhere import ForJobs
     from orchestrator.report.job import run_shown
-    from orchestrator.runtime.jobs.batch import PreparedJob
 
     console = Console(stderr=True)
-    with joined as running, contextlib.closing(PreparedJob(spec, running.plan)) as prepared:
+    with joined as running, contextlib.closing(ForJobs(running).prepared(spec)) as prepared:
         if _nothing_left(prepared, console):
             return None
         return run_shown(prepared, running, console).outcome

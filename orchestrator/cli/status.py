@@ -9,7 +9,7 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator.cli.options import ClusterAddress
+from orchestrator.cli.options import ClusterAddress, in_cluster
 from orchestrator.report.console import results_console
 
 if TYPE_CHECKING:
@@ -33,14 +33,11 @@ def status(
 ) -> None:
     """Show cards, replicas, bytes planned and measured, and counts since each card started."""
     # Ray, which other verbs do without
-    from orchestrator.runtime.deployments.named import join, status_of, the_only_one
+    from orchestrator.runtime.deployments.named import status_of, the_only_one
 
-    connection = join(address)
-    try:
+    with in_cluster(address, told=not as_json):
         one = name or the_only_one()
         _show(lambda: status_of(one, _ANSWER_SECONDS), watch=watch, as_json=as_json)
-    finally:
-        connection.close()
 
 
 def _show(look: Callable[[], "Status"], *, watch: bool, as_json: bool) -> None:

@@ -1,6 +1,6 @@
 """Batch jobs as bookkeeping: parts, what is done, what was set aside, the summary. Pure."""
 
-from orchestrator.jobs.job import IN_FLIGHT, Job
+from orchestrator.jobs.job import IN_FLIGHT, INPUT, Job
 from orchestrator.jobs.ledger import Finished, Ledger, Settled
 from orchestrator.jobs.manifest import (
     Begun,
@@ -8,7 +8,7 @@ from orchestrator.jobs.manifest import (
     Manifest,
     PartEntry,
     changes,
-    header_line,
+    file_changes,
     manifest_text,
     read_manifest,
 )
@@ -17,6 +17,7 @@ from orchestrator.jobs.rejects import OnError, Reject, Stage, Tolerance, by_stag
 from orchestrator.jobs.summary import LISTED, JobSummary, Outcome, Progress, WrittenPart
 
 __all__ = [
+    "INPUT",
     "IN_FLIGHT",
     "LISTED",
     "RECORD_ID",
@@ -42,7 +43,7 @@ __all__ = [
     "by_stage",
     "changes",
     "cut",
-    "header_line",
+    "file_changes",
     "manifest_text",
     "ranges",
     "read_manifest",

@@ -8,15 +8,21 @@ from orchestrator.jobs.parts import Part, Piece, cut
 
 #: Batches between source and sink at once.
 IN_FLIGHT = 8
+#: The fact that says what the input is.
+INPUT = "the input"
 
 
 @dataclass(frozen=True)
 class Job:
-    """``inputs`` are the digests of the parts' records; ``facts`` digests of all else, by name."""
+    """``inputs`` are the digests of the parts' records; ``facts`` digests of all else, by name.
+
+    ``files``: for each file of the input, what is another when its bytes are.
+    """
 
     parts: tuple[Part, ...]
     inputs: tuple[str, ...]
     facts: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def of(
@@ -42,11 +48,12 @@ class Job:
 
         inputs = tuple(map(input_of or stamped, parts))
         known = {
-            "the input": f"{len(stamps)} files, {_digest(*inputs)}",
+            INPUT: f"{len(stamps)} files, {_digest(*inputs)}",
             "the part size": str(part_size),
             **(facts or {}),
         }
-        return Job(parts, inputs, known)
+        files = {} if input_of else {file: _short(text) for file, text in stamps.items()}
+        return Job(parts, inputs, known, files)
 
     @property
     def facts_digest(self) -> str:
@@ -58,6 +65,11 @@ class Job:
         """Records over all parts; None while nobody has counted those of every part."""
         counts = [part.records for part in self.parts]
         return None if None in counts else sum(count for count in counts if count is not None)
+
+
+def _short(text: str) -> str:
+    """Enough to tell two states of one file apart in a message."""
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 def _digest(*texts: str) -> str:

@@ -1,17 +1,22 @@
 """The manifest of a job's output: what the job is, and which parts are finished. Pure.
 
-One line of JSON each, with a checksum of its own: first the job's facts, then a line for each
-part that is finished, or that a run began before it was stopped. Lines are only ever added. A line
-that was cut by a crash is the last one and counts for nothing; damage anywhere else is an error.
+One line of JSON each, with a checksum of its own: first the job's facts, then the files of its
+input, then a line for each part that is finished, or that a run began before it was stopped. Lines
+are only ever added. A line that was cut by a crash is the last one and counts for nothing; damage
+anywhere else is an error.
 """
 
+import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 _FORMAT = 1
+#: Files of each sort that a message names.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -70,18 +75,11 @@ class PartEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a manifest says: the job's facts, and the parts by number."""
+    """What a manifest says: the job's facts, the parts by number, and ``files``: see Job."""
 
     facts: Mapping[str, str]
     entries: Mapping[int, PartEntry]
-
-
-def header_line(facts: Mapping[str, str], owner: str = "") -> str:
-    """The first line: what must not change between the runs of one job, by name; and whose it is.
-
-    ``owner`` is what no other run has.
-    """
-    return _line({"format": _FORMAT, "facts": dict(facts), "owner": owner})
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_manifest(text: str) -> Manifest:
@@ -102,7 +100,10 @@ def read_manifest(text: str) -> Manifest:
     if not documents or documents[0].get("format") != _FORMAT:
         raise ValueError("its first line names no format that is known here")
     facts = {str(name): str(value) for name, value in documents[0]["facts"].items()}
-    return Manifest(facts, {entry.index: entry for entry in map(_entry, documents[1:])})
+    files: Mapping[str, str] = {}
+    if len(documents) > 1 and "files" in documents[1]:
+        files = _unpacked(documents.pop(1)["files"])
+    return Manifest(facts, {entry.index: entry for entry in map(_entry, documents[1:])}, files)
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -111,9 +112,47 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return [name for name in names if before.get(name) != now.get(name)]
 
 
-def manifest_text(facts: Mapping[str, str], entries: Iterable[PartEntry], owner: str = "") -> str:
-    """A whole manifest; see ``header_line``."""
-    return header_line(facts, owner) + "".join(entry.line() for entry in entries)
+def file_changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Which files differ: ``2 changed: a.png, b.png; 1 missing: c.png``; empty if none does."""
+    sorts = {
+        "changed": [name for name in now if name in before and before[name] != now[name]],
+        "missing": [name for name in before if name not in now],
+        "new": [name for name in now if name not in before],
+    }
+    return "; ".join(
+        f"{len(names)} {sort}: {_few(names)}" for sort, names in sorts.items() if names
+    )
+
+
+def manifest_text(
+    facts: Mapping[str, str],
+    entries: Iterable[PartEntry] = (),
+    owner: str = "",
+    files: Mapping[str, str] | None = None,
+) -> str:
+    """A whole manifest.
+
+    ``facts``: what must not change between the runs of one job, by name. ``owner`` is what no other
+    run has; it stands in the first line, which is short. ``files``: see Job.
+    """
+    first = _line({"format": _FORMAT, "facts": dict(facts), "owner": owner})
+    second = _line({"files": _packed(files)}) if files else ""
+    return first + second + "".join(entry.line() for entry in entries)
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _packed(files: Mapping[str, str]) -> str:
+    """Ten bytes a file, more or less: an input may have a million."""
+    return base64.b64encode(zlib.compress(json.dumps(dict(files)).encode(), 1)).decode()
+
+
+def _unpacked(text: str) -> dict[str, str]:
+    files: dict[str, str] = json.loads(zlib.decompress(base64.b64decode(text)))
+    return files
 
 
 def _line(document: Mapping[str, Any]) -> str:

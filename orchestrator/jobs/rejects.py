@@ -86,7 +86,7 @@ class Tolerance:
                 return Tolerance(on_error, most=int(text))
         except (ValueError, ZeroDivisionError):
             pass
-        raise ValueError(f"expected a count such as 10 or a share such as 1%, got {text!r}")
+        raise ValueError(f"max errors {text!r}: expected a count such as 10 or a share such as 1%")
 
     @property
     def limited(self) -> bool:

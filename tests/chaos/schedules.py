@@ -205,7 +205,7 @@ def check(out: Path, records: int, truth: Truth) -> None:
 
 def _finished_parts(out: Path) -> int:
     with suppress(FileNotFoundError):
-        return max((out / MANIFEST).read_bytes().count(b"\n") - 1, 0)
+        return max((out / MANIFEST).read_bytes().count(b"\n") - 2, 0)
     return 0
 
 

@@ -10,6 +10,7 @@ from actors.files.onnxfile import read_onnx
 from orchestrator.cli import main
 from orchestrator.profiles import ProfileCache
 from orchestrator.units import format_bytes
+from tests.mindirs import write_mindir
 from tests.models import write_garbage, write_mlp, write_scalar
 
 HEAD = "name: d\ncards: {kind: emulated, count: 1, capacity: 64MiB, allocation: exact}\nmodels:\n"
@@ -43,6 +44,21 @@ def profiled(folder):
 def run(capsys, *arguments):
     code = main([str(argument) for argument in arguments])
     return code, *capsys.readouterr()
+
+
+def test_without_a_card_it_says_where_there_must_be_one(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    write_mindir(tmp_path / "a.mindir", {"x": [1, 4]})
+    head = "name: d\ncards: {kind: ascend, capacity: 1GiB}\nmodels:\n"
+    (tmp_path / "d.yaml").write_text(f"{head}  - {{name: a, path: a.mindir}}\n")
+    assert run(capsys, "profile", tmp_path / "d.yaml") == (
+        1,
+        "",
+        "error: d: kind ascend is measured on an idle card, and this machine has none to use "
+        "(npu-smi is not on the PATH): run this on a node of the cluster that has one, with --out "
+        "FILE, and plan here with --profiles FILE; sizes (and service_time with a demand) in the "
+        "deployment need no measuring\n",
+    )
 
 
 def test_a_row_for_each_gear(profiled, folder):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
@@ -151,8 +152,14 @@ def test_a_folder_does_not_hide_the_deployment_of_its_name(capsys, pages, tmp_pa
         (["--model", "mlp", "--id", "z"], "has no column 'z', there are: path, image, record_id"),
         (["--pipeline", PIPELINE, "--id", "path"], "--column and --id go with --model"),
         (["--model", "mlp", "--on-error", "stop"], "on error 'stop' is none of fail, skip"),
-        (["--model", "mlp", "--max-errors", "few"], "bad records: expected a count such as 10"),
-        (["--model", "mlp", "--part-size", "1MiB"], "part size 1MiB: a part holds so many records"),
+        (
+            ["--model", "mlp", "--max-errors", "few"],
+            "bad records: max errors 'few': expected a count",
+        ),
+        (
+            ["--pipeline", PIPELINE, "--part-size", "1MiB"],
+            "part size 1MiB: a part holds so many records",
+        ),
         (["--model", "mlp", "--output-format", "csv"], "csv: no such output format, there are: p"),
     ],
 )
@@ -160,6 +167,41 @@ def test_options_that_cannot_be(capsys, pages, deployment, tmp_path, options, me
     out = tmp_path / "out"
     assert message in refused(capsys, deployment, "--input", pages, "--output", out, *options)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--column", "y=v"], "model mlp: has no input 'y', there are: x"),
+        (["--column", "X=v"], "model mlp: has no input 'X', there are: x"),
+        ([], "no column 'x' for its input x, there are: key, name, v; --column x=COLUMN names one"),
+        (["--column", "x=name"], "input x takes float32, and column name holds string"),
+        (
+            ["--column", "x=v"],
+            "input x takes float32 of shape (8), and column v holds fixed_size_l",
+        ),
+    ],
+)
+def test_columns_that_the_model_does_not_take_are_told_before_a_card_starts(
+    capsys, deployment, tmp_path, options, message
+):
+    rows = {
+        "key": [1, 2],
+        "name": ["a", "b"],
+        "v": pa.array([[1.0] * 7] * 2, pa.list_(pa.float32(), 7)),
+    }
+    pq.write_table(pa.table(rows), tmp_path / "rows.parquet")
+    words = ["--input", tmp_path / "rows.parquet", "--output", tmp_path / "out", "--model", "mlp"]
+    assert message in refused(capsys, deployment, *words, *options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_the_command_says_is_looked_at_before_the_input(capsys, deployment, tmp_path):
+    (tmp_path / "empty").mkdir()
+    words = [deployment, "--input", tmp_path / "empty", "--output", tmp_path / "out", "--model"]
+    assert "there is no model 'mpl', did you mean 'mlp'?" in refused(capsys, *words, "mpl")
+    assert "max errors 'x'" in refused(capsys, *words, "mlp", "--max-errors", "x")
+    assert "holds no file, at any depth" in refused(capsys, *words, "mlp")
 
 
 def test_the_named_deployment_is_used_if_it_is_up_and_else_the_file(

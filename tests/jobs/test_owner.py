@@ -169,7 +169,7 @@ print(Path(sys.argv[1], MANIFEST).read_text().count(chr(10)))
 def test_a_disk_that_is_full_for_the_manifest_is_told_and_leaves_no_half_line(tmp_path):
     command = [sys.executable, "-c", _FULL, str(tmp_path / "out")]
     told = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert told.stdout == "cannot be written to (the manifest): File too large\n2\n", told.stderr
+    assert told.stdout == "cannot be written to (the manifest): File too large\n3\n", told.stderr
 
 
 def test_a_line_after_one_that_did_not_fit_is_whole(tmp_path, monkeypatch):
@@ -227,5 +227,5 @@ def test_threads_list_parts_at_once(tmp_path):
     for thread in threads:
         thread.join()
     assert len(out.done) == 40
-    assert (Path(tmp_path) / MANIFEST).read_text().count("\n") == 41
+    assert (Path(tmp_path) / MANIFEST).read_text().count("\n") == 42
     out.close()

@@ -1,12 +1,15 @@
 """Columns through one model: how they become its inputs, and its outputs columns."""
 
 import asyncio
+import contextlib
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from actors.shapes import Gear, Signature, TensorSpec
 from orchestrator.errors import InvalidRequestError, JobError
+from orchestrator.runtime.io.columns import Holds, holds
 from orchestrator.runtime.jobs.through import ThroughModel
 
 
@@ -121,4 +124,35 @@ def test_values_that_are_no_input(column, dtype, message):
 def test_a_model_and_an_input_that_do_not_go_together(sources, ids, message):
     model = Sum(("x", "float32", (-1,)))
     with pytest.raises(JobError, match=message):
-        ThroughModel("sum", sources, ids, 0).check(model.signature, ("a", "b"))
+        ThroughModel("sum", sources, ids, 0).check(model.signature, dict.fromkeys("ab", ANY))
+
+
+ANY = Holds("numbers", numbers=True)
+
+
+@pytest.mark.parametrize(
+    ("takes", "column", "fits"),
+    [
+        ((-1, 2, 3), pa.list_(pa.list_(pa.float32(), 3), 2), True),
+        ((-1, 2, 3), pa.list_(pa.int8(), 6), True),  # flat
+        ((-1, 2, 3), pa.list_(pa.float64()), True),  # nobody knows how long
+        ((-1, 2, 3), pa.list_(pa.float32(), 5), False),
+        ((-1, -1, 3), pa.list_(pa.list_(pa.float32(), 4)), False),
+        ((-1, -1, 3), pa.list_(pa.list_(pa.float32(), 3)), True),
+        ((-1, -1, 3), pa.list_(pa.float32(), 3), False),
+        ((-1,), pa.list_(pa.float32(), 3), True),  # so are files written that know no rank
+        ((-1, 1), pa.bool_(), True),
+        ((-1, 1), pa.null(), True),
+        ((-1, 1), pa.string(), False),
+        ((-1, 1), pa.dictionary(pa.int8(), pa.string()), False),
+        ((-1, 1), pa.timestamp("s"), False),
+        ((-1, 1), pa.struct({"x": pa.int8()}), False),
+    ],
+)
+def test_columns_that_can_be_an_input_by_their_type(takes, column, fits):
+    through, model = ThroughModel("sum", {}, (), 0), Sum(("x", "float32", takes))
+    with contextlib.nullcontext() if fits else pytest.raises(JobError, match="input x takes float"):
+        through.check(model.signature, {"x": holds(column)})
+    if fits or takes == (-1, 1):
+        return
+    through.check(model.signature, {"x": holds(column)}, padded=True)

@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator import DeploymentError, InvalidRequestError, NotServingError, Orchestrator
+from orchestrator import (
+    DeploymentError,
+    InvalidRequestError,
+    JobError,
+    NotServingError,
+    Orchestrator,
+)
 from orchestrator.runtime.cards.slots import SlotState
 from tests.runtime.deployments import rows, three_models
 
@@ -180,3 +186,47 @@ def test_a_model_that_no_card_has_loaded_says_which_cards_those_are(running) -> 
     finally:
         slot.state, slot.why = state, why
         traffic.know(traffic.plan, signatures)
+
+
+async def nothing(batch, models):
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "told"),
+    [
+        (3, {"model": "both"}, "input 3: expected a file, a folder, the URL of one, or a dataset"),
+        ([{"x": 1}], {"model": "both"}, "got a list: ray.data.from_items makes one of a list"),
+        ("rows.npy", {"model": "boht"}, "there is no model 'boht', did you mean 'both'"),
+        ("rows.npy", {"model": "both", "columns": {"y": "data"}}, "model both: has no input 'y'"),
+        ("rows.npy", {"model": "both", "columns": ["x"]}, "columns .*: write {'x': 'column'}"),
+        (
+            "rows.npy",
+            {"model": "both", "columns": {"x": "data"}},
+            r"and column data holds float64\[3",
+        ),
+        ("rows.npy", {"model": "both", "batch_size": "8"}, "batch size 8: expected a whole number"),
+        ("rows.npy", {"pipeline": "mine:f"}, "pipeline mine:f: is none: a pipeline is an `async"),
+        (
+            "rows.npy",
+            {"pipeline": lambda batch: batch},
+            "takes .batch., and is called with two arg",
+        ),
+        ("rows.npy", {"pipeline": nothing, "max_errors": "x"}, "max errors 'x': expected a count"),
+        ("rows.npy", {"pipeline": nothing, "priority": "bacth"}, "did you mean 'batch'"),
+    ],
+)
+def test_a_job_that_cannot_be_is_refused_when_it_is_asked_for(
+    running, tmp_path, monkeypatch, source, options, told
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("rows.npy", np.zeros((4, 3)))
+    with pytest.raises((JobError, DeploymentError), match=told):
+        running.run(source, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_id_may_be_named_alone(running, tmp_path) -> None:
+    np.savez(tmp_path / "rows.npz", x=rows(4), key=np.arange(4))
+    job = running.run(tmp_path / "rows.npz", tmp_path / "out", model="both", ids="key")
+    assert job.wait().read == 4

@@ -218,6 +218,7 @@ def test_the_status_on_the_command_line(named: str, capsys) -> None:
     assert (shown["deployment"], len(shown["cards"])) == (NAME, 2)
     assert main(["status", "raeder"]) == 1
     assert capsys.readouterr().err == (
+        f"in the cluster at {ray.get_runtime_context().gcs_address}\n"
         "error: no deployment 'raeder' runs in this cluster, there are: reader: "
         "orchestrator up starts one from its file\n"
     )

@@ -10,6 +10,7 @@ from threading import Thread
 
 import numpy as np
 import pytest
+import ray
 from ray.experimental import internal_kv
 from ray.util import list_named_actors
 
@@ -131,6 +132,87 @@ def test_a_card_that_is_drained_while_another_one_changes_stays_empty(
         x = rows(8)
         got = driver.model("more").predict({"x": x})["y"]
         assert np.allclose(got, Truth(path)(x), atol=1e-5)
+
+
+def test_up_while_it_is_taken_down_waits_and_stays_up(
+    named: str, plan: DeploymentPlan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``down`` ends what it has found, and not what has followed it under the same name."""
+    with Orchestrator.connect(named) as driver:
+        before = until(named, all_ready)
+        flying = [driver.model("slow").submit({"x": rows(1)}) for _ in range(8)]
+        until(named, lambda status: any(card.in_flight for card in status.cards))
+        ending = Thread(target=main, args=(["down", named],))
+        ending.start()
+        while kept():
+            time.sleep(0.01)
+        told: list[str] = []
+        up(plan, Options(progress=told.append))
+        ending.join()
+        assert any(line.startswith(f"waiting for {named} to end") for line in told), told
+        assert [one.result()["y"].shape for one in flying] == [(1, WIDTH)] * 8
+    after = until(named, all_ready)
+    assert before.controller_pid != after.controller_pid
+    assert [restarts for card in after.cards if (restarts := card.restarts)] == []
+    assert f"{named} is down" in capsys.readouterr().out
+
+
+def test_up_that_is_taken_down_before_it_serves_says_so(
+    cluster: Connection, tmp_path: Path
+) -> None:
+    slow = write_mlp(tmp_path, "slow", width=WIDTH, rows=1, seed=1)
+    plan = planned(model("slow", slow), name=NAME)
+    seen: list[Exception] = []
+
+    def start() -> None:
+        try:
+            up(plan, Options(progress=lambda line: None))
+        except DeploymentError as error:
+            seen.append(error)
+
+    starting = Thread(target=start)
+    starting.start()
+    while NAME not in kept():
+        time.sleep(0.001)
+    take_down(NAME)
+    starting.join()
+    assert list(map(str, seen)) == [
+        f"{NAME}: somebody has taken it down meanwhile: orchestrator up starts it anew"
+    ]
+    assert (kept(), actors()) == ((), [])
+
+
+def test_up_waits_for_the_change_that_is_under_way(named: str, plan: DeploymentPlan) -> None:
+    """Of two at the same time both are done, one after the other."""
+    specs = [spec.model_dump(mode="json", exclude_none=True) for spec in plan.deployment.models]
+    until(named, all_ready)
+    told: list[str] = []
+    with Orchestrator.connect(named) as driver:
+        # what the card that is to be replaced has to finish
+        flying = [driver.model("slow").submit({"x": rows(1)}) for _ in range(8)]
+        other = planned(specs[0], {**specs[1], "threads": 2}, name=NAME)
+        changing = Thread(target=up, args=(other, Options()))
+        changing.start()
+        until(named, lambda status: not all_ready(status))
+        outcome = up(plan, Options(progress=told.append))
+        changing.join()
+        assert [one.result()["y"].shape for one in flying] == [(1, WIDTH)] * 8
+    assert f"waiting for the change of {named} that is under way" in told
+    assert outcome.done
+    assert outcome.diff is not None
+    assert outcome.diff.steps, "it was compared with what the other one made of it"
+    assert ControllerClient(named).ask("view").generation == 3
+
+
+def test_commands_say_which_cluster_they_are_in(
+    named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = f"in the cluster at {ray.get_runtime_context().gcs_address}\n"
+    for words in (["status", named], ["drain", "local/0"], ["drain", "local/0", "--undo"]):
+        assert main(words) == 0
+        assert capsys.readouterr().err == where
+    assert main(["status", named, "--json"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_what_another_version_has_kept(cluster: Connection, plan: DeploymentPlan) -> None:

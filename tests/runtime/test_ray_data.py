@@ -90,11 +90,11 @@ def test_a_row_that_changed_is_done_anew_with_its_part(
     assert sorted(found) == [*range(RECORDS - 1), 1000]
 
 
-def test_what_cannot_be_resumed_says_why(running: Orchestrator, tmp_path: Path) -> None:
+def test_what_cannot_be_resumed_says_why(running: Orchestrator, data: Any, tmp_path: Path) -> None:
     with pytest.raises(
         JobError, match=r"the dataset: a job over it cannot be resumed: nothing tells its rows"
     ):
-        running.run(object(), tmp_path / "out", model="both", resume=True)  # type: ignore[arg-type]
+        running.run(data.range(3), tmp_path / "out", model="both", resume=True)
     assert not (tmp_path / "out").exists()
 
 

@@ -1,6 +1,9 @@
 """What ends a start early, and that it leaves nothing behind."""
 
 import contextlib
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,6 +96,93 @@ def test_one_ray_at_a_time(cluster: Connection) -> None:
     joined = connect(None)
     joined.close()
     assert find_nodes("NPU") is not None  # still connected: it was not ours to end
+
+
+_LEFT_TOO_EARLY = """
+import logging, sys, threading
+import numpy as np
+import ray
+from ray import cloudpickle
+from orchestrator import DeploymentPlan, NotServingError, Orchestrator, log_events
+
+log_events()
+logging.getLogger("ray._private.accelerators.npu").setLevel(logging.CRITICAL)
+ray.init("local", resources={"NPU": 1}, include_dashboard=False, log_to_driver=False,
+         object_store_memory=100 << 20, _temp_dir=sys.argv[1])
+plan = DeploymentPlan.from_json(open(sys.argv[2]).read(), "plan")
+x = {"x": np.zeros((2, 16), np.float32)}
+with Orchestrator(plan) as started:
+    model = started.model("slow")
+    assert model.predict(x)["y"].shape == (2, 16)
+    cloudpickle.dumps(model)  # others may have it from here
+    flying = model.submit(x)
+    ray.shutdown()
+    for call in (model.predict, model.submit, lambda x: next(model.map([x]))):
+        try:
+            call(x)
+        except NotServingError as error:
+            assert "this process has left the Ray that its cards are in" in str(error)
+        else:
+            raise AssertionError("it was answered")
+    assert started.status().cards
+assert flying.exception() is not None
+assert not ray.is_initialized(), "another Ray was started"
+assert [one.name for one in threading.enumerate() if one.name.startswith("orchestrator")] == []
+
+ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False,
+         object_store_memory=100 << 20, _temp_dir=sys.argv[1])
+assert ray.get(ray.put(1)) == 1
+ray.shutdown()
+ray.init = lambda *told, **options: print("by itself")  # what comes now is the user's own doing
+try:
+    ray.put(1)
+except Exception:
+    pass
+"""
+
+
+def test_a_ray_that_its_user_ends_first_is_told_and_not_started_again(tmp_path: Path) -> None:
+    slow = write_mlp(tmp_path, "slow", width=16, rows=2)
+    plan = planned(model("slow", slow, emulated={"execute": "200ms"}), count=1)
+    (tmp_path / "plan.json").write_text(plan.to_json())
+    with tempfile.TemporaryDirectory(prefix="ao-", dir="/tmp") as folder:  # short, for its sockets
+        words = [sys.executable, "-c", _LEFT_TOO_EARLY, folder, str(tmp_path / "plan.json")]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "by itself\n"), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+_TWO_AT_ONCE = """
+import sys
+import ray
+from orchestrator import CardsUnavailableError, ClusterError, DeploymentPlan, Orchestrator
+
+plan = DeploymentPlan.from_json(open(sys.argv[1]).read(), "plan")
+for _ in range(2):  # one after the other
+    with Orchestrator(plan, address="local") as first:
+        for address, error, told in (
+            ("local", ClusterError, "is connected to Ray at"),
+            (None, CardsUnavailableError, "wants 1 cards and the cluster has 0 free of resource"),
+        ):
+            try:
+                Orchestrator(plan, address=address).start()
+            except error as problem:
+                assert told in str(problem), str(problem)
+                told = "it was started by another Orchestrator of this process, for its own cards: "
+                assert told + "close that one first" in str(problem), str(problem)
+            else:
+                raise AssertionError("there was a card for it")
+        assert first.status().cards[0].state == "ready"
+    assert not ray.is_initialized()
+"""
+
+
+def test_two_with_a_ray_of_their_own_one_after_the_other_and_at_once(tmp_path: Path) -> None:
+    plan = planned(model("good", write_mlp(tmp_path, "good", width=16, rows=2)), count=1)
+    (tmp_path / "plan.json").write_text(plan.to_json())
+    words = [sys.executable, "-c", _TWO_AT_ONCE, str(tmp_path / "plan.json")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 NODES = (Node("a", "id-a", 2), Node("b", "id-b", 4))

@@ -5,6 +5,9 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,8 +31,9 @@ from orchestrator.runtime.jobs.staffing import Staffing
 from orchestrator.runtime.jobs.work import Task
 from orchestrator.runtime.jobs.worker import JobWorker, WorkOrder
 from orchestrator.runtime.options import Options
+from tests.models import write_mlp
 from tests.rejected import rejected
-from tests.runtime.deployments import WIDTH, Truth, rows
+from tests.runtime.deployments import WIDTH, Truth, model, planned, rows
 from tests.runtime.nodes import further_node
 
 RECORDS = 300
@@ -213,3 +217,37 @@ def test_workers_leave_when_cards_have_been_fewer_for_some_time() -> None:
     slots.clear()
     assert [staffing.too_many(2) for _ in range(3)] == [1, 0, 0]  # it was so four times before
     assert Staffing(lambda: slots, 7).too_many(7) == 0
+
+
+_SMALL = """
+import os, sys
+import numpy as np
+import ray
+from orchestrator import DeploymentPlan, Orchestrator
+
+async def where(batch, models):
+    await models.good.predict_async({"x": np.zeros((1, 16), np.float32)})
+    return {"pid": np.full(len(batch["data"]), os.getpid())}
+
+folder, ray_folder = sys.argv[1:]
+ray.init("local", num_cpus=2, resources={"NPU": 1}, include_dashboard=False, log_to_driver=False,
+         object_store_memory=100 << 20, _temp_dir=ray_folder)
+np.save(f"{folder}/rows.npy", np.arange(400))
+plan = DeploymentPlan.from_json(open(f"{folder}/plan.json").read(), "plan")
+with Orchestrator(plan) as started:
+    job = started.run(f"{folder}/rows.npy", f"{folder}/out", pipeline=where, part_size=100)
+    assert job.wait().read == 400
+print(os.getpid())
+"""
+
+
+def test_a_small_cluster_that_was_there_has_one_worker(tmp_path: Path) -> None:
+    """No record passes through the driver, though it is on the same machine."""
+    plan = planned(model("good", write_mlp(tmp_path, "good", width=16, rows=1)), count=1)
+    (tmp_path / "plan.json").write_text(plan.to_json())
+    with tempfile.TemporaryDirectory(prefix="ao-", dir="/tmp") as folder:  # short, for its sockets
+        words = [sys.executable, "-c", _SMALL, str(tmp_path), folder]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (worker,) = set(pq.read_table(tmp_path / "out")["pid"].to_pylist())
+    assert worker != int(done.stdout)

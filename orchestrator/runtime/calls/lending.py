@@ -11,7 +11,7 @@ import itertools
 import secrets
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import Any
@@ -114,7 +114,8 @@ class Lending:
 
     def __init__(self, lender: Lender) -> None:
         self.name = secrets.token_hex(8)
-        self._lender, self._lock, self._over = lender, Lock(), False
+        self._lender, self._lock = lender, Lock()
+        self._over: Future[None] = Future()
         here = ray.get_runtime_context().get_node_id()
         actor: Any = ray.remote(Board).options(
             num_cpus=0,
@@ -132,7 +133,7 @@ class Lending:
 
     def close(self) -> None:
         """Borrowers are told that it is over."""
-        self._over = True
+        self._over.set_result(None)
         self._forget()
         with contextlib.suppress(RayError):  # it may have ended already
             ray.kill(self._board, no_restart=True)
@@ -142,9 +143,12 @@ class Lending:
             self._board.post.remote(self._lender.seen())
 
     def _listen(self) -> None:
-        while not self._over:
+        while not self._over.done():
             try:
-                asked: list[Question] = self._board.questions.remote().future().result()
+                answer: Future[list[Question]] = self._board.questions.remote().future()
+                either: tuple[Future[Any], ...] = (answer, self._over)
+                wait(either, return_when=FIRST_COMPLETED)
+                asked = [] if self._over.done() else answer.result()
             except ActorUnavailableError:  # for the moment; it may have missed what was posted
                 time.sleep(_RETRY_SECONDS)
                 self._post()

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import NamedTuple
 
+import ray
+
 from actors.admission import Admission
 from actors.errors import InvalidRequestError
 from actors.messages import Array, Arrays
@@ -36,6 +38,8 @@ _WAITS_FOR_ITSELF = (
 )
 _FORKED = "this process is a fork of the one that reaches the cards, and cannot reach them itself"
 _NO_FORK = "use threads, Ray tasks or actors, or connect anew in a process that is spawned"
+_LEFT = "this process has left the Ray that its cards are in, as ray.shutdown() does"
+_ANEW = "close the Orchestrator before that, and start or connect it anew"
 
 
 class Checked(NamedTuple):
@@ -102,7 +106,7 @@ class Traffic:
         False when some was failed.
         """
         self._closed.set()
-        return self._router.close(drain_seconds, why)
+        return self._router.close(drain_seconds if ray.is_initialized() else 0.0, why)
 
     def know(self, plan: DeploymentPlan, signatures: Mapping[str, Signature]) -> None:
         """These are the models now, as the cards that loaded them say."""
@@ -216,6 +220,8 @@ class Traffic:
             raise self._not_loaded(model)
         if os.getpid() != self._pid:  # its threads are not here, so nothing would ever be sent
             raise NotServingError(f"model {model}", _FORKED, _NO_FORK)
+        if not ray.is_initialized():
+            raise NotServingError(f"model {model}", _LEFT, _ANEW)
         placed = known.admission.place(inputs)
         asked = Asked(
             model,

@@ -27,7 +27,8 @@ class Record:
     ``generation`` counts plans, from 1. ``served``: all cards of its first plan have served once.
     ``changing``: the cards do not hold all of the plan yet. ``drained`` are slots that must not be
     started. ``asleep``: there was nothing to do, and all cards were given back. ``losses``: cards
-    that are gone for good. ``histories``: what counts of the slots' processes so far.
+    that are gone for good. ``histories``: what counts of the slots' processes so far. ``begun``:
+    what no other start of this name has.
     """
 
     plan: DeploymentPlan
@@ -39,6 +40,7 @@ class Record:
     asleep: bool = False
     losses: Losses = field(default_factory=Losses)
     histories: Mapping[str, History] = field(default_factory=dict)
+    begun: str = ""
 
     @property
     def name(self) -> str:
@@ -124,6 +126,7 @@ class Record:
             "lost": {name: asdict(loss) for name, loss in self.losses.lost.items()},
             "whole": self.losses.whole.to_dict() if self.losses.whole else None,
             "histories": {name: asdict(one) for name, one in self.histories.items()},
+            "begun": self.begun,
         }
         was_there = internal_kv._internal_kv_put(
             self.name.encode(), json.dumps(data).encode(), overwrite=not new, namespace=_STORE
@@ -169,7 +172,17 @@ class Record:
             asleep=data["asleep"],
             losses=Losses(plan(data["whole"]) if data["whole"] else None, lost),
             histories=histories,
+            begun=data["begun"],
         )
+
+
+def begun(name: str) -> str | None:
+    """Which start of this name is kept, if one is; empty where that cannot be read."""
+    try:
+        record = Record.load(name)
+    except DeploymentError:
+        return ""
+    return None if record is None else record.begun
 
 
 def forget(name: str) -> None:

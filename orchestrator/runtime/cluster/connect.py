@@ -30,6 +30,7 @@ from orchestrator.errors import ClusterError
 from orchestrator.inventory import ray_resources
 from orchestrator.runtime.cluster.leftovers import end_leftovers
 from orchestrator.runtime.cluster.light import light_start
+from orchestrator.runtime.cluster.staying import Staying
 
 #: Largest share of free shared memory, and of nothing more than this, for a Ray of our own.
 _OBJECT_STORE_MOST = 1 << 30
@@ -41,6 +42,10 @@ _STARTS = 3
 #: Ray tells these on standard output, where our own output goes; our status says the same.
 _NOISE = r"A worker died or was killed|Raylet is terminated|The node with node id"
 _AUTH = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+_staying = Staying()
+#: The folder of the Ray of our own that this process is in.
+_ours: list[Path] = []
 
 
 @dataclass
@@ -94,18 +99,32 @@ def _existing(address: str | None) -> Connection:
             f"this process is connected to Ray at {here} already",
             "leave the address out to use that one, or call ray.shutdown() first",
         )
-    return Connection(here, joined=False)
+    return Connection(here, joined=False, _undo=_held())
+
+
+def _held() -> contextlib.ExitStack:
+    """What a connection undoes, whichever it is."""
+    undo = contextlib.ExitStack()
+    _staying.hold()
+    undo.callback(_staying.release)
+    return undo
+
+
+def started_here() -> bool:
+    """Whether this process has started the Ray of ours that it is connected to."""
+    return bool(_ours)
 
 
 def _start(resources: Mapping[str, float], object_store_bytes: int | None) -> Connection:
-    undo = contextlib.ExitStack()
+    undo = _held()
     with contextlib.ExitStack() as on_failure:
         on_failure.callback(undo.close)  # an exception, or Ctrl-C
         folder = Path(tempfile.mkdtemp(prefix="ao-", dir=_temp_root()))
         undo.callback(_remove, folder)
         undo.callback(end_leftovers, folder)
         reclaim_sigterm = _keep_sigterm(undo)
-        undo.callback(ray.shutdown)
+        here: list[str] = []
+        undo.callback(_shut_down, here)
         with light_start():
             _provide_token()
             _init(
@@ -117,7 +136,10 @@ def _start(resources: Mapping[str, float], object_store_bytes: int | None) -> Co
                 **ray_resources(resources),
                 _temp_dir=str(folder),
             )
+        here.append(ray.get_runtime_context().gcs_address)
         reclaim_sigterm()
+        _ours.append(folder)
+        undo.callback(_ours.remove, folder)
         on_failure.pop_all()
     return Connection("local", joined=True, folder=folder, _undo=undo)
 
@@ -131,20 +153,31 @@ def _join(address: str) -> Connection:
         )
     if address != "auto":
         require_answer(address)
-    undo = contextlib.ExitStack()
+    undo = _held()
     with contextlib.ExitStack() as on_failure:
         on_failure.callback(undo.close)
         reclaim_sigterm = _keep_sigterm(undo)
-        undo.callback(ray.shutdown)
+        here: list[str] = []
+        undo.callback(_shut_down, here)
         _use_token_if_there_is_one()
         _init(
             address,
             _nothing,
             "is a Ray running there? ray status shows it, ray start --head starts one",
         )
+        here.append(ray.get_runtime_context().gcs_address)
         reclaim_sigterm()
         on_failure.pop_all()
-    return Connection(ray.get_runtime_context().gcs_address, joined=True, _undo=undo)
+    return Connection(here[0], joined=True, _undo=undo)
+
+
+def _shut_down(here: list[str]) -> None:
+    """Leave the Ray at this address; none yet: whatever there is of it.
+
+    The user may have left it before, and be in another one by now.
+    """
+    if not here or (ray.is_initialized() and ray.get_runtime_context().gcs_address in here):
+        ray.shutdown()
 
 
 def _init(

@@ -19,7 +19,7 @@ from orchestrator.sources import local_order
 
 
 class NoIdleCardError(DeploymentError):
-    """Models are to be measured on a card, and this machine has none to spare."""
+    """Models are to be measured on a card, and this machine has none to spare: why not."""
 
 
 def measure_missing(
@@ -41,7 +41,7 @@ def measure_missing(
     try:
         failed = measure(deployment, wanted, cache, progress)
     except NoIdleCardError as error:
-        _read_compiled(deployment, wanted, cache, error)
+        _read_compiled(deployment, wanted, cache, error.problems)
         failed = ()
     if len(failed) > 1:
         raise DeploymentError(deployment.name, tuple(map(str, failed)))
@@ -63,11 +63,12 @@ def measure(
     models could not be measured, which keeps none of the others from it.
 
     Raises:
-        DeploymentError: a model's file is missing, or this machine has no idle card to measure on.
+        NoIdleCardError: this machine has no idle card to measure on.
+        DeploymentError: a model's file is missing.
         LibraryError: the library of this kind of card is not here.
     """
     kind, card_type = deployment.cards.kind, deployment.cards.type
-    npu_id = _idle_card(deployment, wanted) if wanted and kind == "ascend" else ""
+    npu_id = _idle_card(deployment) if wanted and kind == "ascend" else ""
     failed: list[LoadError] = []
     for position, order in enumerate(wanted, start=1):
         if progress:
@@ -111,14 +112,24 @@ def _read_compiled(
     deployment: Deployment,
     wanted: Sequence[ModelOrder],
     cache: ProfileCache,
-    error: "NoIdleCardError",
+    problems: Sequence[str],
 ) -> None:
-    """Take sizes from compiled files; ``error`` is raised where one does not tell."""
+    """Take sizes from compiled files; where one does not tell, ``problems`` are why none was run.
+
+    Raises:
+        DeploymentError: one does not.
+    """
+    names = ", ".join(order.name for order in wanted)
+    text = (
+        f"not measured yet on kind ascend: {names}; {'; '.join(problems)}: run orchestrator "
+        "profile --out FILE on a node with an idle card and plan with --profiles FILE, give sizes "
+        "(and service_time with a demand) in the deployment, or plan with --no-probe"
+    )
     for order in wanted:
         try:
             found = compiled_measurement(local_order(order, deployment.cards.kind))
         except CompiledError as problem:
-            raise DeploymentError(deployment.name, (*error.problems, str(problem))) from problem
+            raise DeploymentError(deployment.name, (text, str(problem))) from problem
         cache.put(order, deployment.cards.kind, deployment.cards.type, found)
 
 
@@ -171,8 +182,12 @@ def reserved(
     return inventory.reserving(excess)
 
 
-def _idle_card(deployment: Deployment, wanted: Sequence[ModelOrder]) -> str:
-    """What npu-smi calls a card of this machine that nobody uses."""
+def _idle_card(deployment: Deployment) -> str:
+    """What npu-smi calls a card of this machine that nobody uses.
+
+    Raises:
+        NoIdleCardError: there is none.
+    """
     try:
         idle, here = idle_cards()
     except (device.DeviceError, npusmi.SmiError) as error:
@@ -181,13 +196,7 @@ def _idle_card(deployment: Deployment, wanted: Sequence[ModelOrder]) -> str:
         if idle:
             return idle[0]
         problem = f"all {here} cards here are in use" if here else "there is no card here"
-    names = ", ".join(order.name for order in wanted)
-    text = (
-        f"not measured yet on kind ascend: {names}; {problem}: run orchestrator profile --out FILE "
-        "on a node with an idle card and plan with --profiles FILE, give sizes (and service_time "
-        "with a demand) in the deployment, or plan with --no-probe"
-    )
-    raise NoIdleCardError(deployment.name, (text,))
+    raise NoIdleCardError(deployment.name, (problem,))
 
 
 def idle_cards() -> tuple[tuple[str, ...], int]:

@@ -19,7 +19,7 @@ from actors.messages import CardOrder
 from actors.shapes import Signature
 from orchestrator.autoscale import Waiting
 from orchestrator.config.cards import slot_parts
-from orchestrator.errors import DeploymentError, NoSuchDeploymentError
+from orchestrator.errors import NoSuchDeploymentError
 from orchestrator.placement import DeploymentPlan, same_work
 from orchestrator.runtime.calls.following import shown
 from orchestrator.runtime.calls.samples import controller_samples
@@ -166,21 +166,23 @@ class ControllerHost(Kept):
 
     async def change(
         self, plan: DeploymentPlan, nodes: dict[str, str], generation: int, whole: DeploymentPlan
-    ) -> None:
+    ) -> bool:
         """Begin to replace card by card what differs; ``settled`` tells when that is over.
 
-        ``whole`` is the plan as it would be if no card were quarantined.
+        ``whole`` is the plan as it would be if no card were quarantined. False when it changes
+        already, or was changed since the caller looked.
 
         Raises:
-            DeploymentError: it changes already, or was changed since the caller looked.
+            NoSuchDeploymentError: it is taken down.
         """
         with self._lock:
             before = self._record
+            if self._forgotten:
+                raise NoSuchDeploymentError(before.name)
             if (before.generation, before.plan.to_dict()) == (generation, plan.to_dict()):
-                return  # asked again after a crash: it is under way
+                return True  # asked again after a crash: it is under way
             if generation != before.generation + 1 or not self._work.done():
-                text = "somebody else changes it: look with orchestrator status, and try again"
-                raise DeploymentError(before.name, (text,))
+                return False
             self._put(before.changed(plan, nodes, whole))
             for name in before.losses.lost.keys() - self._record.losses.lost.keys():
                 self._controller.readmit(name)
@@ -188,6 +190,7 @@ class ControllerHost(Kept):
         self._journal.tell("change", f"change to plan {generation} begun")
         self._work.add_done_callback(self._has_changed)
         self._work.add_done_callback(self._has_settled)
+        return True
 
     async def load(self, driver: str, waiting: Mapping[str, Waiting]) -> None:
         """What a driver waits for; it tells that again and again while it waits for something."""
@@ -268,11 +271,14 @@ class ControllerHost(Kept):
                 self._keep(partial(Record.rebound, name=name, node_id=node_id))
                 self._controller.rebind(gone, node_id)
 
-    async def close(self, drain_seconds: float) -> None:
+    async def close(self, drain_seconds: float, begun: str = "") -> None:
         """Let every card finish what it has, for at most so long, and end its process, and this.
 
-        It is forgotten first: nobody shall start it again.
+        It is forgotten first: nobody shall start it again. ``begun``: the start that is meant; one
+        that has followed it under the same name goes on.
         """
+        if begun not in {"", self._record.begun}:
+            return
         self._journal.tell("down", "it is taken down")
         self._forget()
         self._over.set()
@@ -307,6 +313,7 @@ class ControllerHost(Kept):
             frozenset(self._survivors.pending.copy()),
             tuple(self._controller.plugged),
             package_version(),
+            not self._work.done(),
         )
 
     def _has_changed(self, work: "Future[None]") -> None:

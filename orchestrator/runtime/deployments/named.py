@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass
@@ -155,12 +156,39 @@ def take_down(name: str, drain_seconds: float = 0.0) -> None:
     """
     if name not in record.kept() and not _actors(name):
         raise NoSuchDeploymentError(name, record.kept())
+    begun = record.begun(name)
+    which = (begun,) if begun else ()  # a controller of another version knows of no other start
     # The controller forgets it first, so that it ends with whatever answer; one that has just died
     # is waited for, since nobody else lets the cards finish.
     with contextlib.suppress(RayError, OrchestratorError):
-        ControllerClient(name).ask("close", drain_seconds, seconds=drain_seconds + _GONE_SECONDS)
+        limit = drain_seconds + _GONE_SECONDS
+        ControllerClient(name).ask("close", drain_seconds, *which, seconds=limit)
+    if record.begun(name) not in {None, begun}:
+        return  # it is started anew already, which has ended whatever was left
     record.forget(name)
     end_processes(name)
+
+
+def await_end(name: str, progress: Callable[[str], None]) -> None:
+    """Let a deployment that is kept no more end: its controller sees to that, if it is there.
+
+    Raises:
+        DeploymentError: its cards take long to finish what they have.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    if _CONTROLLER in _actors(name):
+        progress(
+            f"waiting for {name} to end, which was taken down: its cards finish what they have"
+        )
+    while _CONTROLLER in _actors(name) and name not in record.kept():
+        if time.monotonic() > deadline:
+            text = (
+                f"it was taken down, and has not ended within {_PATIENCE_SECONDS:g} s: its cards "
+                f"finish what they have; wait for that, or end it with orchestrator down {name} "
+                "--drain 0"
+            )
+            raise DeploymentError(name, (text,))
+        time.sleep(_RETRY_SECONDS)
 
 
 def end_processes(name: str) -> None:

@@ -13,6 +13,7 @@ from actors.messages import CardOrder, CardStats
 from orchestrator.autoscale import Waiting
 from orchestrator.config import Cards, Deployment
 from orchestrator.dispatch import Route
+from orchestrator.errors import CardsUnavailableError, ClusterError
 from orchestrator.placement import DeploymentPlan
 from orchestrator.profiles import Residuals
 from orchestrator.routes import planned_models, routes
@@ -38,6 +39,13 @@ from orchestrator.runtime.metrics import publish
 from orchestrator.runtime.options import Options
 
 _STOP_SECONDS = 5.0
+#: Of this process, which is in one Ray at a time.
+_with_own_ray: "list[Running]" = []
+_SHARED = (
+    "it was started by another Orchestrator of this process, for its own cards: close that one "
+    "first, put all models into one deployment, or start Ray before both, with the cards of both "
+    "(ray.init(resources={'NPU': 2})), and leave the addresses out"
+)
 
 
 class Running(Traffic):
@@ -69,8 +77,10 @@ class Running(Traffic):
         atexit.register(self.close)
         try:
             self._start(wanted)
-        except BaseException:  # Ctrl-C too: what has been started must not stay
+        except BaseException as error:  # Ctrl-C too: what has been started must not stay
             self.close()
+            if isinstance(error, ClusterError | CardsUnavailableError) and _with_own_ray:
+                raise replace(error, hint=_SHARED) from error
             raise
 
     def close(self, drain_seconds: float = 0.0) -> None:
@@ -145,6 +155,9 @@ class Running(Traffic):
             object_store_bytes=self._options.object_store_bytes,
         )
         self._undo.callback(connection.close)
+        if connection.ours:
+            _with_own_ray.append(self)
+            self._undo.callback(_with_own_ray.remove, self)
         return connection
 
     def _run_cards(self, plan: DeploymentPlan, nodes: tuple[Node, ...]) -> None:

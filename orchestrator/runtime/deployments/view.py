@@ -15,7 +15,8 @@ class View:
 
     ``waits_for``: lost cards that others are to take over from. ``notes``: what came of that.
     ``plugged``: the node of each quarantined card that a process keeps from being used.
-    ``package``: what the controller runs of this project.
+    ``package``: what the controller runs of this project. ``changing``: a start or a change of its
+    cards is under way.
     """
 
     version: tuple[str, int]
@@ -32,3 +33,4 @@ class View:
     waits_for: frozenset[str] = frozenset()
     plugged: tuple[str, ...] = ()
     package: str = ""
+    changing: bool = False

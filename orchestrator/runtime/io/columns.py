@@ -1,6 +1,7 @@
 """Columns as NumPy arrays, which pipelines see, and as Arrow tables, which files hold."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,45 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from actors.shapes import OPEN, Shape
+
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Holds:
+    """What a column holds, as messages name it; whether that may be numbers, and a row's shape.
+
+    The shape is None where nothing tells it before rows are read.
+    """
+
+    kind: str
+    numbers: bool
+    shape: Shape | None = None
+
+    def __str__(self) -> str:
+        return self.kind
+
+
+TEXT = Holds("text", numbers=False)
+
+
+def holds(kind: pa.DataType) -> Holds:
+    """What ``to_columns`` makes of a column of this type."""
+    shape, inner = [], kind
+    while True:
+        if _is_list(inner):
+            shape.append(inner.list_size if pa.types.is_fixed_size_list(inner) else OPEN)
+            inner = inner.value_type
+        elif pa.types.is_dictionary(inner):
+            inner = inner.value_type
+        elif isinstance(inner, pa.BaseExtensionType):
+            inner = inner.storage_type
+        else:
+            break
+    numbers = _is_number(inner) or pa.types.is_boolean(inner) or pa.types.is_null(inner)
+    return Holds(str(kind), numbers, None if pa.types.is_null(inner) else tuple(shape))
 
 
 def to_table(columns: Mapping[str, Array]) -> pa.Table:

@@ -8,7 +8,7 @@ dataset is executed anew then, and what comes out is known again by its ids.
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ import ray
 
 from orchestrator.errors import JobError
 from orchestrator.jobs import Job, Part, PartEntry, Piece, Unit, cut, ranges
-from orchestrator.runtime.io.columns import Array, Columns, to_columns, to_table
+from orchestrator.runtime.io.columns import Array, Columns, Holds, holds, to_columns, to_table
 from orchestrator.runtime.io.source import Load, Rows, batches_of
 
 if TYPE_CHECKING:
@@ -151,14 +151,15 @@ class Block:
     """What must be known of a block: numbers for its rows' ids, and for all that they hold."""
 
     rows: int
-    columns: tuple[str, ...]
+    columns: Mapping[str, Holds]
     ids: Array
     contents: Array
 
     @staticmethod
     def of(table: pa.Table, id_column: str | None) -> "Block":
         """Look at a block, where it lies."""
-        columns, none = tuple(table.column_names), np.zeros(0, np.uint64)
+        schema, none = _plain(table.slice(0, 1)).schema, np.zeros(0, np.uint64)
+        columns = {field.name: holds(field.type) for field in schema}
         if id_column is None or id_column not in columns:
             return Block(table.num_rows, columns, none, none)
         ids: list[Array] = [none]

@@ -1,5 +1,6 @@
 """Which source an input is read by."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
@@ -49,6 +50,12 @@ def open_source(where: Input, kind: str | None = None, id_column: str | None = N
         raise JobError(kind, f"no such input format, there are: {', '.join(KINDS)}")
     files = InputFiles(where)
     return KINDS[kind or _inferred(files)](files)
+
+
+def is_dataset(where: object) -> bool:
+    """Whether it is a dataset of Ray Data, whose import takes long: who has one has imported it."""
+    data = sys.modules.get("ray.data")
+    return data is not None and isinstance(where, data.Dataset)
 
 
 def kind_of(source: Source) -> str:

@@ -17,6 +17,7 @@ import pyarrow.json
 
 from orchestrator.errors import JobError
 from orchestrator.jobs import Part, Piece, Reject, Stage, Unit, ranges
+from orchestrator.runtime.io.columns import holds
 from orchestrator.runtime.io.files import InputFiles
 from orchestrator.runtime.io.source import Load, Rows, batches_of, nothing_in
 
@@ -59,7 +60,7 @@ class LineFiles:
             raise nothing_in(files.where, self.what, self.ignored, self.suffixes)
         self._begin()
         self._schema = self._inferred()
-        self.columns = tuple(self._schema.names)
+        self.columns = {one.name: holds(one.type) for one in self._schema}
 
     def pieces(self, size: int) -> list[Piece]:
         """Every file in ranges of so many bytes."""

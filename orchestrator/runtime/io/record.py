@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator.errors import JobError
 from orchestrator.jobs import (
+    INPUT,
     Job,
     Listed,
     Manifest,
     PartEntry,
     changes,
-    header_line,
+    file_changes,
     manifest_text,
     read_manifest,
 )
@@ -74,7 +75,7 @@ class JobRecord:
 
     def begin(self, job: Job) -> None:
         """Start the record of a new job."""
-        self._journal.begin(header_line(job.facts, self._lease.nonce))
+        self._journal.begin(manifest_text(job.facts, (), self._lease.nonce, job.files))
 
     def resume(
         self, job: Job, accept_changes: bool, rejoined: Rejoined | None = None
@@ -94,7 +95,7 @@ class JobRecord:
         if differ and not accept_changes:
             raise JobError(
                 self._store.where,
-                f"its job began with another state of {', '.join(differ)}: "
+                f"its job began with another state of {', '.join(_told(differ, known, job))}: "
                 "accept_changes=True goes on all the same, redoing the parts whose records differ; "
                 "or name a new folder",
                 {"accept_changes=True": "--accept-changes"},
@@ -114,7 +115,7 @@ class JobRecord:
             self._store.delete(SUCCESS)
             self._store.delete(SUMMARY)
         lines = [entry for _, entry in sorted({**kept, **begun}.items())]
-        self._journal.begin(manifest_text(job.facts, lines, self._lease.nonce))
+        self._journal.begin(manifest_text(job.facts, lines, self._lease.nonce, job.files))
         return job, kept, begun
 
     def check(self) -> None:
@@ -188,6 +189,16 @@ class JobRecord:
             return JobError(where, told, RESUME)
         told = "is not empty, and finished work is never written over: name a new folder"
         return JobError(where, told)
+
+
+def _told(differ: Sequence[str], known: Manifest, job: Job) -> list[str]:
+    """What differs as a message says it: of the input the files, where the manifest has them."""
+    if INPUT not in differ or not known.files or not job.files:
+        return list(differ)
+    files = file_changes(known.files, job.files)
+    if not files:  # it was cut in other parts, which is a fact of its own
+        return [name for name in differ if name != INPUT] or [INPUT]
+    return [f"{INPUT} ({files})" if name == INPUT else name for name in differ]
 
 
 def _beside_drafts(names: set[str]) -> set[str]:

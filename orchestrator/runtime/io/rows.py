@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from orchestrator.errors import JobError
 from orchestrator.jobs import Part, Piece, Unit, ranges
-from orchestrator.runtime.io.columns import Array, to_table
+from orchestrator.runtime.io.columns import Array, Holds, holds, to_table
 from orchestrator.runtime.io.files import InputFiles
 from orchestrator.runtime.io.source import (
     Load,
@@ -30,9 +30,9 @@ _HEADS = 16
 
 @dataclass(frozen=True)
 class Head:
-    """What a file says of itself: columns by name with their types, and rows of each block."""
+    """What a file says of itself: columns by name with what they hold, and rows of each block."""
 
-    columns: tuple[tuple[str, str], ...]
+    columns: tuple[tuple[str, Holds], ...]
     blocks: tuple[int, ...]
 
 
@@ -63,7 +63,7 @@ class RowFiles:
                 raise JobError(name, f"has other columns than {names[0]}: {_other(head, first)}")
         if not any(sum(head.blocks) for head in self._heads.values()):
             raise JobError(files.where, "holds no rows")
-        self.columns = tuple(name for name, _ in first.columns)
+        self.columns = dict(first.columns)
 
     def pieces(self, size: int) -> list[Piece]:
         """The blocks of every file."""
@@ -148,7 +148,7 @@ class ParquetRows(RowFiles):
         except (pa.ArrowException, OSError) as error:
             raise JobError(name, f"is no whole Parquet file: {reason(error)}") from error
         groups = (known.metadata.row_group(at) for at in range(known.num_row_groups))
-        columns = tuple((field.name, str(field.type)) for field in known.schema_arrow)
+        columns = tuple((field.name, holds(field.type)) for field in known.schema_arrow)
         names = [column for column, _ in columns]
         if len(set(names)) < len(names):
             raise JobError(name, f"names a column twice: {', '.join(names)}")
@@ -200,7 +200,7 @@ class NumpyRows(RowFiles):
         rows = {key: shape[0] if shape else -1 for key, (shape, _) in arrays.items()}
         if len(set(rows.values())) != 1 or -1 in rows.values():
             raise JobError(name, f"its arrays have no common count of rows: {rows}")
-        columns = ((key, f"{dtype}{list(shape[1:])}") for key, (shape, dtype) in arrays.items())
+        columns = ((key, _holds(shape[1:], dtype)) for key, (shape, dtype) in arrays.items())
         return Head(tuple(columns), (next(iter(rows.values())),))
 
     def _check_length(
@@ -224,6 +224,10 @@ class NumpyRows(RowFiles):
             count = min(rows, piece.stop - at)
             values: Array = np.frombuffer(file.read(count * row), dtype)
             yield to_table({"data": values.reshape(-1, *shape[1:])})
+
+
+def _holds(row: tuple[int, ...], dtype: "np.dtype[Any]") -> Holds:
+    return Holds(f"{dtype}{list(row)}", dtype.kind in "biuf", row)
 
 
 def _members(name: str, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:

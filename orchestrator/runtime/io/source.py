@@ -1,6 +1,6 @@
 """What a source of records is, and the batches that it gives."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from orchestrator.errors import JobError
 from orchestrator.jobs import RECORD_ID, Part, Piece, Reject, Stage, Unit
-from orchestrator.runtime.io.columns import Columns, nbytes_of, to_columns
+from orchestrator.runtime.io.columns import Columns, Holds, nbytes_of, to_columns
 
 #: Bytes that a source of rows reads and decodes at once.
 _AT_ONCE = 1 << 20
@@ -76,8 +76,8 @@ class Source(Protocol):
         """Files that lie there and are no records."""
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the columns of its batches, without the record's id."""
+    def columns(self) -> Mapping[str, Holds]:
+        """The columns of its batches, without the record's id, and what they hold."""
 
     @property
     def part_size(self) -> int:

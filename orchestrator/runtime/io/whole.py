@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.errors import JobError
 from orchestrator.jobs import RECORD_ID, Part, Piece, Unit
-from orchestrator.runtime.io.columns import Array, Columns
+from orchestrator.runtime.io.columns import TEXT, Array, Columns, Holds
 from orchestrator.runtime.io.files import InputFiles
 from orchestrator.runtime.io.source import Batch, Load, nothing_in, unreadable
 
@@ -29,6 +29,7 @@ class WholeFiles:
     what = "file"
     suffixes: tuple[str, ...] = ("",)
     value = "bytes"
+    holds = Holds("bytes", numbers=False)
     part_size = 8
     batch_size = 1
     unit = Unit.FILE
@@ -37,7 +38,7 @@ class WholeFiles:
         self._files = files
         self.names = files.only(self.suffixes)
         self.ignored = len(files.names) - len(self.names)
-        self.columns = ("path", self.value)
+        self.columns = {"path": TEXT, self.value: self.holds}
         if not self.names:
             endings = [suffix for suffix in self.suffixes if suffix]
             raise nothing_in(files.where, self.what, self.ignored, endings)
@@ -101,6 +102,7 @@ class Images(WholeFiles):
     what = "image"
     suffixes = IMAGE_SUFFIXES
     value = "image"
+    holds = Holds("images", numbers=True)
 
     def __init__(self, files: InputFiles) -> None:
         super().__init__(files)

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from actors.queue import Priority
+from actors.shapes import Signature
 from orchestrator.config import Deployment
 from orchestrator.errors import JobError, NotServingError
-from orchestrator.jobs import RECORD_ID, Job, JobSummary, Progress
+from orchestrator.jobs import Job, JobSummary, Progress
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.calls.following import Following, Lender
 from orchestrator.runtime.deployments.accounts import card_documents
@@ -21,11 +22,12 @@ from orchestrator.runtime.io.inputs import open_source, part_size_of
 from orchestrator.runtime.io.output import OutputFolder
 from orchestrator.runtime.jobs.crew import Crew
 from orchestrator.runtime.jobs.facts import job_facts
-from orchestrator.runtime.jobs.jobspec import JobSpec, input_name, keep_apart, refuse_resume
+from orchestrator.runtime.jobs.jobspec import JobSpec, keep_apart, refuse_resume
+from orchestrator.runtime.jobs.known import known_signature, pipeline_of, require_choice
 from orchestrator.runtime.jobs.runner import Here, JobHooks, run_job
 from orchestrator.runtime.jobs.staffing import driver_suffices
 from orchestrator.runtime.jobs.through import Model, ThroughModel
-from orchestrator.runtime.jobs.work import Pipeline, Task
+from orchestrator.runtime.jobs.work import Task
 from orchestrator.runtime.jobs.worker import WorkOrder
 
 _log = logging.getLogger(__name__)
@@ -66,19 +68,28 @@ class Serving(Protocol):
 class PreparedJob:
     """A job whose input is known and whose output is its own, until ``close``.
 
+    ``signatures``: what cards said of models that they have loaded.
+
     Raises:
         JobError: input or output cannot be used, or the spec contradicts itself.
         DeploymentError: there is no such model.
     """
 
-    def __init__(self, spec: JobSpec, wanted: Deployment | DeploymentPlan) -> None:
+    def __init__(
+        self,
+        spec: JobSpec,
+        wanted: Deployment | DeploymentPlan,
+        signatures: Mapping[str, Signature] | None = None,
+    ) -> None:
         deployment = wanted.deployment if isinstance(wanted, DeploymentPlan) else wanted
-        self.spec, self._tolerance = spec, spec.tolerance()
+        self.spec, self._tolerance, self._wanted = spec, spec.tolerance(), wanted
+        require_choice(spec, deployment)
         refuse_resume(spec)
-        self.source = open_source(spec.input, spec.input_format, spec.id_column)
-        self.pipeline = self._pipeline(deployment)
         self.sink = OutputFolder(spec.output, spec.output_format)
+        self.source = open_source(spec.input, spec.input_format, spec.id_column)
         keep_apart(spec)
+        self.pipeline = pipeline_of(spec, deployment, self.source)
+        self.require_suited(signatures or {})
         part_size = part_size_of(self.source, spec.part_size)
         facts = job_facts(spec, self.source, wanted)
         by_id = self.source if isinstance(self.source, DatasetRows) and spec.id_column else None
@@ -100,6 +111,22 @@ class PreparedJob:
         except BaseException:
             self.sink.close()
             raise
+
+    def require_suited(self, signatures: Mapping[str, Signature]) -> None:
+        """See that input and model go together, as far as somebody knows what the model takes.
+
+        Raises:
+            JobError: they do not.
+        """
+        if not isinstance(self.pipeline, ThroughModel):
+            return
+        name, deployment = self.pipeline.name, self._wanted
+        if isinstance(deployment, DeploymentPlan):
+            deployment = deployment.deployment
+        signature = signatures.get(name) or known_signature(name, self._wanted)
+        if signature is not None:
+            padded = bool(deployment.model(name).batching.padding)
+            self.pipeline.check(signature, self.source.columns, padded=padded)
 
     @property
     def finished(self) -> bool:
@@ -130,8 +157,8 @@ class PreparedJob:
         if serving is None:
             return run_job(Here(task, None), self.sink, hooks, self._tolerance, stop)
         if isinstance(self.pipeline, ThroughModel):
-            signature = serving.models_for(spec.priority)[self.pipeline.name].signature
-            self.pipeline.check(signature, self.source.columns)
+            name = self.pipeline.name
+            self.require_suited({name: serving.models_for(spec.priority)[name].signature})
 
         def told(progress: Progress) -> None:
             serving.expect(progress.settled, progress.expected)
@@ -168,33 +195,6 @@ class PreparedJob:
         models_of = serving.models_of(self.spec.priority)
         seen, options = serving.lender.seen(), serving.lender.options
         return WorkOrder(task, place, place.store.owner(), models_of, seen, options)
-
-    def _pipeline(self, deployment: Deployment) -> Pipeline:
-        spec = self.spec
-        if (spec.pipeline is None) == (spec.model is None):
-            raise JobError(
-                input_name(spec),
-                "a job has one of the two, model=... or pipeline=...",
-                {"model=... or pipeline=...": "--model or --pipeline"},
-            )
-        if spec.pipeline is not None:
-            if spec.columns or spec.ids != (RECORD_ID,):
-                raise JobError(
-                    input_name(spec),
-                    "columns and ids go with a model; a pipeline sees all columns",
-                    {"columns and ids go with a model": "--column and --id go with --model"},
-                )
-            return spec.pipeline
-        assert spec.model is not None
-        model = deployment.model(spec.model)
-        columns, axis = {**model.columns, **spec.columns}, model.batching.axis
-        known = (*self.source.columns, RECORD_ID)
-        for column in (*columns.values(), *spec.ids):
-            if column not in known:
-                raise JobError(
-                    input_name(spec), f"has no column {column!r}, there are: {', '.join(known)}"
-                )
-        return ThroughModel(spec.model, columns, spec.ids, None if axis == "none" else axis)
 
 
 class BatchJob:

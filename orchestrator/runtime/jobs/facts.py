@@ -4,6 +4,7 @@ from pathlib import Path
 
 from orchestrator.config import Deployment
 from orchestrator.errors import DeploymentError
+from orchestrator.jobs import INPUT
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.io.inputs import kind_of
 from orchestrator.runtime.io.source import Source
@@ -20,7 +21,7 @@ def job_facts(spec: JobSpec, source: Source, wanted: Deployment | DeploymentPlan
     deployment = wanted.deployment if isinstance(wanted, DeploymentPlan) else wanted
     facts = {"the output format": spec.output_format, "the input format": kind_of(source)}
     if (digest := getattr(source, "digest", None)) is not None:
-        facts["the input"] = digest
+        facts[INPUT] = digest
     if spec.pipeline is not None:
         name, digest = pipeline_code(spec.pipeline, Path.cwd())
         facts[f"the pipeline {name}"] = digest

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import unquote
 
 from actors.queue import PRIORITIES, Priority
+from orchestrator.config.findings import did_you_mean
 from orchestrator.errors import JobError
 from orchestrator.jobs import IN_FLIGHT, RECORD_ID, OnError, Tolerance
-from orchestrator.runtime.io.inputs import Input
+from orchestrator.runtime.io.inputs import Input, is_dataset
 from orchestrator.runtime.jobs.work import Pipeline
 
 
@@ -47,18 +49,36 @@ class JobSpec:
         """What it does about bad records.
 
         Raises:
-            JobError: not a way to deal with errors, or not a limit; a size below 1; no priority.
+            JobError: an option of the job is none of those that there are.
         """
         if self.priority not in PRIORITIES:
-            raise JobError(f"priority {self.priority}", f"is none of {', '.join(PRIORITIES)}")
+            told = f"is none of {', '.join(PRIORITIES)}"
+            near = did_you_mean(str(self.priority), PRIORITIES)
+            raise JobError(f"priority {self.priority}", told + near)
+        self._require_places()
         least = {"batch size": (self.batch_size, 1), "in flight": (self.in_flight, 1)}
         for name, (size, at_least) in {**least, "workers": (self.workers, 0)}.items():
-            if size is not None and size < at_least:
-                raise JobError(f"{name} {size}", f"must be at least {at_least}")
+            if size is not None and not (isinstance(size, Integral) and size >= at_least):
+                told = f"expected a whole number, at least {at_least}"
+                raise JobError(f"{name} {size}", told)
         try:
             return Tolerance.of(self.on_error, self.max_errors)
         except ValueError as error:
             raise JobError("bad records", str(error)) from error
+
+    def _require_places(self) -> None:
+        if not isinstance(self.output, str | Path):
+            told = f"expected a folder or its URL, got a {type(self.output).__name__}"
+            raise JobError(f"output {self.output!r}", told)
+        if not isinstance(self.columns, Mapping):
+            told = f"expected a column for each input, got a {type(self.columns).__name__}"
+            raise JobError(f"columns {self.columns!r}", f"{told}: write {{'x': 'column'}}")
+        if not (isinstance(self.input, str | Path) or is_dataset(self.input)):
+            raise JobError(
+                f"input {self.input!r:.60}",
+                "expected a file, a folder, the URL of one, or a dataset of Ray Data, got a "
+                f"{type(self.input).__name__}: ray.data.from_items makes one of a list",
+            )
 
 
 def input_name(spec: JobSpec) -> str:

@@ -3,13 +3,14 @@
 import asyncio
 import difflib
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 
-from actors.shapes import OPEN, Signature, TensorSpec
+from actors.shapes import OPEN, Shape, Signature, TensorSpec
 from orchestrator.errors import JobError, RequestFailedError
-from orchestrator.runtime.io.columns import Array, Columns
+from orchestrator.runtime.io.columns import Array, Columns, Holds
 
 
 class Model(Protocol):
@@ -36,18 +37,23 @@ class ThroughModel:
     ) -> None:
         self.name, self._sources, self._ids, self._axis = name, dict(sources), tuple(ids), axis
 
-    def check(self, signature: Signature, columns: Sequence[str]) -> None:
+    def check(
+        self, signature: Signature, columns: Mapping[str, Holds], *, padded: bool = False
+    ) -> None:
         """Refuse a model and an input that do not go together, before anything is read.
 
+        ``padded``: rows of the model may be smaller than its shape is.
+
         Raises:
-            JobError: an input has no column, or an output is named as an id is.
+            JobError: an input has no column, or one that cannot be it; an output is named as an id
+                is.
         """
         where, inputs = f"model {self.name}", [spec.name for spec in signature.inputs]
         for name in self._sources:
             if name not in inputs:
                 raise JobError(where, f"has no input {name!r}{_near(name, inputs)}")
-        for name in inputs:
-            column = self._sources.get(name, name)
+        for spec in signature.inputs:
+            name, column = spec.name, self._sources.get(spec.name, spec.name)
             if column not in columns:
                 told, names = ", ".join(columns), f"columns={{{name!r}: COLUMN}}"
                 raise JobError(
@@ -56,6 +62,9 @@ class ThroughModel:
                     f"{names} names one",
                     {names: f"--column {name}=COLUMN"},
                 )
+            if takes := self._refusal(spec, columns[column], padded):
+                told = f"input {name} takes {takes}, and column {column} holds {columns[column]}"
+                raise JobError(where, told)
         for spec in signature.outputs:
             if spec.name in self._ids:
                 raise JobError(
@@ -63,6 +72,15 @@ class ThroughModel:
                     f"its output {spec.name} is named as an id column is: ids=... takes another",
                     {"ids=...": "--id"},
                 )
+
+    def _refusal(self, spec: TensorSpec, column: Holds, padded: bool) -> str:
+        """What an input takes instead of this column; empty if it may be the input."""
+        row = _row_shape(spec, self._axis)
+        if not column.numbers:
+            return spec.dtype
+        if padded or spec.shape == (OPEN,) or _may_be(column.shape, row):
+            return ""
+        return f"{spec.dtype} of shape {_shape(row)}"
 
     async def __call__(self, batch: Columns, models: Any) -> dict[str, Array]:  # noqa: ANN401
         """Answer a batch. Rows of unequal shape go as requests of their own.
@@ -142,6 +160,21 @@ def _as_input(column: Array, spec: TensorSpec, axis: int | None) -> Array:
     if flat and column[0].size == int(np.prod(row)):
         return column.reshape(len(column), *row)
     return column
+
+
+def _may_be(shape: Shape | None, row: Shape) -> bool:
+    """Whether rows of a column may be what an input takes, see ``_as_input``; -1 is not known."""
+    if shape is None:
+        return True
+    if OPEN not in row:
+        return OPEN in shape or prod(shape) == prod(row)
+    return len(shape) == len(row) and all(
+        OPEN in pair or pair[0] == pair[1] for pair in zip(shape, row, strict=True)
+    )
+
+
+def _shape(shape: Shape) -> str:
+    return "(" + ", ".join("any" if size == OPEN else str(size) for size in shape) + ")"
 
 
 def _row_shape(spec: TensorSpec, axis: int | None) -> tuple[int, ...]:
