@@ -86,7 +86,8 @@ def away(layout: Layout) -> int:
 class _Search:
     """Simulated annealing over divisions of two cards.
 
-    ``best`` is None while the layout itself is the best, and is copied before that ends.
+    ``before`` is what cards held in the best placement, of those that hold something else by now:
+    nothing while the layout itself is the best. ``full``, by card: its work over what it can do.
     """
 
     def __init__(
@@ -101,7 +102,8 @@ class _Search:
         self.aim = Aim(even, free=Aim.free * min(1.0, heat / HEAT))
         self.moves_left: int | None = None
         self.steps = max(budget.left, 1)
-        self.best: Layout | None = None
+        self.before: dict[int, dict[int, int]] = {}
+        self.full: Numbers = layout.busy / sheet.speed
         self.peak = layout.peak()
 
     def run(self, target: float) -> Layout:
@@ -110,22 +112,30 @@ class _Search:
             one, other = self._cards()
             if one != other:
                 self._divide(one, other)
-        return self.layout if self.best is None else self.best
+        for card, held in self.before.items():
+            self.layout.refill(card, held)
+        return self.layout
 
     def _cards(self) -> tuple[int, int]:
         """Two cards: the busiest or any, and any or one with a copy of the first one's groups."""
         layout, rng, cards = self.layout, self.rng, self.cards
         one = int(cards[rng.randrange(len(cards))])
         if rng.random() < _BUSIEST:
-            full = layout.busy[cards] / layout.sheet.speed[cards]
             rank = min(int(rng.expovariate(_STEEP)), len(cards) - 1)
-            one = int(cards[np.argsort(-full, kind="stable")[rank]])
+            one = int(cards[self._busiest(rank)])
         if rng.random() < _RELATED:
             copied = (layout.at[group] for group in layout.on[one] if len(layout.at[group]) > 1)
             related = set[int]().union(*copied).intersection(self.open) - {one}
             if related:
                 return one, sorted(related)[rng.randrange(len(related))]
         return one, int(cards[rng.randrange(len(cards))])
+
+    def _busiest(self, rank: int) -> int:
+        """Which of the cards is busier than all but so many; of equals the first."""
+        full = self.full[self.cards]
+        last = np.partition(full, len(full) - 1 - rank)[len(full) - 1 - rank]
+        top = np.flatnonzero(full >= last)
+        return int(top[np.argsort(-full[top], kind="stable")[rank]])
 
     def _divide(self, one: int, other: int) -> None:
         """Draw one of the best divisions, and make it if it is not too much worse."""
@@ -135,23 +145,22 @@ class _Search:
             None if self.moves_left is None else max(self.moves_left, 0) + self._moved(one, other)
         )
         pair = Pair(layout, (one, other), free, both, self.aim, most_moves=most)
-        options = pair.best(_CHOICES)
-        if not options:
+        if not len(pair.divisions):
             return
-        at = options[0] if rng.random() < _BEST else options[rng.randrange(len(options))]
+        if rng.random() < _BEST:
+            at = int(np.argmin(pair.energy))
+        else:
+            options = pair.best(_CHOICES)
+            at = options[rng.randrange(len(options))]
         rise = float(pair.energy[at]) - pair.now()
         warm = max(self.heat * self.budget.left / self.steps, 1e-9)
         if rise > 0 and rng.random() >= math.exp(-rise / warm):
             return
-        speed = layout.sheet.speed
-        busiest = max(pair.busy[0][at] / speed[one], pair.busy[1][at] / speed[other])
-        if self.best is None and (layout.sheet.special or busiest > self.peak):
-            self.best = layout.copy()
-        before = self._moved(one, other)
+        before, held = self._moved(one, other), {card: layout.on[card] for card in (one, other)}
         if pair.make(at):
             if self.moves_left is not None:
                 self.moves_left += before - self._moved(one, other)
-            self._remember()
+            self._remember(held)
 
     def _moved(self, *cards: int) -> int:
         """Replicas on these cards that are where the previous plan did not have them."""
@@ -165,11 +174,18 @@ class _Search:
             if card not in sheet.homes[group]
         )
 
-    def _remember(self) -> None:
-        """Keep the best."""
-        peak = self.layout.peak()
+    def _remember(self, held: dict[int, dict[int, int]]) -> None:
+        """Keep the best: as it is now, or by what two cards held until now."""
+        layout, sheet = self.layout, self.layout.sheet
+        for card in held:
+            self.full[card] = layout.busy[card] / sheet.speed[card]
+        peak = float(self.full.max())
         if peak < self.peak * (1 - 1e-9):
-            self.peak, self.best = peak, None
+            self.peak = peak
+            self.before.clear()
+        elif self.before or sheet.special or peak > self.peak:
+            for card, groups in held.items():
+                self.before.setdefault(card, groups)
 
 
 def trim(layout: Layout) -> None:

@@ -41,6 +41,10 @@ _ROUNDS = (
     ((0.1, _MOST_STARTS, HEAT), (0.15, 2, HEAT), (0.2, 1, HEAT)),
     *4 * (_COOLER,),
 )
+#: Many models are thinly spread from so many on, if no more than this share a card. What is then
+#: further from the bound than this, as a peak, goes on from the best again and again, for so many
+#: steps for each card at a time; a share of all steps is kept for what follows.
+_MANY_MODELS, _THIN, _FAR, _EACH_CARD, _KEPT = 51, 8, 1.03, 40, 0.15
 
 
 class LargestAlpha(Run):
@@ -163,9 +167,32 @@ class LargestAlpha(Run):
                         return left[index]
             found = self._copied(min(left, key=lambda layout: layout.peak()))
             best = found if found.peak() < best.peak() else best
+            if number == 1 and are_thin(self.sheet.groups, self.sheet.cards):
+                best = self._again(best, target, int(steps * _KEPT))
             if best.peak() <= target:
                 break
         return best
+
+    def _again(self, best: Layout, target: float, kept: int) -> Layout:
+        """From where any division is accepted, for a while only, and again from the best.
+
+        A long search stalls here: with few models on a card the best is left behind for good.
+        """
+        each, turn = _EACH_CARD * self.sheet.cards, 0
+        while self.steps.left - each > kept and best.peak() > max(target, _FAR / self.limit):
+            turn += 1
+            part = self.steps.part(each)
+            found = balance(best.copy(), target, part, self.seed + turn)
+            self.steps.give_back(part)
+            best = found if found.peak() < best.peak() else best
+            if self.steps.late():
+                break
+        return best
+
+
+def are_thin(models: int, cards: int) -> bool:
+    """Whether many models are there, and so few share a card that two are divided in no time."""
+    return _MANY_MODELS <= models <= _THIN * cards
 
 
 def _lacks(layout: Layout, other: Layout) -> bool:

@@ -109,14 +109,15 @@ class Layout:
     def refill(self, card: int, held: dict[int, int]) -> None:
         """Give the card these groups, with these loads, in place of all that it has."""
         sheet, before = self.sheet, self.on[card]
+        always, level = sheet.lists.always, sheet.lists.level
         for group in before:
             if group not in held:
                 self.at[group].discard(card)
         for group in held:
             self.at[group].add(card)
         self.on[card] = held
-        self.always[card] = sum(int(sheet.always[group]) for group in held)
-        self.level[card] = max((int(sheet.level[group]) for group in held), default=0)
+        self.always[card] = sum([always[group] for group in held])
+        self.level[card] = max([level[group] for group in held], default=0)
         self.busy[card] = sum(held.values())
         if not sheet.plain:
             self.own[card] = sum(int(sheet.own[group]) for group in held)

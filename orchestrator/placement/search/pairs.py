@@ -1,10 +1,10 @@
 """What two cards hold, divided between them anew: every division at once, and the best of them."""
 
-import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +17,10 @@ MOST_FREE = 11
 #: How often a group of both cards is put on one, and one of one card on both; how eagerly the one
 #: with the most load a byte.
 _MERGE, _SPLIT, _EAGER = 0.5, 0.3, 0.5
+
+
+#: One card's bytes or units, or those of every division.
+Amount = TypeVar("Amount", float, Numbers)
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,15 @@ class Aim:
     busy: float = 1.0
     free: float = 5.0
 
-    def of(self, speed: float, busy: Numbers, room: int, used: Numbers) -> Numbers:
-        """The energy of a card in every division."""
-        found: Numbers = -self.free * _square((room - used) / max(room, 1))
+    def of(self, speed: float, busy: Amount, room: int, used: Amount) -> Amount:
+        """The energy of a card, or of one in every division."""
+        found = -self.free * _square((room - used) / max(room, 1))
         if self.busy:
             found += self.busy * _square(_square(_square(busy / (speed * self.even))))
         return found
 
 
-def _square(values: Numbers) -> Numbers:
+def _square(values: Amount) -> Amount:
     return values * values
 
 
@@ -77,8 +81,9 @@ class Pair:
 
     ``free`` maps those groups to their load; ``both`` are on both cards, their load ``fluid``: it
     levels what the others leave. ``without``: a group that leaves them; at most ``most_moves``
-    replicas on them may be where the previous plan did not have them. Of every division:
-    ``busy``, the load of both cards, and ``energy``, inf where it does not fit.
+    replicas on them may be where the previous plan did not have them. ``divisions`` are those that
+    fit, as numbers whose bits say who is on the first card; by position in it: ``busy``, the load
+    of both cards, and ``energy``.
     """
 
     def __init__(
@@ -93,6 +98,8 @@ class Pair:
         most_moves: int | None = None,
     ) -> None:
         self.layout, self.cards, self.aim, self.both = layout, cards, aim, both
+        self.lists = layout.sheet.lists
+        level = self.lists.level
         self.stay = [
             {
                 group: load
@@ -101,47 +108,58 @@ class Pair:
             }
             for card in cards
         ]
-        self.free = sorted(free, key=lambda group: (-int(layout.sheet.level[group]), group))
+        self.free = sorted(free, key=lambda group: (-level[group], group))
         self.loads = [free[group] for group in self.free]
-        self.items = np.array(self.free, np.int64)
-        self.busy = self._busy()
-        self.energy: Numbers = np.zeros(len(self.busy[0]))
-        for turn in (0, 1):
-            self._judge(turn)
+        used = self._used()
+        room = [self.lists.room[card] for card in cards]
+        fits = (used[0] <= room[0]) & (used[1] <= room[1])
         if most_moves is not None:
-            self.energy[self._moves() > most_moves] = np.inf
+            fits &= self._moves() <= most_moves
+        self.divisions: Numbers = fits.nonzero()[0]
+        self.busy = self._busy()
+        one, other = (
+            aim.of(self.lists.speed[card], self.busy[turn], room[turn], used[turn][self.divisions])
+            for turn, card in enumerate(cards)
+        )
+        self.energy: Numbers = one + other
 
     def _busy(self) -> tuple[Numbers, Numbers]:
         """Both cards' load, the fluid load poured where it evens them out."""
-        speed = self.layout.sheet.speed
         fluid, stays = sum(self.both.values()), [sum(held.values()) for held in self.stay]
-        load = _sums(np.array(self.loads, np.int64)) + stays[0]
+        load = _sums(np.array(self.loads, np.int64))[self.divisions] + stays[0]
         total = sum(self.loads) + sum(stays) + fluid
-        own, its = (int(speed[card]) for card in self.cards)
+        own, its = (self.lists.speed[card] for card in self.cards)
         even = total * own // (own + its)
-        busy = np.minimum(np.maximum(load, even), load + fluid)
+        busy = np.minimum(np.maximum(load, even), load + fluid) if fluid else load
         return busy, total - busy
 
-    def _judge(self, turn: int) -> None:
-        """Add one card's energy; inf where its groups do not fit."""
-        sheet, card = self.layout.sheet, self.cards[turn]
-        room, stay = int(sheet.room[card]), [*self.stay[turn], *self.both]
-        way = -1 if turn else 1
-        always = _sums(sheet.always[self.items])[::way]
-        always = always + sum(int(sheet.always[group]) for group in stay)
-        level = np.append(sheet.level[self.items], 0)[_first(len(self.items))][::way]
-        level = np.maximum(level, max((int(sheet.level[group]) for group in stay), default=0))
-        used, busy = always + level, self.busy[turn]
-        if sheet.special:
-            own = sum(int(sheet.own[group]) for group in stay)
-            alone = always + own + _sums(sheet.own[self.items])[::way]
-            used = np.where(used <= room, used, alone)
-        self.energy += self.aim.of(float(sheet.speed[card]), busy, room, used)
-        self.energy[used > room] = np.inf
+    def _used(self) -> tuple[Numbers, Numbers]:
+        """Bytes that are taken on both cards in every division, be it more than they have."""
+        level = self.lists.level
+        always = self._both_sums(self.lists.always)
+        tops = np.array([*(level[group] for group in self.free), 0], np.int64)
+        top = tops[_first(len(self.free))]
+        found = []
+        for turn, highest in enumerate((top, top[::-1])):
+            stay = [*self.stay[turn], *self.both]
+            least = max([level[group] for group in stay], default=0)
+            found.append(always[turn] + (np.maximum(highest, least) if least else highest))
+        if self.layout.sheet.special:
+            for turn, own in enumerate(self._both_sums(self.lists.own)):
+                fits = found[turn] <= self.lists.room[self.cards[turn]]
+                found[turn] = np.where(fits, found[turn], always[turn] + own)
+        return found[0], found[1]
+
+    def _both_sums(self, column: list[int]) -> tuple[Numbers, Numbers]:
+        """Of every division: what the groups of each card have together in a sheet's column."""
+        values = [column[group] for group in self.free]
+        sums, both = _sums(np.array(values, np.int64)), sum([column[group] for group in self.both])
+        one, other = (both + sum([column[group] for group in stay]) for stay in self.stay)
+        return sums + one, sum(values) + other - sums
 
     def _moves(self) -> Numbers:
         """Replicas of every division that are where the previous plan did not have them."""
-        sheet, total = self.layout.sheet, np.zeros(len(self.energy), np.int64)
+        sheet, total = self.layout.sheet, np.zeros(1 << len(self.free), np.int64)
 
         def new(group: int, card: int) -> int:
             return 0 if card in sheet.homes[group] else sheet.members[group]
@@ -153,32 +171,31 @@ class Pair:
         return total
 
     def best(self, most: int) -> list[int]:
-        """The divisions with the least energy, least first, those that are alike by number."""
+        """Where the divisions with the least energy are, least first, those alike by number."""
         energy = self.energy
         if len(energy) > most:
             cut = np.partition(energy, most - 1)[most - 1]
             index = np.flatnonzero(energy <= cut)
         else:
             index = np.arange(len(energy))
-        order = index[np.argsort(energy[index], kind="stable")]
-        return [int(at) for at in order[:most] if energy[at] < math.inf]
+        order: list[int] = index[np.argsort(energy[index], kind="stable")].tolist()
+        return order[:most]
 
     def now(self) -> float:
         """The energy of the two cards as they are."""
-        layout, sheet, total = self.layout, self.layout.sheet, 0.0
+        layout, total = self.layout, 0.0
         for card in self.cards:
-            room, used = int(sheet.room[card]), layout.always[card] + layout.level[card]
-            if sheet.special and used > room:
-                used = layout.always[card] + layout.own[card]
-            busy = np.array(layout.busy[card])
-            total += float(self.aim.of(float(sheet.speed[card]), busy, room, used))
+            room, used = self.lists.room[card], int(layout.always[card] + layout.level[card])
+            if layout.sheet.special and used > room:
+                used = int(layout.always[card] + layout.own[card])
+            total += self.aim.of(self.lists.speed[card], int(layout.busy[card]), room, used)
         return total
 
     def held(self, at: int) -> tuple[dict[int, int], dict[int, int]]:
-        """What both cards hold in this division."""
-        one, other = dict(self.stay[0]), dict(self.stay[1])
+        """What both cards hold in the division that is there."""
+        one, other, division = dict(self.stay[0]), dict(self.stay[1]), int(self.divisions[at])
         for bit, (group, load) in enumerate(zip(self.free, self.loads, strict=True)):
-            (one if at >> bit & 1 else other)[group] = load
+            (one if division >> bit & 1 else other)[group] = load
         left = int(self.busy[0][at]) - sum(one.values())
         for group, load in self.both.items():
             part = min(load, max(left, 0))
@@ -187,7 +204,7 @@ class Pair:
         return one, other
 
     def make(self, at: int) -> bool:
-        """Divide the groups so; False, and nothing changed, if a rule forbids it."""
+        """Divide the groups as is there; False, and nothing changed, if a rule forbids it."""
         layout, spread = self.layout, self.layout.sheet.spread
         if layout.sheet.plain:
             self.refill(self.held(at))
@@ -219,21 +236,24 @@ def drawn(
     sheet, mine, its = layout.sheet, layout.on[one], layout.on[other]
     both = {group: mine[group] + its[group] for group in mine if group in its}
     free = {
-        group: load
-        for held in (mine, its)
-        for group, load in held.items()
-        if group not in both and _may(layout, group, one) and _may(layout, group, other)
+        group: load for held in (mine, its) for group, load in held.items() if group not in both
     }
+    if not sheet.plain:
+        free = {
+            group: load
+            for group, load in free.items()
+            if _may(layout, group, one) and _may(layout, group, other)
+        }
     if copies and both and rng.random() < _MERGE:
         group = sorted(both)[rng.randrange(len(both))]
         # No fewer than its load needs where every card is full.
-        needed = -(-int(sheet.work[group]) // int(sheet.speed.max()))
+        needed = -(-sheet.lists.work[group] // sheet.fastest)
         if len(layout.at[group]) > max(sheet.low[group], needed):
             free[group] = both.pop(group)
     elif copies and free and rng.random() < _SPLIT:
         hot = [g for g, load in free.items() if load > 1 and len(layout.at[g]) < sheet.high[g]]
         if hot:
-            hot.sort(key=lambda g: (-free[g] / max(int(sheet.always[g]), 1), g))
+            hot.sort(key=lambda g: (-free[g] / max(sheet.lists.always[g], 1), g))
             group = hot[min(int(rng.expovariate(_EAGER)), len(hot) - 1)]
             both[group] = free.pop(group)
     if len(free) > MOST_FREE:

@@ -10,7 +10,7 @@ from orchestrator.placement.search.balance import Budget
 from orchestrator.placement.search.bounds import Bound, max_alpha_bound, min_cards_bound
 from orchestrator.placement.search.candidate import NO_GAP, Candidate
 from orchestrator.placement.search.fewest import FewestCards
-from orchestrator.placement.search.largest import LargestAlpha
+from orchestrator.placement.search.largest import LargestAlpha, are_thin
 from orchestrator.placement.search.loads import split_loads
 from orchestrator.placement.search.moves import cost_of
 from orchestrator.placement.search.replan import Option, choose, options
@@ -20,6 +20,8 @@ from orchestrator.placement.search.sheet import sheet
 #: about half a minute's: these become fewer again, as each takes longer where there is more. A
 #: constructor's run, or dividing two cards anew, counts as one.
 _STEPS_EACH, _MOST_STEPS, _LEAST_STEPS, _FEWER_EACH = 2_000, 120_000, 50_000, 300
+#: The same where many models are spread thinly over cards: two of those are divided in no time.
+_THINLY_MOST, _THINLY_FEWER = 150_000, 40
 
 
 def search(
@@ -36,10 +38,7 @@ def search(
     solver that small plans are given to at last. ``budget`` None: by the size of the problem; one
     of the caller's own tells him afterwards whether it was cut.
     """
-    if budget is None:
-        size = len(problem.models) + len(problem.cards)
-        half_a_minute = max(_MOST_STEPS - _FEWER_EACH * size, _LEAST_STEPS)
-        budget = min(_STEPS_EACH * size, half_a_minute)
+    budget = _budget(problem) if budget is None else budget
     steps = budget if isinstance(budget, Budget) else Budget(budget, interrupted)
     if steps.left <= 0:
         return None
@@ -56,6 +55,15 @@ def search(
     chosen = choose(found, moves)
     curve = tuple(_point(option) for option in found)
     return _plan(scene, chosen.found, run.bound, steps, curve) if chosen else None
+
+
+def _budget(problem: Problem) -> int:
+    """The steps that about half a minute is enough for, or that are enough."""
+    models, cards = len(problem.models), len(problem.cards)
+    size, most, fewer = models + cards, _MOST_STEPS, _FEWER_EACH
+    if problem.objective == "max_alpha" and are_thin(models, cards):
+        most, fewer = _THINLY_MOST, _THINLY_FEWER
+    return min(_STEPS_EACH * size, max(most - fewer * size, _LEAST_STEPS))
 
 
 def bound_of(scene: World) -> Bound:
