@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,15 @@ def further_node(cards: int = 1) -> Iterator[NodeProcess]:
         yield node
     finally:
         node.end()
+        _until_gone(node.node_id)
+
+
+def _until_gone(node_id: str) -> None:
+    """Ray lists a node for some seconds more, and tests that follow would find it there."""
+    for _ in range(600):
+        if not ray.is_initialized() or node_id not in _alive():
+            return
+        time.sleep(0.1)
 
 
 def _alive() -> set[str]:
