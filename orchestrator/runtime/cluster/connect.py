@@ -17,6 +17,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,6 +40,8 @@ _OBJECT_STORE_LEAST = 100 << 20
 _TEMP_ROOT_MOST = 24
 _PROBE_SECONDS = 5.0
 _STARTS = 3
+#: How often the folder of a Ray of our own is removed until it stays away, and the pause between.
+_REMOVALS, _REMOVAL_SECONDS = 20, 0.1
 #: Ray tells these on standard output, where our own output goes; our status says the same.
 _NOISE = r"A worker died or was killed|Raylet is terminated|The node with node id"
 _AUTH = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -310,4 +313,9 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove it, and again if a process of Ray's that was just ending has written there."""
+    for _ in range(_REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(_REMOVAL_SECONDS)
