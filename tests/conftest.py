@@ -1,5 +1,6 @@
 """Fixtures for all tests, and their order."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ settings.register_profile(
     "any_machine", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any_machine")
+
+# Some tests import the engine before the emulated card does, which would have set this.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Whoever runs the tests may ignore Ctrl-C, as a shell has what it puts into the background do; the
 # processes that they start must not inherit that.

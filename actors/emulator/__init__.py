@@ -14,7 +14,11 @@ nothing of this package, and there are many of them.
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# From 1.29 on the engine tells its maker what it runs, unless this is set before its import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime  # noqa: F401 - without it there is no emulator, and the import is to say so
 

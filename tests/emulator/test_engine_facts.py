@@ -1,5 +1,6 @@
 """What the emulator relies on in ONNX Runtime and versions differ in, for the one installed."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,21 @@ def mlp(tmp_path: Path) -> Path:
 def conv(tmp_path: Path) -> Path:
     """20 kB of weights, which the engine lays out anew, and 1 MB of work memory."""
     return models.write_conv(tmp_path, "conv", rows=2, size=IMAGE[2:]).with_suffix(".onnx")
+
+
+def test_the_engine_tells_its_maker_nothing(mlp: Path, tmp_path: Path):
+    """Its telemetry leaves a file with the name of the session where temporary files go."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    silenced = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "CI")
+    env = {name: value for name, value in os.environ.items() if name not in silenced}
+    code = f"from actors.emulator.arena import Arena; Arena(1 << 20).open({str(mlp)!r})"
+    subprocess.run(
+        [sys.executable, "-c", code],
+        env={**env, "TMPDIR": str(empty), "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+    )
+    assert list(empty.iterdir()) == []
 
 
 def regions(path: Path, shape: tuple[int, ...], nbytes: int, sessions: int) -> list[int]:
