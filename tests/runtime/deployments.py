@@ -37,6 +37,19 @@ def geared(name: str, folder: Path, **fields: Any) -> dict[str, Any]:
     return model(name, path, shapes=GEARS, **fields)
 
 
+def both_and_slow(
+    folder: Path, name: str, *more: dict[str, Any], execute: str = "300ms"
+) -> DeploymentPlan:
+    """``both`` on two cards, ``slow`` on the second of them, and what else there is to be."""
+    slow = write_mlp(folder, "slow", width=WIDTH, rows=1, seed=1)
+    return planned(
+        geared("both", folder, replicas=2),
+        *more,
+        model("slow", slow, emulated={"execute": execute}, cards=["local/1"]),
+        name=name,
+    )
+
+
 def deployment(*models: dict[str, Any], count: int = 2, name: str = "tiny") -> Deployment:
     cards = {"kind": "emulated", "count": count, "capacity": "64MiB", "allocation": "exact"}
     return Deployment.model_validate({"name": name, "cards": cards, "models": models})

@@ -43,8 +43,8 @@ from tests.runtime.deployments import (
     WIDTH,
     Truth,
     all_ready,
+    both_and_slow,
     card_of,
-    geared,
     model,
     planned,
     rows,
@@ -57,14 +57,7 @@ NAME = "reader"
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> DeploymentPlan:
-    """``both`` on two cards, ``slow`` on one of them."""
-    folder = tmp_path_factory.mktemp("named")
-    slow = write_mlp(folder, "slow", width=WIDTH, rows=1, seed=1)
-    return planned(
-        geared("both", folder, replicas=2),
-        model("slow", slow, emulated={"execute": "300ms"}, cards=["local/1"]),
-        name=NAME,
-    )
+    return both_and_slow(tmp_path_factory.mktemp("named"), NAME)
 
 
 @pytest.fixture(scope="module")

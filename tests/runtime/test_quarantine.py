@@ -25,8 +25,8 @@ from tests.runtime.deployments import (
     WIDTH,
     Truth,
     all_ready,
+    both_and_slow,
     card_of,
-    geared,
     model,
     planned,
     rows,
@@ -39,16 +39,10 @@ NAME = "ward"
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> DeploymentPlan:
-    """``both`` on two cards, ``only`` on the first, ``slow`` on the second."""
+    """Beside the others ``only``, on the first card alone."""
     folder = tmp_path_factory.mktemp("ward")
-    only = write_mlp(folder, "only", width=WIDTH, rows=1, seed=1)
-    slow = write_mlp(folder, "slow", width=WIDTH, rows=1, seed=2)
-    return planned(
-        geared("both", folder, replicas=2),
-        model("only", only, cards=["local/0"]),
-        model("slow", slow, emulated={"execute": "1s"}, cards=["local/1"]),
-        name=NAME,
-    )
+    only = write_mlp(folder, "only", width=WIDTH, rows=1, seed=2)
+    return both_and_slow(folder, NAME, model("only", only, cards=["local/0"]), execute="1s")
 
 
 @pytest.fixture(scope="module")
