@@ -78,7 +78,7 @@ class PlainModels:
             for name in ("det", "cls", "rec")
         )
 
-    def calls(self, rounds: int) -> dict[str, float]:
+    def calls(self, rounds: float) -> dict[str, float]:
         """Runs of each model, for one of so many rounds."""
         models = {"det": self.det, "cls": self.cls, "rec": self.rec}
         return {name: model.runs / rounds for name, model in models.items()}
