@@ -98,8 +98,8 @@ def _deployment(folder: Path) -> Deployment:
 def _one_caller(model: Callable[[str], ModelHandle], folder: Path) -> dict[str, Measure]:
     kinds = (
         ("tiny", "single", TINY, 1.25, 200),
-        ("1 MB", "mb1", MB, 1.10, 30),
-        ("10 MB", "mb10", 10 * MB, 1.10, 8),
+        ("1 MB", "mb1", MB, 1.10, 100),
+        ("10 MB", "mb10", 10 * MB, 1.10, 30),
     )
     return {
         f"one caller, {name}": partial(
