@@ -46,6 +46,7 @@ _REMOVALS, _REMOVAL_SECONDS = 20, 0.1
 _NOISE = r"A worker died or was killed|Raylet is terminated|The node with node id"
 _AUTH = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
+_log = logging.getLogger(__name__)
 _staying = Staying()
 #: The folder of the Ray of our own that this process is in.
 _ours: list[Path] = []
@@ -319,3 +320,5 @@ def _remove(folder: Path) -> None:
         if not folder.exists():
             return
         time.sleep(_REMOVAL_SECONDS)
+    files = sorted(name for _, _, names in os.walk(folder) for name in names)
+    _log.warning("the folder of the Ray that has ended stays: %s, with %s", folder, files[:10])

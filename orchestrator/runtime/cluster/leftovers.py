@@ -36,18 +36,23 @@ def _others() -> Iterator[int]:
 
 def _writes_below(pid: int, folder: Path) -> bool:
     try:
-        for link in Path(f"/proc/{pid}/fd").iterdir():
-            target = link.readlink()
-            if target.is_relative_to(folder) and _is_written(pid, link.name):
-                return True
+        links = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:  # it ended, or belongs to somebody else
         return False
-    return False
+    return any(_leads_below(link, folder) and _is_written(pid, link.name) for link in links)
+
+
+def _leads_below(link: Path, folder: Path) -> bool:
+    try:
+        return link.readlink().is_relative_to(folder)
+    except OSError:  # closed meanwhile, as others of the same process may not be
+        return False
 
 
 def _is_written(pid: int, number: str) -> bool:
     """Whether a file descriptor was opened for writing, as proc(5) tells: flags, in octal."""
-    for line in Path(f"/proc/{pid}/fdinfo/{number}").read_text().splitlines():
-        if line.startswith("flags:"):
-            return int(line.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
+    with contextlib.suppress(OSError):  # closed meanwhile
+        for line in Path(f"/proc/{pid}/fdinfo/{number}").read_text().splitlines():
+            if line.startswith("flags:"):
+                return int(line.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
     return False
