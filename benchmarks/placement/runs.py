@@ -1,6 +1,7 @@
 """What one plan of the benchmark took and reached, and many of them in files."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +36,11 @@ class Run:
     def few(self) -> bool:
         """Whether the fewest cards were wanted, and not the largest alpha."""
         return self.kind.goal in ("memory", "load")
+
+    @property
+    def has_plan(self) -> bool:
+        """Whether the planner did not refuse."""
+        return not math.isnan(self.value)
 
     @property
     def beaten(self) -> bool:

@@ -26,10 +26,11 @@ _PAGE = """# How near the bound plans come
 
 A cell is a mix of models, a goal (the fewest cards for `memory` alone or with `load`; the largest
 alpha on cards that memory just fills, `tight`, or on 1.2 times as many, `loose`), the number of
-models, and cards of one kind (`same`) or two (`mixed`). Value and bound are medians. The last three
-columns say how many times better the plan is than first fit without sharing and than the greedy
-placements that AlpaServe and MuxServe describe (fewer cards, or a larger alpha; the median of where
-they find a plan, `none` where they find none).
+models, and cards of one kind (`same`) or two (`mixed`). Value and bound are medians of the plans
+that there are; a problem that was refused has the gap `inf%`. The last three columns say how many
+times better the plan is than first fit without sharing and than the greedy placements that
+AlpaServe and MuxServe describe (fewer cards, or a larger alpha; the median of where they find a
+plan, `none` where they find none).
 
 {cells}
 
@@ -107,7 +108,9 @@ def page(runs: Sequence[Run], name: str, plot: str) -> str:
         intro=_INTRO.format(
             plans=len(runs),
             seconds=max(run.seconds for run in runs),
-            bad="none of which breaks a rule" if not broken else f"{broken} of which break a rule",
+            bad=f"{broken} without one that keeps every rule"
+            if broken
+            else "none of which breaks a rule",
             page=f"docs/{name}",
         ),
         targets=_markdown(("target", "measured", ""), targets, left=3),
@@ -122,14 +125,15 @@ def _cell_rows(runs: Sequence[Run]) -> list[tuple[str, ...]]:
     for cell, found in by_cell(runs):
         gaps, seconds = [run.gap for run in found], [run.seconds for run in found]
         cards = sorted({run.cards for run in found})
+        some = [run for run in found if run.has_plan] or found
         rows.append(
             (
                 str(cell),
                 f"{cell.models:,}",
                 str(cards[0]) if len(cards) == 1 else f"{cards[0]} to {cards[-1]}",
                 str(len(found)),
-                f"{statistics.median(run.value for run in found):.4g}",
-                f"{statistics.median(run.bound for run in found):.4g}",
+                f"{statistics.median(run.value for run in some):.4g}",
+                f"{statistics.median(run.bound for run in some):.4g}",
                 f"{proven(gaps):.0%}",
                 f"{median(gaps):.2%}",
                 f"{ninth_tenth(gaps):.2%}",

@@ -175,7 +175,7 @@ def _best(runs: Sequence[Run]) -> Verdict:
     """Every plan keeps the rules and none of the baselines is better."""
     broken = sum(bool(run.broken) for run in runs)
     beaten = sum(run.beaten for run in runs)
-    text = f"{broken} of {len(runs)} plans invalid, {beaten} beaten"
+    text = f"{broken} of {len(runs)} invalid or without a plan, {beaten} beaten"
     return Verdict("valid, and never worse than a baseline", text, not (broken or beaten))
 
 

@@ -108,6 +108,17 @@ def test_saved_runs_become_one_page_and_its_picture(tmp_path, capsys):
     assert "Targets" in capsys.readouterr().out
 
 
+def test_a_refused_problem_is_told_and_no_part_of_the_medians(tmp_path):
+    nan, page = float("nan"), tmp_path / "placement.md"
+    none = replace(made("llm/tight/300/same", float("inf")), value=nan, bound=nan, broken=("no",))
+    write(tmp_path / "a.json", [none, made("llm/tight/300/same", 0.004, seed=1)])
+    assert main(["--from", str(tmp_path / "a.json"), "--page", str(page)]) == 1
+    text = page.read_text(encoding="utf-8")
+    assert "| `llm/tight/300/same` | 200 | 2 | 1 | 1.004 | 0% | inf% | inf% | inf% |" in text
+    assert "1 without one that keeps every rule" in text
+    assert "1 of 2 invalid or without a plan, 0 beaten" in text
+
+
 def test_a_plan_is_planned_judged_and_saved(tmp_path, capsys):
     file = tmp_path / "runs.json"
     assert main(["--cell", "zipf/load/12/same", "--json", str(file)]) == 0
