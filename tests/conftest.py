@@ -50,19 +50,20 @@ def _place(item: pytest.Item) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With Ray first: processes that take file by file from both ends meet at short ones."""
+    """With Ray first, and of that what is short last: so all processes end together."""
     items.sort(key=_place)
 
 
 class _FromBothEnds(LoadFileScheduling):
-    """The third process begins at the end, with what needs no Ray, as the others wait for theirs.
+    """All processes but two begin at the end, with what needs no Ray, as those wait for theirs.
 
     So three Rays do not start at once: Ray's own limit for that is tight on two processors.
     """
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        if len(self.nodes) > 2 and node is self.nodes[-1]:
-            self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+        last = next(reversed(self.workqueue))
+        if self.nodes.index(node) > 1 and not last.startswith((*_WITH_THEIR_OWN, _WITH_RAY)):
+            self.workqueue.move_to_end(last, last=False)
         super()._assign_work_unit(node)
 
 

@@ -251,8 +251,8 @@ def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendor]:
     """Both packages importable, one card of a GiB, nothing of it left afterwards."""
     monkeypatch.syspath_prepend(STANDINS)
     monkeypatch.delenv("ASCEND_HOME_PATH", raising=False)
-    emulator.configure([GiB])
     made = Vendor()
+    emulator.configure([GiB], release=made.lite.RELEASE)
     yield made
     made.lite.logging.getLogger("actors.emulator").removeHandler(made.lite._handler)
     for name in ("mindspore_lite", "acl"):

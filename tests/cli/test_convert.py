@@ -18,7 +18,7 @@ sys.path.insert(0, {root!r})
 from tests.mindirs import write_mindir
 from tests.oms import write_compiled
 
-__version__ = "2.7.0"
+__version__ = "2.8.0"
 ModelType = enum.Enum("ModelType", "MINDIR MINDIR_LITE")
 FmkType = enum.Enum("FmkType", "TF CAFFE ONNX MINDIR")
 ModelGroup = object
@@ -96,7 +96,7 @@ def test_what_came_out_is_said(folder, capsys, target, made_for):
     assert (code, err) == (0, "")
     assert out == (
         f"made.mindir: for {made_for}, left:[4,8] float32, right:[4,8] float32, "
-        "by mindspore_lite 2.7.0\n"
+        "by mindspore_lite 2.8.0\n"
     )
 
 
@@ -108,7 +108,7 @@ def test_a_large_model_is_found_under_the_name_that_the_converter_gives_it(folde
     assert (code, err) == (0, "")
     assert out == (
         "made_graph.mindir: for Ascend, not said which, left:[4,8] float32, right:[4,8] float32, "
-        "by mindspore_lite 2.7.0, with its weights in made_variables/data_0\n"
+        "by mindspore_lite 2.8.0, with its weights in made_variables/data_0\n"
     )
     code, _, err = run(capsys, "large.onnx", "--out", "made.mindir")
     assert (code, err[:28]) == (1, "error: made_graph.mindir: is"), "neither is written over"
@@ -155,7 +155,7 @@ def test_a_conversion_that_wrote_nothing_is_told(folder, capsys):
     code, out, err = run(capsys, "nothing.onnx", "--out", "made.mindir")
     assert (code, out) == (1, "")
     assert err == (
-        "error: nothing.onnx was not converted: mindspore_lite 2.7.0 says that it succeeded and "
+        "error: nothing.onnx was not converted: mindspore_lite 2.8.0 says that it succeeded and "
         "wrote no made.mindir\n"
     )
 

@@ -50,7 +50,7 @@ def further_node(cards: int = 1) -> Iterator[NodeProcess]:
     """One more node with so many cards."""
     before = _alive()
     words = f"""start --address={ray.get_runtime_context().gcs_address} --block --num-cpus=1
-        --object-store-memory=80000000 --disable-usage-stats"""
+        --object-store-memory=80000000 --disable-usage-stats --include-log-monitor=false"""
     command = [Path(sys.executable).with_name("ray"), *words.split()]
     node: NodeProcess | None = None
     while node is None:  # Ray's own limit for a start is tight on a busy machine
