@@ -115,23 +115,25 @@ def test_closed_cards_are_left_as_they_are():
     assert found.on[2:] == before[2:]
 
 
-def test_what_no_constructor_packs_is_squeezed_in():
+@pytest.mark.parametrize("roomy", [False, True])
+def test_what_no_constructor_packs_is_squeezed_in(roomy):
     page = written(TIGHT, cards(4, 101), "min_cards")
     assert all(fill(page, variant, page.speed) is None for variant in FEW)
-    found = squeeze(page, [1] * len(SIZES), Budget(2000), 0, range(4))
+    found = squeeze(page, [1] * len(SIZES), Budget(2000), 0, range(4), roomy=roomy)
     assert found is not None
     assert sorted(group for held in found.on for group in held) == list(range(len(SIZES)))
     assert all(found.always + found.level <= page.room)
-    again = squeeze(page, [1] * len(SIZES), Budget(2000), 0, range(4))
+    again = squeeze(page, [1] * len(SIZES), Budget(2000), 0, range(4), roomy=roomy)
     assert again.on == found.on
 
 
-def test_copies_are_squeezed_onto_cards_of_their_own_and_nodes_of_their_own():
+@pytest.mark.parametrize("roomy", [False, True])
+def test_copies_are_squeezed_onto_cards_of_their_own_and_nodes_of_their_own(roomy):
     models = [*TIGHT, model("wide", 10, 5, spread_nodes=2), model("foe", 15)]
     slots = [*cards(4, 110, "a"), *cards(2, 60, "b", start=4)]
     page = written(models, slots, "min_cards", anti_affinity=[["wide", "foe"]])
     wanted = [2 if group.name in ("wide", "foe") else 1 for group in page.world.groups]
-    found = squeeze(page, wanted, Budget(3000), 0, range(6))
+    found = squeeze(page, wanted, Budget(3000), 0, range(6), roomy=roomy)
     assert found is not None
     assert [len(cards) for cards in found.at] == wanted
     assert all(map(found.legal, range(6)))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.placement.instances import Cell, make
 from orchestrator.errors import DeploymentError
 from orchestrator.placement import Plan, Problem, solve, verify
 from orchestrator.placement.groups import world
@@ -39,6 +40,15 @@ def test_every_plan_passes_the_independent_checker(data):
     assert verify(read_problem, plan) == ()
     assert Plan.from_dict(plan.to_dict()) == plan
     assert Problem.from_dict(read_problem.to_dict()) == read_problem
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_large_models_that_are_thinly_spread_are_packed_and_close_to_the_bound(seed):
+    data = make(Cell.parse("llm/tight/80/mixed"), seed)
+    plan = search(Problem.from_dict(data), 3000)
+    assert check(data, plan.to_dict()) == []
+    assert plan.gap < 0.15
+    assert search(Problem.from_dict(data), 3000) == plan
 
 
 @settings(SLOW, max_examples=12)

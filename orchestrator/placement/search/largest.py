@@ -41,6 +41,8 @@ _ROUNDS = (
     ((0.1, _MOST_STARTS, HEAT), (0.15, 2, HEAT), (0.2, 1, HEAT)),
     *4 * (_COOLER,),
 )
+#: Shares of the steps to pack the copies that the whole bound forces, and those of a part of it.
+_WHOLE, _PART = 0.12, 0.08
 #: Many models are thinly spread from so many on, if no more than this share a card. What is then
 #: further from the bound than this, as a peak, goes on from the best again and again, for so many
 #: steps for each card at a time; a share of all steps is kept for what follows.
@@ -92,19 +94,46 @@ class LargestAlpha(Run):
         if some and self.steps.late():
             return
         cards = range(self.sheet.cards)
-        for share in _SHARES[::-1]:
-            part = 5 if share == _SHARES[-1] else 16
-            found = self._squeezed(share * self.limit, cards, self.steps.left // part)
-            if found is not None:
-                self.forced = found.copy()
-                yield found
-                break
+        thin = are_thin(self.sheet.groups, self.sheet.cards)
+        self.forced = self._bisected(cards) if thin else self._downwards(cards)
+        if self.forced is not None:
+            yield self.forced.copy()
         if self.sheet.groups * self.sheet.cards > MANY:
             return
         for way in _TO_MANY:
             found = self._largest_share(way, limit)
             if found is not None:
                 yield found
+
+    def _downwards(self, cards: Sequence[int]) -> Layout | None:
+        """Packed by memory: the copies of the largest share of the bound that go there."""
+        for share in _SHARES[::-1]:
+            part = 5 if share == _SHARES[-1] else 16
+            found = self._squeezed(share * self.limit, cards, self.steps.left // part)
+            if found is not None:
+                return found
+        return None
+
+    def _bisected(self, cards: Sequence[int]) -> Layout | None:
+        """The same, found by bisection: the whole bound first, shares with equal copies once."""
+        shares: list[float] = []
+        last: Numbers | None = None
+        for share in _SHARES:
+            copies = self.items.copies(self.sheet.scale * share * self.limit)
+            if copies is not None and (last is None or not np.array_equal(copies, last)):
+                shares.append(share)
+                last = copies
+        best: Layout | None = None
+        went, failed, middle, part = -1, len(shares), len(shares) - 1, _WHOLE
+        while failed - went > 1:
+            steps = int(self.steps.left * part)
+            found = self._squeezed(shares[middle] * self.limit, cards, steps, roomy=True)
+            if found is None:
+                failed = middle
+            else:
+                best, went = found, middle
+            middle, part = (went + failed) // 2, _PART
+        return best
 
     def _soft(
         self, variant: Variant, shares: Sequence[float], limit: Numbers, *, sure: bool

@@ -116,14 +116,16 @@ class Run(ABC):
         late = (lambda: False) if sure else self.steps.late
         return fill(self.sheet, variant, limit, soft=soft, late=late)
 
-    def _squeezed(self, share: float, cards: Sequence[int], steps: int) -> Layout | None:
+    def _squeezed(
+        self, share: float, cards: Sequence[int], steps: int, *, roomy: bool = False
+    ) -> Layout | None:
         """The copies that this share of the sheet's demand forces, packed by memory alone."""
         forced = self.items.copies(self.sheet.scale * share)
         if forced is None:
             return None
         copies = np.maximum(forced, self.sheet.low)
         part = self.steps.part(steps)
-        found = squeeze(self.sheet, copies.tolist(), part, self.seed, cards)
+        found = squeeze(self.sheet, copies.tolist(), part, self.seed, cards, roomy=roomy)
         self.steps.give_back(part)
         return found
 

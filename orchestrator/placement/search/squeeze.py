@@ -16,15 +16,27 @@ from orchestrator.placement.search.sheet import Sheet
 _AIM = Aim(even=1.0, busy=0.0, free=1.0)
 #: How often a homeless group knocks at two cards, and how many of theirs may make room for it.
 _GUESTS, _LEAVING = 0.3, 3
+#: How often one of the roomiest cards is one of the two, and how surely the very roomiest: there is
+#: where somebody moves in first.
+_ROOMY, _SURE = 0.7, 0.3
 #: Divisions among which one is drawn, how steeply, and how much worse one is accepted at first.
 _CHOICES, _STEEP, _HEAT = 30, 0.3, 2e-4
 
 
 def squeeze(
-    sheet: Sheet, copies: Sequence[int], budget: Budget, seed: int, cards: Sequence[int]
+    sheet: Sheet,
+    copies: Sequence[int],
+    budget: Budget,
+    seed: int,
+    cards: Sequence[int],
+    *,
+    roomy: bool = False,
 ) -> Layout | None:
-    """So many copies of each group, with equal loads, on these cards; None if they do not go."""
-    run = _Squeeze(sheet, copies, random.Random(seed), cards)
+    """So many copies of each group, with equal loads, on these cards; None if they do not go.
+
+    ``roomy``: it looks at the cards with most memory free first.
+    """
+    run = _Squeeze(sheet, copies, random.Random(seed), cards, roomy)
     return run.run(budget)
 
 
@@ -32,8 +44,14 @@ class _Squeeze:
     """A layout, and the copies that found no place in it yet."""
 
     def __init__(
-        self, sheet: Sheet, copies: Sequence[int], rng: random.Random, cards: Sequence[int]
+        self,
+        sheet: Sheet,
+        copies: Sequence[int],
+        rng: random.Random,
+        cards: Sequence[int],
+        roomy: bool,
     ) -> None:
+        self.roomy = roomy
         self.layout, self.rng, self.copies = Layout(sheet), rng, copies
         self.homeless: list[int] = []
         #: The roomiest first: they take the largest workspaces.
@@ -63,7 +81,7 @@ class _Squeeze:
         while self.homeless:
             if len(self.cards) < 2 or not budget.spend():
                 return None
-            one, other = self.rng.sample(self.cards, 2)
+            one, other = self._two()
             if self.rng.random() < _GUESTS:
                 self._knock(one, other)
             else:
@@ -71,6 +89,17 @@ class _Squeeze:
         self._share()
         layout = self.layout
         return layout if all(map(layout.spread_kept, range(layout.sheet.groups))) else None
+
+    def _two(self) -> tuple[int, int]:
+        """Two cards: where it looks for roomy ones, one with much memory free or any."""
+        layout, rng = self.layout, self.rng
+        one, other = rng.sample(self.cards, 2)
+        if not self.roomy or rng.random() >= _ROOMY:
+            return one, other
+        free = (layout.sheet.room - layout.always - layout.level)[self.cards]
+        rank = min(int(rng.expovariate(_SURE)), len(free) - 1)
+        roomy = self.cards[int(np.argsort(-free, kind="stable")[rank])]
+        return roomy, one if other == roomy else other
 
     def _share(self) -> None:
         """Equal loads for all copies of a group: one that left took along what it had just then."""
