@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import ray
@@ -20,6 +21,8 @@ _log = logging.getLogger(__name__)
 
 #: Ray itself exports what it was told every ten seconds, unless it is set up otherwise.
 EVERY_SECONDS = 5.0
+#: How long the thread may take to notice that it is over.
+_END_SECONDS = 2.0
 _CARD = ("deployment", "card", "node")
 _MODEL = ("deployment", "model", "version", "card", "node")
 _CALLS = ("deployment", "model", "version")
@@ -194,13 +197,14 @@ class Exporter:
         return self._made[name]
 
 
-def publish(samples: Callable[[], Iterable[Sample]], over: threading.Event) -> None:
+def publish(samples: Callable[[], Iterable[Sample]], over: threading.Event) -> Callable[[], None]:
     """Export samples every few seconds, on a thread of its own, until ``over`` is set.
 
-    Nothing at all is done where this node exports no metrics: that needs ``ray[default]``.
+    Returns what waits for the end of that, which whoever leaves Ray does first: the thread calls
+    it. Nothing at all is done where this node exports no metrics: that needs ``ray[default]``.
     """
     if not _node_exports():
-        return
+        return _nothing
 
     def run() -> None:
         exporter, told = Exporter(), ""
@@ -212,7 +216,13 @@ def publish(samples: Callable[[], Iterable[Sample]], over: threading.Event) -> N
                     _log.exception("metrics could not be published")
                 told = repr(error)
 
-    threading.Thread(target=run, name="orchestrator-metrics", daemon=True).start()
+    thread = threading.Thread(target=run, name="orchestrator-metrics", daemon=True)
+    thread.start()
+    return partial(thread.join, _END_SECONDS)
+
+
+def _nothing() -> None:
+    """There is no thread to wait for."""
 
 
 def _node_exports() -> bool:

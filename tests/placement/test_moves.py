@@ -15,7 +15,7 @@ from tests.placement.worlds import problems
 
 def solved(data, **options):
     try:
-        return solve(data, budget=400, **options)
+        return solve(data, budget=150, **options)
     except PlanRefusedError:
         return None
 

@@ -127,7 +127,8 @@ with Orchestrator(plan) as started:
     assert started.status().cards
 assert flying.exception() is not None
 assert not ray.is_initialized(), "another Ray was started"
-assert [one.name for one in threading.enumerate() if one.name.startswith("orchestrator")] == []
+ours = [one.name for one in threading.enumerate() if one.name.startswith("orchestrator")]
+assert ours == [], ours
 
 ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False,
          object_store_memory=100 << 20, _temp_dir=sys.argv[1])

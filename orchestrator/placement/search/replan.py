@@ -127,9 +127,15 @@ def _option(run: Run, layout: Layout) -> Option:
 
 
 def _pareto(found: list[Option]) -> list[Option]:
-    """By rising moves, only what is better than all before it."""
+    """By rising moves, only what is better than all before it; one for each number of moves."""
     kept: list[Option] = []
     for option in sorted(found, key=lambda o: (o.cost.moves, o.cost.nbytes, -o.found.score[0])):
-        if not kept or option.found.score[0] > kept[-1].found.score[0]:
-            kept.append(option)
+        score, best = option.found.score[0], kept[-1].found.score[0] if kept else float("-inf")
+        if score <= best:
+            continue
+        if kept and kept[-1].cost.moves == option.cost.moves:  # it loads more bytes
+            if score - best <= abs(score) * _CLOSE:
+                continue
+            kept.pop()
+        kept.append(option)
     return kept

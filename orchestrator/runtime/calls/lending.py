@@ -37,6 +37,8 @@ _NEWS_SECONDS = 20.0
 _LOOK_SECONDS = 10.0
 #: A board that cannot be reached for the moment is asked again.
 _RETRY_SECONDS = 0.2
+#: How long the owner's thread may take to notice that it is over.
+_END_SECONDS = 5.0
 _GONE = "it ended with the process that owned it"
 _STAYS = "orchestrator up starts one that stays"
 _STRANGER = "it belongs to another process, and this one is not connected to that one's Ray"
@@ -129,12 +131,14 @@ class Lending:
         self._board = actor.remote(lender.options, lender.seen())
         self._forget = lender.watch(self._post)
         self._post()  # what has changed before it was watched
-        Thread(target=self._listen, name="orchestrator-lending", daemon=True).start()
+        self._listener = Thread(target=self._listen, name="orchestrator-lending", daemon=True)
+        self._listener.start()
 
     def close(self) -> None:
         """Borrowers are told that it is over."""
         self._over.set_result(None)
         self._forget()
+        self._listener.join(_END_SECONDS)  # it must not call a Ray that is being left
         with contextlib.suppress(RayError):  # it may have ended already
             ray.kill(self._board, no_restart=True)
 

@@ -17,8 +17,8 @@ _ANSWER_SECONDS = 1.0
 
 def publish_driver(
     plan: Callable[[], DeploymentPlan], router: Router, over: threading.Event
-) -> None:
-    """Export what a driver sees of the models of the plan that runs, until ``over``."""
+) -> Callable[[], None]:
+    """Export what a driver sees of the models of the running plan, until ``over``; see publish."""
 
     def samples() -> Iterable[Sample]:
         try:
@@ -27,7 +27,7 @@ def publish_driver(
             return ()
         return driver_samples(plan(), router.counts, view)
 
-    publish(samples, over)
+    return publish(samples, over)
 
 
 def driver_samples(

@@ -98,7 +98,7 @@ class Traffic:
         self._router = Router(desk, on_lost, journal=journal, on_culprit=on_culprit)
         self._router.start()
         self._pid = os.getpid()
-        publish_driver(lambda: self.plan, self._router, self._closed)
+        self._exported = publish_driver(lambda: self.plan, self._router, self._closed)
 
     def end(self, drain_seconds: float = 0.0, why: str = CLOSED) -> bool:
         """Take nothing new, finish what is here, then fail the rest; nothing is exported any more.
@@ -106,7 +106,9 @@ class Traffic:
         False when some was failed.
         """
         self._closed.set()
-        return self._router.close(drain_seconds if ray.is_initialized() else 0.0, why)
+        finished = self._router.close(drain_seconds if ray.is_initialized() else 0.0, why)
+        self._exported()
+        return finished
 
     def know(self, plan: DeploymentPlan, signatures: Mapping[str, Signature]) -> None:
         """These are the models now, as the cards that loaded them say."""

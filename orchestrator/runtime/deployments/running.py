@@ -168,8 +168,12 @@ class Running(Traffic):
         slots = [self._empty_slot(name, plan.orders(name)) for name in plan.slots]
         journal = Journal(plan.deployment.name)
         self._controller = Controller(slots, self._fleet, self._options.restarts, journal=journal)
+        self._undo.callback(
+            publish(
+                lambda: controller_samples(self._controller.slots.copy().values()), self._closed
+            )
+        )
         self._undo.callback(self._closed.set)
-        publish(lambda: controller_samples(self._controller.slots.copy().values()), self._closed)
         self._undo.callback(self._stop_cards)
         self._options.progress(f"loading models on {len(slots)} cards")
         self.open(plan, self._controller.lost, self._controller.pardon)
