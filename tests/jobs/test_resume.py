@@ -333,18 +333,21 @@ def test_of_two_processes_that_resume_at_once_one_is_refused(pages, tmp_path):  
     with pytest.raises(NotServingError):
         run(pages, out, half, part_size=5, in_flight=1)
     words = [sys.executable, "-c", _RESUMING, pages, out, go]
-    processes = [
-        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    while all(process.poll() is None for process in processes):
-        time.sleep(0.05)
-    refused, other = sorted(processes, key=lambda process: process.poll() is None)
-    told = refused.communicate()[1]
-    assert refused.returncode == 1
-    assert f"a run that has not ended writes to it: process {other.pid} on " in told
-    go.touch()
-    assert (other.communicate()[0], other.returncode) == ("complete\n", 0)
+    pipe = subprocess.PIPE
+    with contextlib.ExitStack() as ends:
+        processes = []
+        for _ in range(2):
+            process = subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True)
+            processes.append(ends.enter_context(process))
+            ends.callback(process.kill)
+        while all(process.poll() is None for process in processes):
+            time.sleep(0.05)
+        refused, other = sorted(processes, key=lambda process: process.poll() is None)
+        told = refused.communicate()[1]
+        assert refused.returncode == 1
+        assert f"a run that has not ended writes to it: process {other.pid} on " in told
+        go.touch()
+        assert (other.communicate()[0], other.returncode) == ("complete\n", 0)
     undisturbed = tmp_path / "undisturbed"
     run(pages, undisturbed, part_size=5)
     assert pq.read_table(out).equals(pq.read_table(undisturbed))

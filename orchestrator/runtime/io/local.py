@@ -11,6 +11,7 @@ import fcntl
 import os
 import socket
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -20,6 +21,9 @@ from typing import IO
 
 from orchestrator.errors import JobError
 from orchestrator.runtime.io.store import LOCK, MANIFEST, Lease, Written, checksum, taken
+
+#: An owner tells its name just after it has the lock: how often that is looked for, and how soon.
+_TELLING, _TELLING_SECONDS = 20, 0.05
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,10 @@ class LocalLease:
             raise taken(self._store.where)
 
     def close(self) -> None:
-        """See Lease."""
+        """See Lease; whoever comes next is not to be told this name."""
+        if self._file is not None and self._store.owner() == self._told:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, 0)
         _close(self._file)
         self._file = None
 
@@ -147,14 +154,23 @@ class LocalLease:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
-                owner = self._store.owner() or "another process"
-                raise JobError(where, f"a run that has not ended writes to it: {owner}") from error
+                told = f"a run that has not ended writes to it: {self._other()}"
+                raise JobError(where, told) from error
             told = (
                 f"{LOCK} cannot be locked ({error.strerror}), so nothing would keep two runs "
                 f"apart: mount it with locks, or write to local://{self._store.folder}, where a "
                 "lease stands in for them"
             )
             raise JobError(where, told) from error
+
+    def _other(self) -> str:
+        """Who has it: told there as soon as it is had, and for as long."""
+        for _ in range(_TELLING):
+            owner = self._store.owner()
+            if owner:
+                return owner
+            time.sleep(_TELLING_SECONDS)
+        return "another process"
 
 
 class LocalJournal:
