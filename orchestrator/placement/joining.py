@@ -27,8 +27,9 @@ from orchestrator.profiles import BatchTime
 Numbers = npt.NDArray[Any]
 #: When seconds of gathering count as found, and after how many rounds at the latest.
 _CLOSE, _ROUNDS = 1e-6, 100
-#: By how much longer they gather from one try to the next where one card is not enough else.
-_LONGER = 1.25
+#: By how much longer they gather from one try to the next where one card is not enough else, and
+#: how many rows come meanwhile at the first of these tries: each adds a quarter of a batch at most.
+_LONGER, _FIRST = 1.25, 0.25
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Joining:
         seconds = self._seconds(rps)
         joined = self._gathered(rps * seconds)
         while rps * joined.row_ms / 1000 > room and joined.rows < self.most * (1 - _CLOSE):
-            seconds = max(_LONGER * seconds, 1 / rps)
+            seconds = max(_LONGER * seconds, _FIRST / rps)
             joined = self._gathered(rps * seconds)
         return joined
 

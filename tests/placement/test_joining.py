@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from actors.queue import Terms
@@ -61,6 +61,7 @@ def test_the_demand_is_split_over_the_replicas():
     gears=st.dictionaries(st.integers(1, 64), st.floats(0.01, 1000), min_size=1, max_size=4),
     fewest=st.integers(1, 3),
 )
+@example(rps=0.109375, utilisation=0.0625, max_wait=0.0, gears={2: 573.0}, fewest=1)
 def test_whatever_is_joined(rps, utilisation, max_wait, gears, fewest):
     """From one row to a full batch, and never too much for the fewest cards that can do it."""
     ordered = zip(sorted(gears), sorted(gears.values()), strict=True)
