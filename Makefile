@@ -18,10 +18,10 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
 demo: .venv/examples ## read 16 rendered and 2 scanned pages on two emulated cards
 	$(BIN)/python -m examples.ocr.demo
 
-# Four on two processors: a good part of what they do is to wait, for processes that start or end.
-test: .venv/dev ## lint, then every test, file by file in four processes
+# Three on two processors: a good part of what they do is to wait, for processes that start or end.
+test: .venv/dev ## lint, then every test, file by file in three processes
 	$(MAKE) --no-print-directory --jobs 2 lint .venv/cluster
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 chaos: .venv/dev .venv/cluster ## what takes long: schedules of kills
 	$(BIN)/python -m tests.chaos
