@@ -1,7 +1,7 @@
 """Requests joined into one native, contiguous batch, and results cut back to their owners. Pure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -48,16 +48,23 @@ def join(
     return batch
 
 
-def cut(rule: BatchRule, outputs: Arrays, rows: Sequence[int], held: int) -> list[dict[str, Array]]:
+def cut(
+    rule: BatchRule,
+    outputs: Arrays,
+    rows: Sequence[int],
+    held: int,
+    copy: Callable[[Array], Array],
+) -> list[dict[str, Array]]:
     """Give each owner a copy of its rows: ``rows`` in the order of ``join``, of a gear of ``held``.
 
-    Only the batch axis is cut. A single owner of the whole gear gets the outputs whole.
+    Only the batch axis is cut. A single owner of the whole gear gets the outputs whole. ``copy``
+    makes a C-contiguous one.
 
     Raises:
         ValueError: an output does not have the batch on the batch axis.
     """
     if rule.axis is None or (len(rows) == 1 and rows[0] == held):
-        return [{name: np.array(output, order="C") for name, output in outputs.items()}]
+        return [{name: copy(output) for name, output in outputs.items()}]
     shares: list[dict[str, Array]] = [{} for _ in rows]
     for name, output in outputs.items():
         if output.ndim <= rule.axis or output.shape[rule.axis] != held:
@@ -67,7 +74,7 @@ def cut(rule: BatchRule, outputs: Arrays, rows: Sequence[int], held: int) -> lis
             )
         at = 0
         for share, count in zip(shares, rows, strict=True):
-            share[name] = np.array(output[span(rule.axis, at, at + count)], order="C")
+            share[name] = copy(output[span(rule.axis, at, at + count)])
             at += count
     return shares
 

@@ -21,6 +21,7 @@ from actors.memory import CardMemory, card_memory, require_fit
 from actors.messages import NOTHING_SHARED, CardIdentity, CardOrder, ModelOrder
 from actors.model_object import ModelObject
 from actors.occupied import Occupied
+from actors.recycled import Recycled
 from actors.served import ServedModel
 from actors.shapes import check_rule
 
@@ -79,9 +80,9 @@ def load_models(
         if on_built is not None:
             on_built()
         served = {m.name: _warm_up(order, m, objects[m.name]) for m in order.models}
-        occupied = Occupied()
+        occupied, recycled = Occupied(), Recycled()
         for one in served.values():
-            one.occupied = occupied
+            one.occupied, one.recycled = occupied, recycled
     except BaseException:
         gauge.close()
         raise

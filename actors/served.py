@@ -18,6 +18,7 @@ from actors.messages import ModelOrder, Reply, Request
 from actors.model_object import ModelObject
 from actors.occupied import Occupied
 from actors.queue import Batch, Entry
+from actors.recycled import Recycled
 from actors.shapes import (
     Array,
     Arrays,
@@ -93,7 +94,8 @@ class ServedModel:
         #: Seconds of the slowest run of the warm-up.
         self.expected = 0.0
         self.occupied = Occupied()
-        """The card's: its models share one."""
+        self.recycled = Recycled()
+        """These two are the card's: its models share them."""
         self._timing = threading.Lock()
         self._rule = order.batching
         self._slot = slot
@@ -240,7 +242,10 @@ class ServedModel:
         ]
         held = gear_rows(gear, self._rule)
         owners = [1] * held if held > 1 else [held]
-        return target.predict(gear, zeros, partial(cut, self._rule, rows=owners, held=held))[0]
+        return target.predict(gear, zeros, self._cut(owners, held))[0]
+
+    def _cut(self, rows: Sequence[int], held: int) -> Callable[[Arrays], list[dict[str, Array]]]:
+        return partial(cut, self._rule, rows=rows, held=held, copy=self.recycled.copy)
 
     def _gear(self, key: Bucket, rows: int) -> Gear:
         found = self._gears.get((key, rows))
@@ -259,7 +264,7 @@ class ServedModel:
         began = time.monotonic()
         with self.occupied:
             arrays = join(self.signature, self._rule, gear, inputs, buffers)
-            shares = target.predict(gear, arrays, partial(cut, self._rule, rows=rows, held=held))
+            shares = target.predict(gear, arrays, self._cut(rows, held))
         seconds, predicted = time.monotonic() - began, target.predict_seconds
         with self._timing:
             self.counters.batch_copy.add(seconds - predicted)

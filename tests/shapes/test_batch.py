@@ -85,7 +85,7 @@ def test_join_then_cut_gives_every_owner_its_own(
     assert batch.dtype.isnative
     assert not np.isnan(batch).any()
     held = batch.shape[rule.axis or 0]
-    shares = cut(rule, {"y": batch}, rows, held)
+    shares = cut(rule, {"y": batch}, rows, held, np.copy)
     for request, share in zip(requests, shares, strict=True):
         x, y = request["x"], share["y"]
         inside = tuple(slice(0, size) for size in x.shape)
@@ -127,10 +127,10 @@ def test_models_without_a_batch_axis_run_whole() -> None:
     x = {"x": np.arange(4, dtype="f4")}
     assert split(signature, rule, x) == [x]
     assert join(signature, rule, signature.gears[0], [x], scratch(signature))[0] is x["x"]
-    [share] = cut(rule, {"y": np.ones((7, 2))}, [1], 1)
+    [share] = cut(rule, {"y": np.ones((7, 2))}, [1], 1, np.copy)
     assert share["y"].shape == (7, 2)
 
 
 def test_an_output_without_the_batch_is_named() -> None:
     with pytest.raises(ValueError, match=r"output y has shape \(5, 2\): its axis 0 is not the bat"):
-        cut(BatchRule(), {"y": np.ones((5, 2))}, [1, 2], 4)
+        cut(BatchRule(), {"y": np.ones((5, 2))}, [1, 2], 4, np.copy)
