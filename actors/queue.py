@@ -9,7 +9,7 @@ a model take turns too, row by row. It is due when it is full, when its oldest r
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -90,7 +90,8 @@ class CardQueue(Generic[T]):
     def __init__(self, terms: Mapping[str, Terms]) -> None:
         """Take the terms of every model of the card."""
         self._max_waits = {name: one.max_wait for name, one in terms.items()}
-        self._waiting: dict[str, dict[Bucket, _Line[T]]] = {m: {} for m in terms}
+        #: Of each lane the models for which anything waits: a card may have hundreds of others.
+        self._waiting: dict[Lane, dict[str, dict[Bucket, _Line[T]]]] = {}
         self._queued = dict.fromkeys(terms, 0)
         self._senders = {(m, p): Turns[int]() for m in terms for p in PRIORITIES}
         shared = {name: one.share for name, one in terms.items() if one.in_turns}
@@ -116,7 +117,8 @@ class CardQueue(Generic[T]):
 
     def put(self, entry: Entry[T]) -> None:
         """Add an entry behind those of its bucket, priority and sender."""
-        lines = self._waiting[entry.model]
+        waiting = self._waiting.setdefault(self._lanes[entry.model], {})
+        lines = waiting.setdefault(entry.model, {})
         line = lines.get(entry.bucket)
         if line is None:
             line = lines[entry.bucket] = _Line()
@@ -127,9 +129,7 @@ class CardQueue(Generic[T]):
 
     def next(self, now: float) -> list[str]:
         """The models that ``take`` has a batch for at ``now``."""
-        if not self._all_queued:
-            return []
-        turns = (self._turn(lane, now) for lane in dict.fromkeys(self._lanes.values()))
+        turns = (self._turn(lane, now) for lane in self._waiting)
         return [turn[1] for turn in turns if turn is not None]
 
     def take(self, model: str, now: float) -> Batch[T] | None:
@@ -143,10 +143,10 @@ class CardQueue(Generic[T]):
             return None
         lead = turn[0]
         bucket = self._bucket(model, lead, now)
-        line = self._waiting[model][bucket]
+        line = self._lines(model)[bucket]
         entries = list(self._joined(model, line, lead))
         if not line.rows:
-            del self._waiting[model][bucket]
+            self._keep(model, (key for key in self._lines(model) if key != bucket))
         self._queued[model] -= len(entries)
         self._all_queued -= len(entries)
         return self._begun(entries, lead, now)
@@ -166,9 +166,10 @@ class CardQueue(Generic[T]):
     def remove(self, unwanted: Callable[[Entry[T]], bool]) -> list[Entry[T]]:
         """Remove and return some of what waits."""
         removed: list[Entry[T]] = []
-        for model, lines in self._waiting.items():
+        for model in [model for models in self._waiting.values() for model in models]:
+            lines = self._lines(model)
             gone = [entry for line in lines.values() for entry in line.remove(unwanted)]
-            self._waiting[model] = {key: line for key, line in lines.items() if line.rows}
+            self._keep(model, (key for key, line in lines.items() if line.rows))
             self._queued[model] -= len(gone)
             self._all_queued -= len(gone)
             removed += gone
@@ -191,34 +192,49 @@ class CardQueue(Generic[T]):
 
     def next_due(self, model: str) -> float:
         """When a batch of a model is due if nothing else happens; infinity when nothing waits."""
-        due = min((self._due(model, x) for x in self._waiting[model].values()), default=math.inf)
+        due = min((self._due(model, x) for x in self._lines(model).values()), default=math.inf)
         return max(due, self._lanes[model].opens)
 
     def clear(self) -> list[Entry[T]]:
         """Remove and return everything that waits, oldest first."""
         entries = self._all()
-        self._waiting = {model: {} for model in self._waiting}
+        self._waiting = {}
         self._queued = dict.fromkeys(self._queued, 0)
         self._all_queued = 0
         return sorted(entries, key=lambda entry: entry.arrived)
 
     def _all(self) -> list[Entry[T]]:
-        lines = [line for lines in self._waiting.values() for line in lines.values()]
-        return [e for line in lines for queue in line.queues.values() for e in queue]
+        models = (lines for models in self._waiting.values() for lines in models.values())
+        queues = (q for lines in models for line in lines.values() for q in line.queues.values())
+        return [entry for queue in queues for entry in queue]
+
+    def _lines(self, model: str) -> Mapping[Bucket, _Line[T]]:
+        return self._waiting.get(self._lanes[model], {}).get(model, {})
+
+    def _keep(self, model: str, buckets: Iterable[Bucket]) -> None:
+        """Of a model these buckets alone; of what has none left, nothing."""
+        lane, lines = self._lanes[model], self._lines(model)
+        kept = {bucket: lines[bucket] for bucket in buckets}
+        if kept:
+            self._waiting[lane][model] = kept
+            return
+        del self._waiting[lane][model]
+        if not self._waiting[lane]:
+            del self._waiting[lane]
 
     def _turn(self, lane: Lane, now: float) -> tuple[Priority, str] | None:
         if lane.full or now < lane.opens:
             return None
         wanting = [
             (priority, model)
-            for model in lane.models
+            for model in self._waiting.get(lane, ())
             for priority in dict.fromkeys(p for x in self._open(model, now) for p, _ in x.queues)
         ]
         return lane.next(wanting) if wanting else None
 
     def _open(self, model: str, now: float) -> Iterator[_Line[T]]:
         """The buckets of a model that are due."""
-        return (x for x in self._waiting[model].values() if self._due(model, x) <= now)
+        return (x for x in self._lines(model).values() if self._due(model, x) <= now)
 
     def _bucket(self, model: str, lead: Priority, now: float) -> Bucket:
         """The bucket with the oldest entry of the sender whose turn it is."""

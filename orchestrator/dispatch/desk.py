@@ -190,10 +190,9 @@ class Desk:
 
     def stalled(self) -> bool:
         """Whether requests wait for a model that no card serves now: ``expire`` must be called."""
-        return any(
-            (pending or self._waiting.suspects) and not self._board.live(model)
-            for model, pending in self._waiting.pending.items()
-        )
+        in_line = {model for model, _ in self._waiting.in_line()}
+        asked = in_line.union(ticket.model for ticket in self._waiting.suspects)
+        return any(not self._board.live(model) for model in asked)
 
     @property
     def due(self) -> float | None:

@@ -110,7 +110,13 @@ class Waiting:
     def __init__(self) -> None:
         self.pending: dict[str, Pending] = {}
         self.suspects: list[Ticket] = []
+        self._in_line: dict[str, Pending] = {}
         self._resting: list[tuple[float, int, Ticket]] = []
+
+    def in_line(self) -> list[tuple[str, Pending]]:
+        """The models of which any waits in line: a driver may know thousands, few of them busy."""
+        self._in_line = {model: pending for model, pending in self._in_line.items() if pending}
+        return list(self._in_line.items())
 
     def know(self, models: Iterable[str]) -> None:
         """These may be asked for, beside those that are known already."""
@@ -119,7 +125,8 @@ class Waiting:
 
     def put(self, ticket: Ticket, first: bool = False) -> None:
         """To the end of its line, or ahead of all others there."""
-        self.pending[ticket.model].lines[ticket.priority].put(ticket, first)
+        pending = self._in_line[ticket.model] = self.pending[ticket.model]
+        pending.lines[ticket.priority].put(ticket, first)
 
     def rest(self, ticket: Ticket, until: float) -> None:
         """Put a request back in line at a moment to come."""

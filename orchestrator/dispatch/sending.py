@@ -22,7 +22,7 @@ class Sender:
         """The calls to make now, suspects first, then model by model."""
         self._waiting.wake(now)
         made = self._for_suspects(now)
-        for model, pending in self._waiting.pending.items():
+        for model, pending in self._waiting.in_line():
             while pending:
                 calls = (self._next_call(model, line, now) for line in pending.in_turn())
                 bundle = next((call for call in calls if call is not None), None)
