@@ -40,14 +40,17 @@ def _run(folder: Path, seed: int, options: argparse.Namespace) -> None:
     folder.mkdir()
     started, source, struck = time.monotonic(), folder / "rows.jsonl", folder / "struck"
     parts = schedules.write_lines(source, options.records, struck)
-    kills = schedules.schedule(seed, parts, schedules.random_targets(seed, options.kills))
+    workers = seed % 3
+    targets = [target for target in schedules.TARGETS if workers or target != "worker"]
+    drawn = schedules.random_targets(seed, options.kills, targets)
+    kills = schedules.schedule(seed, parts, drawn)
     wanted = schedules.chaos_deployment(folder, 3, RESOURCE)
     with further_node() as node:
         up(wanted, Options())
         try:
             seen = Victims(lambda: status_of(wanted.name, 250.0), Path(os.environ[VARIABLE]), node)
             strikes, out = Strikes(kills, seen, struck), folder / "out"
-            starts = schedules.run_to_the_end(wanted.name, source, out, strikes, seed % 3)
+            starts = schedules.run_to_the_end(wanted.name, source, out, strikes, workers)
             schedules.check(out, options.records, Truth(folder / "both.mindir"))
         finally:
             take_down(wanted.name)
