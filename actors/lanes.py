@@ -1,7 +1,7 @@
 """The models of a card that run in turns: who is next, and when. Pure."""
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from typing import TypeVar
 
 from actors.admission import remember
@@ -50,12 +50,10 @@ class Lane:
         """Whether no further batch may be taken before one is done."""
         return len(self._overtaken) + sum(self._overtaken.values()) >= self._ahead
 
-    def next(self, wanting: Sequence[tuple[Priority, str]]) -> tuple[Priority, str]:
-        """The priority and the model whose turn it is."""
-        if len(wanting) == 1:
-            return wanting[0]
-        priority = self._shares.first(p for p in PRIORITIES if any(p == w for w, _ in wanting))
-        return priority, self._turns[priority].first(m for p, m in wanting if p == priority)
+    def next(self, wanting: Mapping[Priority, Collection[str]]) -> tuple[Priority, str]:
+        """The priority and the model whose turn it is, of those that want one."""
+        priority = self._shares.first([one for one in PRIORITIES if one in wanting])
+        return priority, self._turns[priority].first(wanting[priority])
 
     def take(
         self, kind: Hashable, model: str, lead: Priority, rows: Mapping[Priority, int], now: float

@@ -225,11 +225,14 @@ class CardQueue(Generic[T]):
     def _turn(self, lane: Lane, now: float) -> tuple[Priority, str] | None:
         if lane.full or now < lane.opens:
             return None
-        wanting = [
-            (priority, model)
-            for model in self._waiting.get(lane, ())
-            for priority in dict.fromkeys(p for x in self._open(model, now) for p, _ in x.queues)
-        ]
+        wanting: dict[Priority, dict[str, None]] = {}
+        for model, lines in self._waiting.get(lane, {}).items():
+            waits = self._running and self._max_waits[model]
+            for line in lines.values():
+                if waits and self._due(model, line) > now:
+                    continue
+                for priority, _ in line.queues:
+                    wanting.setdefault(priority, {})[model] = None
         return lane.next(wanting) if wanting else None
 
     def _open(self, model: str, now: float) -> Iterator[_Line[T]]:

@@ -5,7 +5,7 @@ proportional to its weight, to within one turn of each. A key that wants nothing
 it comes back as if it had just had its share.
 """
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -23,12 +23,15 @@ class Turns(Generic[K]):
         self._now = 0.0
         self._next: dict[K, float] = {}
 
-    def first(self, wanting: Iterable[K]) -> K:
+    def first(self, wanting: Collection[K]) -> K:
         """The one of these whose turn it is; of equals the first. There must be one.
 
         All that want a turn must be named, also those that could not take it at once.
         """
-        return min(wanting, key=self._start)
+        for key in wanting:
+            if self._next.get(key, 0.0) <= self._now:  # nobody's turn may start earlier
+                return key
+        return min(wanting, key=self._next.__getitem__)
 
     def take(self, key: K, cost: float) -> None:
         """A key takes its turn, which will cost so much as far as one knows."""
