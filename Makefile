@@ -23,9 +23,8 @@ test: .venv/dev ## lint, then every test, file by file in three processes
 	$(MAKE) --no-print-directory --jobs 2 lint .venv/cluster
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-chaos: .venv/dev .venv/cluster ## what takes long: schedules of kills
+chaos: .venv/dev ## what takes long: schedules of kills
 	$(BIN)/python -m tests.chaos
-	$(BIN)/python -m pytest -m chaos
 
 lint: .venv/dev ## ruff, the type checker, the import contracts
 	$(BIN)/ruff check .
