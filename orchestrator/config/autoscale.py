@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from orchestrator.config.section import Count, DurationAboveZero, Section
+from orchestrator.config.section import Count, DurationAboveZero, Flag, Section
 
 
 class Autoscale(Section):
@@ -26,4 +26,11 @@ class Autoscale(Section):
     )
     starts_per_minute: Count = Field(
         default=20, description="At most so many cards are started for it in a minute."
+    )
+    request_resources: Flag = Field(
+        default=False,
+        description="Also call Ray's request_resources with the number of cards that are wanted, "
+        "so that Ray's autoscaler (version 1) starts the nodes for all of them at once, whatever "
+        "its upscaling_speed. A cluster has one such request: what others in it requested so, "
+        "Ray Data too, is overwritten, and theirs overwrites ours.",
     )

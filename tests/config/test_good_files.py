@@ -51,6 +51,7 @@ def test_every_field_arrives():
     assert autoscale is not None
     assert (autoscale.min_cards, autoscale.busy, autoscale.idle) == (0, 0.7, 30.0)
     assert autoscale.starts_per_minute == 6
+    assert autoscale.request_resources is True
     placement = deployment.placement
     assert placement.objective == "max_alpha"
     assert placement.affinity == (("det", "rec"),)

@@ -1,4 +1,7 @@
-"""Cards that follow the work, on the package's Ray: none, some, none, and one again."""
+"""Cards that follow the work, on the package's Ray: none, some, none, and one again.
+
+One of two deployments has its cards requested of Ray beside, the other must not.
+"""
 
 import contextlib
 import json
@@ -21,17 +24,19 @@ from orchestrator.runtime.deployments.up import up
 from orchestrator.runtime.options import Options
 from tests.models import write_mlp
 from tests.runtime.deployments import WIDTH, Truth, deployment, model, rows
+from tests.runtime.requested import requested, requesters
 
 AUTOSCALE = {"min_cards": 0, "idle": 3.0}
 
 
-def scaled(folder: Path, name: str, count: int = 2) -> Deployment:
+def scaled(folder: Path, name: str, count: int = 2, request: bool = False) -> Deployment:
     """One model, 20 ms a row, on up to so many cards."""
     path = write_mlp(folder, "one", width=WIDTH, rows=1)
     fixed = deployment(
         model("one", path, service_time=0.02, emulated={"execute": 0.02}), count=count, name=name
     )
-    return Deployment.model_validate({**fixed.model_dump(), "autoscale": AUTOSCALE})
+    autoscale = {**AUTOSCALE, "request_resources": request}
+    return Deployment.model_validate({**fixed.model_dump(), "autoscale": autoscale})
 
 
 def until(look: Callable[[], Status], seen: Callable[[Status], bool]) -> Status:
@@ -45,7 +50,7 @@ def ready(status: Status) -> int:
 
 
 def test_work_gets_cards_which_are_given_back(cluster: Connection, tmp_path: Path) -> None:
-    wanted = scaled(tmp_path, "follows")
+    wanted = scaled(tmp_path, "follows", request=True)
     truth, x = Truth(tmp_path / "one.mindir"), rows(3)
     enough = threading.Event()
 
@@ -59,9 +64,11 @@ def test_work_gets_cards_which_are_given_back(cluster: Connection, tmp_path: Pat
         worker = threading.Thread(target=work)
         worker.start()
         until(orc.status, lambda status: ready(status) == 2)
+        until(orc.status, lambda _: requested() == [{"NPU": 1}] * 2)
         enough.set()
         worker.join()
         asleep = until(orc.status, lambda status: not status.cards)
+        until(orc.status, lambda _: not requested() and not requesters())
         events = asleep.scaling.events
         grown = [event.why for event in events if event.cards == 2]
         assert grown
@@ -72,6 +79,8 @@ def test_work_gets_cards_which_are_given_back(cluster: Connection, tmp_path: Pat
         assert np.allclose(got, truth(x), atol=1e-5)
         np.save(tmp_path / "in.npy", x)
         orc.run(tmp_path / "in.npy", tmp_path / "out", model="one", columns={"x": "data"}).wait()
+    while requested() or requesters():
+        time.sleep(0.1)
     (summary,) = (tmp_path / "out").glob("*summary*.json")
     told = json.loads(summary.read_text())["autoscale"]["events"]
     assert [event["cards"] for event in told[: len(events)]] == [event.cards for event in events]
@@ -91,6 +100,7 @@ def test_a_named_deployment_sleeps_and_wakes_for_any_driver(named: str, tmp_path
         assert np.allclose(driver.model("one").predict({"x": x})["y"], truth(x), atol=1e-5)
         until(look, lambda status: not status.cards)
         assert np.allclose(driver.model("one").predict({"x": x})["y"], truth(x), atol=1e-5)
+        assert not requesters()
     asleep = until(look, lambda status: not status.cards)
     cards = [event.cards for event in asleep.scaling.events]
     assert cards[-3:] == [0, 1, 0]

@@ -3,12 +3,16 @@
 A job is done on the way; requests that never end beside it keep the first card busy, for as long as
 this machine takes to bring the second. A second job is held back, with requests that never end
 either, until one of its workers runs on another node than the driver's.
+
+Nodes come for a request alone, without anybody who waits for a card, and go with those who wanted
+them: one that is killed, and one that wants none any more.
 """
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +76,71 @@ print(json.dumps(told))
 """
 
 
+#: The second of two claims is that of a process which is killed in the midst of it.
+CLAIMS = """
+import json, subprocess, sys, time
+import ray
+from ray.util import list_named_actors
+from orchestrator.runtime.cluster.requested import Claim
+
+address, who, script = sys.argv[1:]
+seen = []
+
+def nodes():
+    alive = sum(n["Alive"] and n["Resources"].get("NPU", 0) > 0 for n in ray.nodes())
+    if seen[-1:] != [alive]:
+        seen.append(alive)
+    return alive
+
+def hold(until):
+    while not until():
+        claim.want(1)
+        time.sleep(0.1)
+
+ray.init(address, log_to_driver=False)
+claim = Claim(who, "NPU", lease_seconds=2.0)
+if who == "other":
+    hold(lambda: False)
+nodes()
+hold(lambda: nodes() == 1)
+other = subprocess.Popen([sys.executable, "-c", script, address, "other", script])
+try:
+    hold(lambda: nodes() == 2 or other.poll() is not None)
+finally:
+    other.kill()
+    other.wait()
+hold(lambda: nodes() == 1)
+claim.close()
+while nodes() or list_named_actors(all_namespaces=True):
+    time.sleep(0.1)
+print(json.dumps(seen))
+"""
+
+
+@pytest.fixture(scope="module")
+def elastic() -> Iterator[str]:
+    with elastic_cluster(most=2) as address:
+        yield address
+
+
+def _driven(script: str, *arguments: str | Path) -> str:
+    """The last line of what a process of its own says, which joins that cluster."""
+    env = {**os.environ, **SETTINGS}
+    env.pop("RAY_ADDRESS", None)
+    driver = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert driver.returncode == 0, driver.stderr
+    return driver.stdout.splitlines()[-1]
+
+
 @pytest.mark.timeout(600)
-def test_nodes_come_for_work_and_go(tmp_path: Path) -> None:
+def test_nodes_come_for_work_and_go(elastic: str, tmp_path: Path) -> None:
     path = write_mlp(tmp_path, "one", width=WIDTH, rows=1)
     (tmp_path / "deployment.yaml").write_text(
         json.dumps(
@@ -95,19 +162,7 @@ def test_nodes_come_for_work_and_go(tmp_path: Path) -> None:
     )
     x = rows(100)
     np.save(tmp_path / "in.npy", x)
-    with elastic_cluster(most=2) as address:
-        env = {**os.environ, **SETTINGS}
-        env.pop("RAY_ADDRESS", None)
-        driver = subprocess.run(
-            [sys.executable, "-c", DRIVER, address, tmp_path],
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=500,
-            check=False,
-        )
-    assert driver.returncode == 0, driver.stderr
-    told = json.loads(driver.stdout.splitlines()[-1])
+    told = json.loads(_driven(DRIVER, elastic, tmp_path))
     assert told["rows"] == 100
     y, truth = np.array(told["answers"]), Truth(path)(x)
     assert np.allclose(y, truth[np.arange(len(y)) % len(x)], atol=1e-5)
@@ -120,3 +175,8 @@ def test_nodes_come_for_work_and_go(tmp_path: Path) -> None:
     assert max(cards) == 2
     assert cards[-1] == 0
     assert [before for before, _ in told["events"][1:]] == cards[1:-1]
+
+
+@pytest.mark.timeout(300)
+def test_nodes_that_are_requested_come_and_go_with_who_wants_them(elastic: str) -> None:
+    assert json.loads(_driven(CLAIMS, elastic, "first", CLAIMS)) == [0, 1, 2, 1, 0]

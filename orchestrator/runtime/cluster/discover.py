@@ -15,6 +15,8 @@ from orchestrator.inventory import LOCAL_NODE, Inventory, ray_start_options
 
 _RELEASE_SECONDS = 5.0
 _RELEASE_TICK = 0.05
+#: Ray's own resource of the head node: what dies with it takes the whole cluster along anyway.
+_HEAD = "node:__internal_head__"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ def alive_nodes() -> frozenset[str]:
     """Ray's ids of the nodes that are up."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     return frozenset(node["NodeID"] for node in nodes if node["Alive"])
+
+
+def head_share() -> dict[str, float]:
+    """The resources of an actor that is to be where Ray's head is."""
+    return {_HEAD: 0.001} if ray.cluster_resources().get(_HEAD) else {}  # type: ignore[no-untyped-call]
 
 
 def same_machine(node_id: str, resource: str, taken: Collection[str] = ()) -> str:

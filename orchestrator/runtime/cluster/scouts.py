@@ -1,8 +1,9 @@
 """Asks Ray for cards that the cluster does not have yet, by actors that wait for one each.
 
-Ray's autoscaler adds nodes for actors that wait, and takes nodes back on which nothing is left. Its
-``request_resources`` is of no use here: there is one such request for a whole cluster, so that two
-deployments would overwrite each other's.
+Ray's autoscaler adds nodes for actors that wait, some at a time, and takes nodes back on which
+nothing is left. A deployment may beside have all its cards requested in one step, see requested.py,
+so that nodes come sooner. Scouts are still what tells on which node a card is, and what holds it;
+and as a request counts cards that others use too, they alone bring more where those are as many.
 """
 
 import contextlib

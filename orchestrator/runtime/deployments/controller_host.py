@@ -29,6 +29,7 @@ from orchestrator.runtime.cards.inherited import (
     empty_slot,
     fleet_of,
     lost_slots,
+    namespace_of,
     orders_held,
     planned_slots,
     serving_now,
@@ -356,7 +357,7 @@ class ControllerHost(Kept):
     def _follow_the_work(self) -> None:
         """Look after the number of cards, from the first plan on that wants that."""
         if self._scaler is None and self._record.plan.deployment.autoscale is not None:
-            self._scaler = Scaler(self)
+            self._scaler = Scaler(self, who=namespace_of(self._record.name))
             self._scaler.start()
 
 

@@ -22,6 +22,7 @@ from orchestrator.errors import (
 from orchestrator.runtime.cards import record
 from orchestrator.runtime.cards.inherited import namespace_of
 from orchestrator.runtime.cluster.connect import Connection, connect
+from orchestrator.runtime.cluster.discover import head_share
 from orchestrator.runtime.cluster.package import require_equal
 from orchestrator.runtime.deployments.controller_host import ControllerHost
 from orchestrator.runtime.deployments.observe import observe
@@ -29,8 +30,6 @@ from orchestrator.runtime.deployments.status import Status
 from orchestrator.runtime.deployments.view import View
 
 _CONTROLLER = "controller"
-#: Ray's own resource of the head node: what dies with it takes the whole cluster along anyway.
-_HEAD = "node:__internal_head__"
 _RETRY_SECONDS = 0.2
 #: Ray restarts a controller that was killed within seconds, on a machine that is not busy.
 _PATIENCE_SECONDS = 120.0
@@ -133,7 +132,6 @@ def reach(name: str) -> Any:  # noqa: ANN401 - Ray's handle
         return ray.get_actor(_CONTROLLER, namespace=namespace_of(name))
     if name not in record.kept():
         raise NoSuchDeploymentError(name, record.kept())
-    head = ray.cluster_resources().get(_HEAD, 0)  # type: ignore[no-untyped-call]
     remote = ray.remote(ControllerHost).options(
         name=_CONTROLLER,
         namespace=namespace_of(name),
@@ -143,7 +141,7 @@ def reach(name: str) -> Any:  # noqa: ANN401 - Ray's handle
         max_restarts=-1,
         max_task_retries=0,
         max_concurrency=_MOST_CALLS,
-        resources={_HEAD: 0.001} if head else {},
+        resources=head_share(),
     )
     return remote.remote(name)
 

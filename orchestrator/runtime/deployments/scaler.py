@@ -1,6 +1,7 @@
 """The loop behind ``autoscale``: looks at cards and drivers, decides, and has the plan changed."""
 
 import logging
+import secrets
 import threading
 import time
 from collections import Counter, deque
@@ -27,6 +28,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.placement import DeploymentPlan
 from orchestrator.runtime.cards.slots import Slot, SlotState
 from orchestrator.runtime.cluster.discover import alive_nodes, free_cards, known_as
+from orchestrator.runtime.cluster.requested import Claim
 from orchestrator.runtime.cluster.scouts import Scouts
 from orchestrator.runtime.deployments.scaling import ScaleEvent, Scaling
 from orchestrator.runtime.journal import Journal
@@ -77,10 +79,16 @@ class Scaled(Protocol):
 
 
 class Scaler:
-    """A thread that looks once a second, from ``start`` to ``close``."""
+    """A thread that looks once a second, from ``start`` to ``close``.
 
-    def __init__(self, deployed: Scaled, node_seconds: float | None = None) -> None:
+    ``who``: what the deployment is called in the cluster, if nothing else there is called so.
+    """
+
+    def __init__(
+        self, deployed: Scaled, node_seconds: float | None = None, who: str | None = None
+    ) -> None:
         self._deployed = deployed
+        self._who = who or secrets.token_hex(8)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="orchestrator-scaler", daemon=True)
         self._events: deque[ScaleEvent] = deque(maxlen=_EVENTS)
@@ -100,7 +108,7 @@ class Scaler:
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._scouts.close()
+        self._want_none()
 
     def shown(self) -> Scaling:
         """What it wants, and what it did."""
@@ -124,6 +132,7 @@ class Scaler:
         self._floor = floor_of(plan, cards.count)
         self._target = 0 if self._deployed.asleep else len(plan.slots)
         self._scouts = Scouts(cards.resource)
+        self._claim = Claim(self._who, cards.resource) if section.request_resources else None
         self._demand: Mapping[str, float] = {}
         self._short = ""
 
@@ -139,7 +148,7 @@ class Scaler:
 
     def _look(self, now: float) -> None:
         if self._deployed.plan.deployment != self._deployment:
-            self._scouts.close()
+            self._want_none()
             if self._deployed.plan.deployment.autoscale is None:
                 return
             self._begin()
@@ -148,13 +157,20 @@ class Scaler:
         if self._change is not None and not self._settled(self._change):
             starting = (slot for slot in slots if slot.state is SlotState.STARTING)
             self._scouts.make_way(Counter(slot.node_id for slot in starting))
-            return
-        serving = sum(slot.serving is not None for slot in slots)
-        fleet = Fleet(self._target, serving, self._floor, self._start_seconds(slots))
-        decision = self._autoscaler.decide(now, fleet, self._loads)
-        if decision is not None:
-            self._decided(decision)
-        self._approach()
+        else:
+            serving = sum(slot.serving is not None for slot in slots)
+            fleet = Fleet(self._target, serving, self._floor, self._start_seconds(slots))
+            decision = self._autoscaler.decide(now, fleet, self._loads)
+            if decision is not None:
+                self._decided(decision)
+            self._approach()
+        if self._claim is not None:
+            self._claim.want(self._target)
+
+    def _want_none(self) -> None:
+        self._scouts.close()
+        if self._claim is not None:
+            self._claim.close()
 
     def _reports(self, slots: Sequence[Slot]) -> list[CardReport]:
         shown = [slot.shown() for slot in slots]
