@@ -69,6 +69,54 @@ def test_every_division_is_judged_as_if_it_were_made(seed):
     assert [pair.energy[at] for at in best] == sorted(pair.energy)[: len(best)]
 
 
+@pytest.mark.parametrize("overlap", [1.0, 1.2])
+def test_of_many_groups_those_divisions_are_judged_that_fit(monkeypatch, overlap):
+    rng = random.Random(3)
+    models = [
+        model(
+            f"m{i}",
+            rng.randint(1, 30),
+            rng.randint(0, 9),
+            service_ms=10,
+            demand_rps=rng.randint(1, 40),
+            overlap=overlap,
+        )
+        for i in range(13)
+    ]
+    size = sum(one["weight_bytes"] for one in models) >> 21
+    page = written(models, cards(2, size + 25))
+    assert page.special == (overlap > 1)
+    layout = Layout(page)
+    stays, fluid = 2, 5
+    layout.add(stays, 1, int(page.work[stays]))
+    for card in (0, 1):
+        layout.add(fluid, card, int(page.work[fluid]) // 2)
+    free = {group: int(page.work[group]) for group in range(13) if group not in (stays, fluid)}
+    parted = {}
+    for most in (4, 11):
+        monkeypatch.setattr("orchestrator.placement.search.pairs.MOST_FREE", most)
+        pair = Pair(layout, (0, 1), free, {fluid: int(page.work[fluid])}, Aim(even=0.5))
+        columns = (pair.divisions, *pair.busy, pair.energy)
+        parted[most] = sorted(zip(*(column.tolist() for column in columns), strict=True))
+    assert parted[4] == parted[11]
+    assert 0 < len(parted[4]) < 2**10
+
+
+def test_more_groups_are_divided_where_less_memory_is_free():
+    models = [model(f"m{i}", 10) for i in range(40)]
+    counts = []
+    for size in (400, 230, 210, 200):
+        page = written(models, cards(2, size))
+        layout = Layout(page)
+        for group in range(40):
+            layout.add(group, group % 2, 0)
+        free, _ = drawn(layout, 0, 1, random.Random(0), copies=False)
+        counts.append(len(free))
+    assert counts[0] == 11
+    assert counts == sorted(counts)
+    assert 14 <= counts[-1] <= 18
+
+
 def test_a_group_on_both_cards_levels_what_the_others_leave():
     heavy = [
         model(name, 10, service_ms=10, demand_rps=load)

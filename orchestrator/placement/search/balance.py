@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.placement.search.layout import Layout
-from orchestrator.placement.search.pairs import Aim, Pair, drawn
+from orchestrator.placement.search.pairs import MOST_FREE, Aim, Pair, drawn
 from orchestrator.placement.search.sheet import Numbers
 
 #: How much worse two cards may become: at first, falling to nothing by the end of the budget.
@@ -141,6 +141,8 @@ class _Search:
         """Draw one of the best divisions, and make it if it is not too much worse."""
         layout, rng = self.layout, self.rng
         free, both = drawn(layout, one, other, rng, copies=True)
+        if len(free) > MOST_FREE:
+            self.budget.spend()  # That many take about twice as long.
         most = (
             None if self.moves_left is None else max(self.moves_left, 0) + self._moved(one, other)
         )

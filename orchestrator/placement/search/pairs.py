@@ -3,16 +3,19 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
 
+from orchestrator.placement.search.halves import Every, Weighed
 from orchestrator.placement.search.layout import Layout
 from orchestrator.placement.search.sheet import Numbers
 
 #: Groups of two cards that are divided anew at a time; of more, the others stay where they are.
 MOST_FREE = 11
+#: So many more where little memory is free, one more each time that twice as much room is there as
+#: what is free, from so many times on.
+_MORE_FREE, _FULL = 7, 8
 
 #: How often a group of both cards is put on one, and one of one card on both; how eagerly the one
 #: with the most load a byte.
@@ -46,34 +49,6 @@ class Aim:
 
 def _square(values: Amount) -> Amount:
     return values * values
-
-
-@lru_cache(maxsize=32)
-def _divisions(count: int) -> Numbers:
-    """By division, a number whose bits say who is on the first card: 1 for each item that is."""
-    found: Numbers = (np.arange(1 << count)[:, None] >> np.arange(count)) & 1
-    return found
-
-
-@lru_cache(maxsize=32)
-def _first(count: int) -> Numbers:
-    """By division, the first item on the first card; ``count`` where none is."""
-    found = np.full(1 << count, count)
-    for item in reversed(range(count)):
-        found[1 << item :: 2 << item] = item
-    return found
-
-
-def _sums(values: Numbers) -> Numbers:
-    """Of every division: what the items on the first card have together.
-
-    Put together from halves: a product of the whole would be left to threads of its own.
-    """
-    half = len(values) // 2
-    low = _divisions(half) @ values[:half]
-    high = _divisions(len(values) - half) @ values[half:]
-    found: Numbers = (high[:, None] + low).ravel()
-    return found
 
 
 class Pair:
@@ -110,23 +85,42 @@ class Pair:
         ]
         self.free = sorted(free, key=lambda group: (-level[group], group))
         self.loads = [free[group] for group in self.free]
+        self.ways = self._ways()
         used = self._used()
         room = [self.lists.room[card] for card in cards]
         fits = (used[0] <= room[0]) & (used[1] <= room[1])
         if most_moves is not None:
             fits &= self._moves() <= most_moves
-        self.divisions: Numbers = fits.nonzero()[0]
-        self.busy = self._busy()
+        some = fits.nonzero()[0]
+        self.divisions: Numbers = self.ways.numbers(some)
+        self.busy = self._busy(some)
         one, other = (
-            aim.of(self.lists.speed[card], self.busy[turn], room[turn], used[turn][self.divisions])
+            aim.of(self.lists.speed[card], self.busy[turn], room[turn], used[turn].take(some))
             for turn, card in enumerate(cards)
         )
         self.energy: Numbers = one + other
 
-    def _busy(self) -> tuple[Numbers, Numbers]:
+    def _ways(self) -> Every | Weighed:
+        """All divisions, or of too many groups those that may fit."""
+        if len(self.free) <= MOST_FREE:
+            return Every()
+        lists, special = self.lists, self.layout.sheet.special
+        stay = [[*held, *self.both] for held in self.stay]
+        sizes = [lists.always[group] for group in self.free]
+        levels = [lists.level[group] for group in self.free]
+        least = [max([lists.level[group] for group in held], default=0) for held in stay]
+        rooms = [
+            lists.room[card] - sum([lists.always[group] for group in held])
+            for card, held in zip(self.cards, stay, strict=True)
+        ]
+        if special:  # There workspaces of their own may take less than a shared one.
+            levels, least = [0] * len(levels), [0, 0]
+        return Weighed(sizes, levels, least, rooms)
+
+    def _busy(self, some: Numbers) -> tuple[Numbers, Numbers]:
         """Both cards' load, the fluid load poured where it evens them out."""
         fluid, stays = sum(self.both.values()), [sum(held.values()) for held in self.stay]
-        load = _sums(np.array(self.loads, np.int64))[self.divisions] + stays[0]
+        load = self.ways.sums(self.loads).take(some) + stays[0]
         total = sum(self.loads) + sum(stays) + fluid
         own, its = (self.lists.speed[card] for card in self.cards)
         even = total * own // (own + its)
@@ -137,10 +131,9 @@ class Pair:
         """Bytes that are taken on both cards in every division, be it more than they have."""
         level = self.lists.level
         always = self._both_sums(self.lists.always)
-        tops = np.array([*(level[group] for group in self.free), 0], np.int64)
-        top = tops[_first(len(self.free))]
+        largest = self.ways.largest([level[group] for group in self.free])
         found = []
-        for turn, highest in enumerate((top, top[::-1])):
+        for turn, highest in enumerate(largest):
             stay = [*self.stay[turn], *self.both]
             least = max([level[group] for group in stay], default=0)
             found.append(always[turn] + (np.maximum(highest, least) if least else highest))
@@ -153,22 +146,24 @@ class Pair:
     def _both_sums(self, column: list[int]) -> tuple[Numbers, Numbers]:
         """Of every division: what the groups of each card have together in a sheet's column."""
         values = [column[group] for group in self.free]
-        sums, both = _sums(np.array(values, np.int64)), sum([column[group] for group in self.both])
+        sums, both = self.ways.sums(values), sum([column[group] for group in self.both])
         one, other = (both + sum([column[group] for group in stay]) for stay in self.stay)
         return sums + one, sum(values) + other - sums
 
     def _moves(self) -> Numbers:
         """Replicas of every division that are where the previous plan did not have them."""
-        sheet, total = self.layout.sheet, np.zeros(1 << len(self.free), np.int64)
+        sheet, stay, parts = self.layout.sheet, 0, []
 
         def new(group: int, card: int) -> int:
             return 0 if card in sheet.homes[group] else sheet.members[group]
 
         for turn, card in enumerate(self.cards):
-            total += sum(new(group, card) for group in (*self.stay[turn], *self.both))
-            free = np.array([new(group, card) for group in self.free], np.int64)
-            total += _sums(free)[:: -1 if turn else 1]
-        return total
+            stay += sum(new(group, card) for group in (*self.stay[turn], *self.both))
+            free = [new(group, card) for group in self.free]
+            here = self.ways.sums(free)
+            parts.append(sum(free) - here if turn else here)
+        found: Numbers = parts[0] + parts[1] + stay
+        return found
 
     def best(self, most: int) -> list[int]:
         """Where the divisions with the least energy are, least first, those alike by number."""
@@ -256,20 +251,30 @@ def drawn(
             hot.sort(key=lambda g: (-free[g] / max(sheet.lists.always[g], 1), g))
             group = hot[min(int(rng.expovariate(_EAGER)), len(hot) - 1)]
             both[group] = free.pop(group)
-    if len(free) > MOST_FREE:
-        free = _some(layout, free, rng)
+    most = _most_free(layout, one, other)
+    if len(free) > most:
+        free = _some(layout, free, rng, most)
     return free, both
 
 
-def _some(layout: Layout, free: dict[int, int], rng: random.Random) -> dict[int, int]:
+def _most_free(layout: Layout, one: int, other: int) -> int:
+    """How many groups are divided: the less memory is free, the fewer divisions of them fit."""
+    room, free = 0, 0
+    for card in (one, other):
+        room += layout.sheet.lists.room[card]
+        free += layout.sheet.lists.room[card] - int(layout.always[card] + layout.level[card])
+    return MOST_FREE + min((room // max(_FULL * free, 1)).bit_length(), _MORE_FREE)
+
+
+def _some(layout: Layout, free: dict[int, int], rng: random.Random, most: int) -> dict[int, int]:
     """As many of the groups as are divided at a time: the largest, the busiest or any."""
     sheet, turn = layout.sheet, rng.randrange(3)
     if turn == 2:
-        return {group: free[group] for group in rng.sample(sorted(free), MOST_FREE)}
+        return {group: free[group] for group in rng.sample(sorted(free), most)}
     worth = sheet.always[list(free)].tolist() if turn else list(free.values())
     ranked = [group for _, group in sorted(zip(worth, free, strict=True), reverse=True)]
-    sure = MOST_FREE // 2
-    others = rng.sample(ranked[sure:], MOST_FREE - sure)
+    sure = most // 2
+    others = rng.sample(ranked[sure:], most - sure)
     return {group: free[group] for group in (*ranked[:sure], *others)}
 
 
