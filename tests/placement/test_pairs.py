@@ -188,6 +188,24 @@ def test_copies_are_squeezed_onto_cards_of_their_own_and_nodes_of_their_own(room
     assert all(map(found.spread_kept, range(page.groups)))
 
 
+def test_hot_copies_are_seated_apart_and_stay_while_the_others_are_squeezed_in():
+    sizes = [size for size in SIZES if size not in (9, 10)]
+    hot = [model(f"hot{i}", 9, 3, service_ms=10, demand_rps=80) for i in range(2)]
+    rest = [model(f"m{i}", size, service_ms=10, demand_rps=1) for i, size in enumerate(sizes)]
+    page = written([*hot, *rest], cards(4, 111), "max_alpha")
+    names = [group.name for group in page.world.groups]
+    copies = [2 if name.startswith("hot") else 1 for name in names]
+    for seed in range(4):
+        found = squeeze(page, copies, Budget(20_000), seed, range(4), firm=True)
+        assert found is not None
+        held = [[names[g] for g in on if names[g].startswith("hot")] for on in found.on]
+        assert all(len(on) == 1 for on in held)
+        assert all(found.always + found.level <= page.room)
+        assert [len(cards) for cards in found.at] == copies
+    plain = [squeeze(page, copies, Budget(20_000), seed, range(4)) for seed in range(4)]
+    assert any(found is None or found.peak() > 0.6 for found in plain)
+
+
 def test_what_is_too_much_is_not_squeezed_in():
     page = written([*TIGHT, model("x", 5)], cards(4, 101), "min_cards")
     assert squeeze(page, [1] * 17, Budget(50), 0, range(4)) is None

@@ -106,10 +106,15 @@ class LargestAlpha(Run):
                 yield found
 
     def _downwards(self, cards: Sequence[int]) -> Layout | None:
-        """Packed by memory: the copies of the largest share of the bound that go there."""
+        """Packed by memory: the copies of the largest share of the bound that go there.
+
+        Where that goes with hot copies on cards of their own, no division has to part these later.
+        """
         for share in _SHARES[::-1]:
             part = 5 if share == _SHARES[-1] else 16
-            found = self._squeezed(share * self.limit, cards, self.steps.left // part)
+            scaled = share * self.limit
+            found = self._squeezed(scaled, cards, self.steps.left // 16, firm=True)
+            found = found or self._squeezed(scaled, cards, self.steps.left // part)
             if found is not None:
                 return found
         return None

@@ -117,15 +117,22 @@ class Run(ABC):
         return fill(self.sheet, variant, limit, soft=soft, late=late)
 
     def _squeezed(
-        self, share: float, cards: Sequence[int], steps: int, *, roomy: bool = False
+        self,
+        share: float,
+        cards: Sequence[int],
+        steps: int,
+        *,
+        roomy: bool = False,
+        firm: bool = False,
     ) -> Layout | None:
-        """The copies that this share of the sheet's demand forces, packed by memory alone."""
+        """The copies that this share of the sheet's demand forces, packed by memory."""
         forced = self.items.copies(self.sheet.scale * share)
         if forced is None:
             return None
         copies = np.maximum(forced, self.sheet.low)
         part = self.steps.part(steps)
-        found = squeeze(self.sheet, copies.tolist(), part, self.seed, cards, roomy=roomy)
+        made = copies.tolist()
+        found = squeeze(self.sheet, made, part, self.seed, cards, roomy=roomy, firm=firm)
         self.steps.give_back(part)
         return found
 

@@ -9,6 +9,7 @@ import numpy as np
 from orchestrator.placement.search.balance import Budget
 from orchestrator.placement.search.fill import open_for
 from orchestrator.placement.search.layout import Layout
+from orchestrator.placement.search.outline import outline
 from orchestrator.placement.search.pairs import Aim, Pair, drawn
 from orchestrator.placement.search.sheet import Sheet
 
@@ -21,6 +22,9 @@ _GUESTS, _LEAVING = 0.3, 3
 _ROOMY, _SURE = 0.7, 0.3
 #: Divisions among which one is drawn, how steeply, and how much worse one is accepted at first.
 _CHOICES, _STEEP, _HEAT = 30, 0.3, 2e-4
+#: A copy is hot that takes more than this share of the fastest card's time; and by what share of
+#: its own a card must be busier to be no longer as good as another.
+_HOT, _LIKE = 0.3, 64
 
 
 def squeeze(
@@ -31,12 +35,15 @@ def squeeze(
     cards: Sequence[int],
     *,
     roomy: bool = False,
+    firm: bool = False,
 ) -> Layout | None:
     """So many copies of each group, with equal loads, on these cards; None if they do not go.
 
-    ``roomy``: it looks at the cards with most memory free first.
+    ``roomy``: it looks at the cards with most memory free first. ``firm``: hot copies are seated
+    first, on the least busy cards, and stay there.
     """
     run = _Squeeze(sheet, copies, random.Random(seed), cards, roomy)
+    run.seat(firm=firm)
     return run.run(budget)
 
 
@@ -56,10 +63,40 @@ class _Squeeze:
         self.homeless: list[int] = []
         #: The roomiest first: they take the largest workspaces.
         self.cards = sorted(cards, key=lambda card: (-int(sheet.room[card]), card))
-        order = np.lexsort((np.arange(sheet.groups), -sheet.always, -sheet.level))
-        for group in order.tolist():
-            for _ in range(copies[group]):
+        #: Groups that stay where they are.
+        self.firm: set[int] = set()
+
+    def seat(self, *, firm: bool) -> None:
+        """Give every copy a card, the largest workspaces first; if it is to be so, hot ones before.
+
+        What is hot is least busy where it is, and of such cards where the least workspace does.
+        """
+        sheet, copies = self.layout.sheet, self.copies
+        order = np.lexsort((np.arange(sheet.groups), -sheet.always, -sheet.level)).tolist()
+        if firm:
+            hot = [group for group in order if self._load(group) > _HOT * sheet.fastest]
+            self._seat_hot(sorted(hot, key=lambda group: -self._load(group)))
+            self.firm.update(hot)
+        for group in order:
+            for _ in range(0 if group in self.firm else copies[group]):
                 self._settle(group)
+
+    def _seat_hot(self, groups: Sequence[int]) -> None:
+        layout, sheet = self.layout, self.layout.sheet
+        limit = np.full(sheet.cards, -1, np.int64)
+        limit[self.cards] = sheet.speed[self.cards]
+        planned = outline(sheet, np.array(self.copies), limit)
+        for group in [hot for hot in groups for _ in range(self.copies[hot])]:
+            ok = open_for(layout, group) & (limit >= 0)
+            if not ok.any():
+                self.homeless.append(group)
+                continue
+            load = self._load(group)
+            level = np.maximum(planned, layout.level)
+            growth = np.maximum(sheet.level[group] - level, 0)
+            full = (layout.busy + load) * _LIKE // sheet.speed
+            card = np.lexsort((level, growth, full, ~ok))[0]
+            layout.add(group, int(card), load)
 
     def _load(self, group: int) -> int:
         return -(-int(self.layout.sheet.work[group]) // max(self.copies[group], 1))
@@ -108,9 +145,13 @@ class _Squeeze:
             held = {g: -(-int(sheet.work[g]) // len(layout.at[g])) for g in layout.on[card]}
             layout.refill(card, held)
 
+    def _drawn(self, one: int, other: int) -> tuple[dict[int, int], dict[int, int]]:
+        free, both = drawn(self.layout, one, other, self.rng, copies=False)
+        return {group: free[group] for group in free if group not in self.firm}, both
+
     def _gather(self, one: int, other: int, heat: float) -> None:
         """Divide two cards so that one has more memory free, or nearly so."""
-        free, both = drawn(self.layout, one, other, self.rng, copies=False)
+        free, both = self._drawn(one, other)
         pair = Pair(self.layout, (one, other), free, both, _AIM)
         options = pair.best(_CHOICES)
         if not options:
@@ -126,7 +167,7 @@ class _Squeeze:
         guest = self.homeless[rng.randrange(len(self.homeless))]
         if guest in layout.on[one] or guest in layout.on[other]:
             return
-        free, both = drawn(layout, one, other, rng, copies=False)
+        free, both = self._drawn(one, other)
         free[guest] = self._load(guest)
         if self._let_in((one, other), free, both):
             self.homeless.remove(guest)
