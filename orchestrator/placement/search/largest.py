@@ -11,6 +11,7 @@ from orchestrator.placement.search.dense import TASTES, Taste
 from orchestrator.placement.search.fill import EVEN, FEW, FLUID, HOT, LEVEL, Variant, fill
 from orchestrator.placement.search.layout import Layout
 from orchestrator.placement.search.levelled import MANY
+from orchestrator.placement.search.pairs import THIN
 from orchestrator.placement.search.run import Run
 from orchestrator.placement.search.sheet import Numbers
 
@@ -43,10 +44,10 @@ _ROUNDS = (
 )
 #: Shares of the steps to pack the copies that the whole bound forces, and those of a part of it.
 _WHOLE, _PART = 0.12, 0.08
-#: Many models are thinly spread from so many on, if no more than this share a card. What is then
-#: further from the bound than this, as a peak, goes on from the best again and again, for so many
-#: steps for each card at a time; a share of all steps is kept for what follows.
-_MANY_MODELS, _THIN, _FAR, _EACH_CARD, _KEPT = 51, 8, 1.03, 40, 0.15
+#: Many models are thinly spread from so many on. What is then further from the bound than this, as
+#: a peak, goes on from the best again and again, for so many steps for each card at a time; a share
+#: of all steps is kept for what follows.
+_MANY_MODELS, _FAR, _EACH_CARD, _KEPT = 51, 1.03, 40, 0.15
 
 
 class LargestAlpha(Run):
@@ -226,7 +227,7 @@ class LargestAlpha(Run):
 
 def are_thin(models: int, cards: int) -> bool:
     """Whether many models are there, and so few share a card that two are divided in no time."""
-    return _MANY_MODELS <= models <= _THIN * cards
+    return _MANY_MODELS <= models <= THIN * cards
 
 
 def _lacks(layout: Layout, other: Layout) -> bool:

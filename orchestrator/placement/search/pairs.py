@@ -13,8 +13,10 @@ from orchestrator.placement.search.sheet import Numbers
 
 #: Groups of two cards that are divided anew at a time; of more, the others stay where they are.
 MOST_FREE = 11
-#: So many more where little memory is free, one more each time that twice as much room is there as
-#: what is free, from so many times on.
+#: Groups are thinly spread where no more than so many share a card.
+THIN = 8
+#: So many more than those, unless groups are thinly spread, where little memory is free: one more
+#: each time that the room is twice as many times what is free, from so many times on.
 _MORE_FREE, _FULL = 7, 8
 
 #: How often a group of both cards is put on one, and one of one card on both; how eagerly the one
@@ -260,6 +262,8 @@ def drawn(
 def _most_free(layout: Layout, one: int, other: int) -> int:
     """How many groups are divided: the less memory is free, the fewer divisions of them fit."""
     room, free = 0, 0
+    if layout.sheet.groups <= THIN * layout.sheet.cards:
+        return MOST_FREE
     for card in (one, other):
         room += layout.sheet.lists.room[card]
         free += layout.sheet.lists.room[card] - int(layout.always[card] + layout.level[card])
