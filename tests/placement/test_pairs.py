@@ -193,3 +193,20 @@ def test_squeezed_copies_share_their_load_equally():
             loads = {found.on[card][group] for card in at}
             assert len(at) == copies[group]
             assert loads == {-(-int(page.work[group]) // copies[group])}
+
+
+def test_a_large_workspace_is_squeezed_onto_as_many_cards_as_its_users_keep_busy():
+    # By memory alone, all eight large workspaces go on one card, which is busy for more than two.
+    hot = [model(f"hot{i}", 5, 40, service_ms=10, demand_rps=25) for i in range(8)]
+    cold = [model(f"cold{i}", 14, service_ms=10, demand_rps=1) for i in range(17)]
+    page = written([*hot, *cold], cards(4, 100))
+    once = [1] * page.groups
+    tight = squeeze(page, once, Budget(500), 0, range(4))
+    found = squeeze(page, once, Budget(500), 0, range(4), roomy=True, peak=1.1)
+    assert tight is not None
+    assert found is not None
+    assert sum(tight.level > 0) == 1 < tight.peak()
+    assert sum(found.level > 0) == 2
+    assert found.peak() <= 1.1
+    assert all(found.always + found.level <= page.room)
+    assert [len(at) for at in found.at] == once

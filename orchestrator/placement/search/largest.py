@@ -43,6 +43,11 @@ _ROUNDS = (
 )
 #: Shares of the steps to pack the copies that the whole bound forces, and those of a part of it.
 _WHOLE, _PART = 0.12, 0.08
+#: Shares of the bound between which one is looked for at which memory and time have room together,
+#: how often what is between them is halved, and the share of the steps for each try.
+_TIMELY, _HALVINGS, _PACK = (0.6, 1.0), 4, 0.06
+#: Where the bound takes no more than this share of the cards' time, memory alone decides.
+_SCARCE = 0.5
 #: Many models are thinly spread from so many on, if no more than this share a card. What is then
 #: further from the bound than this, as a peak, goes on from the best again and again, for so many
 #: steps for each card at a time; a share of all steps is kept for what follows.
@@ -100,6 +105,10 @@ class LargestAlpha(Run):
             yield self.forced.copy()
         if self.sheet.groups * self.sheet.cards > MANY:
             return
+        if not thin and self.even * self.limit > _SCARCE:
+            timely = self._timely(cards)
+            if timely is not None:
+                yield timely
         for way in _TO_MANY:
             found = self._largest_share(way, limit)
             if found is not None:
@@ -133,6 +142,21 @@ class LargestAlpha(Run):
             else:
                 best, went = found, middle
             middle, part = (went + failed) // 2, _PART
+        return best
+
+    def _timely(self, cards: Sequence[int]) -> Layout | None:
+        """Packed by memory and time at the largest share of the bound at which both have room.
+
+        Found by bisection. What is packed by memory alone has the largest workspaces on too few
+        cards, which are busy then, and later there is no room for one on a card more.
+        """
+        best: Layout | None = None
+        low, high = _TIMELY
+        for _ in range(_HALVINGS):
+            share, steps = (low + high) / 2, int(self.steps.left * _PACK)
+            found = self._squeezed(share * self.limit, cards, steps, roomy=True, timely=True)
+            best = found or best
+            low, high = (share, high) if found else (low, share)
         return best
 
     def _soft(

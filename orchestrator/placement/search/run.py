@@ -1,5 +1,6 @@
 """One search: what is asked, what is known so far, and what every way to a plan makes use of."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,15 +118,25 @@ class Run(ABC):
         return fill(self.sheet, variant, limit, soft=soft, late=late)
 
     def _squeezed(
-        self, share: float, cards: Sequence[int], steps: int, *, roomy: bool = False
+        self,
+        share: float,
+        cards: Sequence[int],
+        steps: int,
+        *,
+        roomy: bool = False,
+        timely: bool = False,
     ) -> Layout | None:
-        """The copies that this share of the sheet's demand forces, packed by memory alone."""
+        """The copies that this share of the sheet's demand forces, packed by memory.
+
+        ``timely``: and by time, as far as that goes.
+        """
         forced = self.items.copies(self.sheet.scale * share)
         if forced is None:
             return None
         copies = np.maximum(forced, self.sheet.low)
         part = self.steps.part(steps)
-        found = squeeze(self.sheet, copies.tolist(), part, self.seed, cards, roomy=roomy)
+        peak = 1 / share if timely else math.inf
+        found = squeeze(self.sheet, copies.tolist(), part, self.seed, cards, roomy=roomy, peak=peak)
         self.steps.give_back(part)
         return found
 
