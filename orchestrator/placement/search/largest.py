@@ -14,6 +14,7 @@ from orchestrator.placement.search.levelled import MANY
 from orchestrator.placement.search.pairs import THIN
 from orchestrator.placement.search.run import Run
 from orchestrator.placement.search.sheet import Numbers
+from orchestrator.placement.search.squeeze import Packing
 
 #: Shares of the bound on alpha at which the constructors try to place the whole demand.
 _SHARES = (0.25, 0.5, 0.7, 0.8, 0.87, 0.93, 0.97, 1.0)
@@ -44,6 +45,11 @@ _ROUNDS = (
 )
 #: Shares of the steps to pack the copies that the whole bound forces, and those of a part of it.
 _WHOLE, _PART = 0.12, 0.08
+#: Shares of the bound between which one is looked for at which memory and time have room together,
+#: how often what is between them is halved, and the share of the steps for each try.
+_TIMELY, _HALVINGS, _PACK = (0.6, 1.0), 4, 0.06
+#: Where the bound takes no more than this share of the cards' time, memory alone decides.
+_SCARCE = 0.5
 #: Many models are thinly spread from so many on. What is then further from the bound than this, as
 #: a peak, goes on from the best again and again, for so many steps for each card at a time; a share
 #: of all steps is kept for what follows.
@@ -101,6 +107,10 @@ class LargestAlpha(Run):
             yield self.forced.copy()
         if self.sheet.groups * self.sheet.cards > MANY:
             return
+        if not thin and self.even * self.limit > _SCARCE:
+            timely = self._timely(cards)
+            if timely is not None:
+                yield timely
         for way in _TO_MANY:
             found = self._largest_share(way, limit)
             if found is not None:
@@ -114,7 +124,7 @@ class LargestAlpha(Run):
         for share in _SHARES[::-1]:
             part = 5 if share == _SHARES[-1] else 16
             scaled = share * self.limit
-            found = self._squeezed(scaled, cards, self.steps.left // 16, firm=True)
+            found = self._squeezed(scaled, cards, self.steps.left // 16, Packing(firm=True))
             found = found or self._squeezed(scaled, cards, self.steps.left // part)
             if found is not None:
                 return found
@@ -133,12 +143,29 @@ class LargestAlpha(Run):
         went, failed, middle, part = -1, len(shares), len(shares) - 1, _WHOLE
         while failed - went > 1:
             steps = int(self.steps.left * part)
-            found = self._squeezed(shares[middle] * self.limit, cards, steps, roomy=True)
+            found = self._squeezed(shares[middle] * self.limit, cards, steps, Packing(roomy=True))
             if found is None:
                 failed = middle
             else:
                 best, went = found, middle
             middle, part = (went + failed) // 2, _PART
+        return best
+
+    def _timely(self, cards: Sequence[int]) -> Layout | None:
+        """Packed by memory and time at the largest share of the bound at which both have room.
+
+        Found by bisection. What is packed by memory alone has the largest workspaces on too few
+        cards, which are busy then, and later there is no room for one on a card more.
+        """
+        best: Layout | None = None
+        low, high = _TIMELY
+        for _ in range(_HALVINGS):
+            share, steps = (low + high) / 2, int(self.steps.left * _PACK)
+            alpha = share * self.limit
+            packing = Packing(roomy=True, peak=1 / alpha)
+            found = self._squeezed(alpha, cards, steps, packing)
+            best = found or best
+            low, high = (share, high) if found else (low, share)
         return best
 
     def _soft(

@@ -20,7 +20,7 @@ from orchestrator.placement.search.exhaust import placements
 from orchestrator.placement.search.fill import Variant, fill
 from orchestrator.placement.search.layout import Layout
 from orchestrator.placement.search.sheet import Numbers, Sheet
-from orchestrator.placement.search.squeeze import squeeze
+from orchestrator.placement.search.squeeze import PLAIN, Packing, squeeze
 
 #: Steps that a mixed-integer program counts for; what has fewer left goes without.
 _EXACT_STEPS = 100
@@ -121,9 +121,7 @@ class Run(ABC):
         share: float,
         cards: Sequence[int],
         steps: int,
-        *,
-        roomy: bool = False,
-        firm: bool = False,
+        packing: Packing = PLAIN,
     ) -> Layout | None:
         """The copies that this share of the sheet's demand forces, packed by memory."""
         forced = self.items.copies(self.sheet.scale * share)
@@ -131,8 +129,7 @@ class Run(ABC):
             return None
         copies = np.maximum(forced, self.sheet.low)
         part = self.steps.part(steps)
-        made = copies.tolist()
-        found = squeeze(self.sheet, made, part, self.seed, cards, roomy=roomy, firm=firm)
+        found = squeeze(self.sheet, copies.tolist(), part, self.seed, cards, packing)
         self.steps.give_back(part)
         return found
 

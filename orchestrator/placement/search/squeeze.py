@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,11 +11,13 @@ from orchestrator.placement.search.balance import Budget
 from orchestrator.placement.search.fill import open_for
 from orchestrator.placement.search.layout import Layout
 from orchestrator.placement.search.outline import outline
-from orchestrator.placement.search.pairs import Aim, Pair, drawn
+from orchestrator.placement.search.pairs import Aim, Amount, Pair, drawn
 from orchestrator.placement.search.sheet import Sheet
 
 #: Only free memory counts: the more of it on one card, the better.
 _AIM = Aim(even=1.0, busy=0.0, free=1.0)
+#: How much a byte of a workspace counts beside free memory, and the time beyond what a card has.
+_WORKSPACE, _OVER = 10.0, 2.0
 #: How often a homeless group knocks at two cards, and how many of theirs may make room for it.
 _GUESTS, _LEAVING = 0.3, 3
 #: How often one of the roomiest cards is one of the two, and how surely the very roomiest: there is
@@ -27,24 +30,46 @@ _CHOICES, _STEEP, _HEAT = 30, 0.3, 2e-4
 _HOT, _LIKE = 0.3, 64
 
 
+@dataclass(frozen=True)
+class Packing:
+    """What is looked at beside memory as a whole.
+
+    ``roomy``: the cards with most memory free first. ``firm``: hot copies are seated first, on the
+    least busy cards, and stay there. ``peak``: how busy cards are to be at most, as far as that
+    goes: then a large workspace is on as many as its users keep busy.
+    """
+
+    roomy: bool = False
+    firm: bool = False
+    peak: float = math.inf
+
+
+PLAIN = Packing()
+
+
 def squeeze(
     sheet: Sheet,
     copies: Sequence[int],
     budget: Budget,
     seed: int,
     cards: Sequence[int],
-    *,
-    roomy: bool = False,
-    firm: bool = False,
+    packing: Packing = PLAIN,
 ) -> Layout | None:
-    """So many copies of each group, with equal loads, on these cards; None if they do not go.
-
-    ``roomy``: it looks at the cards with most memory free first. ``firm``: hot copies are seated
-    first, on the least busy cards, and stay there.
-    """
-    run = _Squeeze(sheet, copies, random.Random(seed), cards, roomy)
-    run.seat(firm=firm)
+    """So many copies of each group, with equal loads, on these cards; None if they do not go."""
+    run = _Squeeze(sheet, copies, random.Random(seed), cards, packing)
+    run.seat(firm=packing.firm)
     return run.run(budget)
+
+
+class _Timely(Aim):
+    """Free memory counts, all of it and that of one card; time only where a card has too little."""
+
+    def of(self, speed: float, busy: Amount, room: int, used: Amount) -> Amount:
+        """The energy of a card, or of one in every division."""
+        free = (room - used) / max(room, 1)
+        over = np.maximum(busy / (speed * self.even) - 1, 0)
+        found: Amount = self.busy * over - self.free * free * (free + _WORKSPACE)
+        return found
 
 
 class _Squeeze:
@@ -56,9 +81,10 @@ class _Squeeze:
         copies: Sequence[int],
         rng: random.Random,
         cards: Sequence[int],
-        roomy: bool,
+        packing: Packing,
     ) -> None:
-        self.roomy = roomy
+        self.roomy, self.limit = packing.roomy, sheet.speed * packing.peak
+        self.aim = _AIM if packing.peak == math.inf else _Timely(packing.peak, _OVER, 1.0)
         self.layout, self.rng, self.copies = Layout(sheet), rng, copies
         self.homeless: list[int] = []
         #: The roomiest first: they take the largest workspaces.
@@ -102,12 +128,15 @@ class _Squeeze:
         return -(-int(self.layout.sheet.work[group]) // max(self.copies[group], 1))
 
     def _settle(self, group: int) -> None:
-        """On the first card that takes it."""
-        ok = open_for(self.layout, group)[self.cards]
-        if ok.any():
-            self.layout.add(group, self.cards[int(np.argmax(ok))], self._load(group))
-        else:
+        """On the first card that takes it and has time for it, else on the least busy."""
+        layout, cards, load = self.layout, self.cards, self._load(group)
+        ok = open_for(layout, group)[cards]
+        if not ok.any():
             self.homeless.append(group)
+            return
+        timely = ok & (layout.busy[cards] + load <= self.limit[cards])
+        full = np.where(ok, layout.busy[cards] / layout.sheet.speed[cards], np.inf)
+        layout.add(group, cards[int(np.argmax(timely) if timely.any() else np.argmin(full))], load)
 
     def run(self, budget: Budget) -> Layout | None:
         """Divide pairs of cards anew until nobody is homeless."""
@@ -152,7 +181,7 @@ class _Squeeze:
     def _gather(self, one: int, other: int, heat: float) -> None:
         """Divide two cards so that one has more memory free, or nearly so."""
         free, both = self._drawn(one, other)
-        pair = Pair(self.layout, (one, other), free, both, _AIM)
+        pair = Pair(self.layout, (one, other), free, both, self.aim)
         options = pair.best(_CHOICES)
         if not options:
             return
@@ -191,6 +220,6 @@ class _Squeeze:
         leaver: int | None = None,
     ) -> bool:
         """Divide the two cards among these groups; False if they do not go."""
-        pair = Pair(self.layout, cards, free, both, _AIM, without=leaver)
+        pair = Pair(self.layout, cards, free, both, self.aim, without=leaver)
         options = pair.best(_CHOICES)
         return bool(options) and pair.make(options[self.rng.randrange(len(options))])
