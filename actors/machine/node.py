@@ -102,13 +102,12 @@ def _ray(machine: Machine) -> Finding:
 def _without_cards(env: Mapping[str, str], machine: Machine) -> Iterator[Finding]:
     """Such a machine needs neither library; the one that is there must be right."""
     numpy, library, *others = inspect(env, kind="cpu", machine=machine)
-    yield numpy
-    if library.found == "none":
+    if library.found == "none":  # without its wheel nothing bounds numpy
+        yield Finding(numpy.subject, numpy.found, "", "", True)
         wanted = "only for kinds ascend and cpu"
         yield Finding(library.subject, "none", wanted, "", True)
     else:
-        yield library
-        yield from others
+        yield from (numpy, library, *others)
     engine = machine.version("onnxruntime")
     wanted = "" if engine else "only for kind emulated"
     yield Finding("onnxruntime", engine or "none", wanted, "", True)

@@ -155,7 +155,9 @@ def _is_number(kind: pa.DataType) -> bool:
 
 def _numbers(column: pa.Array) -> Array:
     """What ``to_numpy`` gives, without importing pandas where there is one."""
-    dtype = np.dtype(column.type.to_pandas_dtype())
+    kind = column.type
+    letter = "f" if pa.types.is_floating(kind) else "iu"[pa.types.is_unsigned_integer(kind)]
+    dtype = np.dtype(f"{letter}{kind.bit_width // 8}")
     begin = column.offset * dtype.itemsize
     numbers: Array = np.frombuffer(column.buffers()[1], dtype, len(column), begin).copy()
     return numbers
