@@ -10,6 +10,8 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
+from orchestrator.runtime.inbox import next_of
+
 _log = logging.getLogger(__name__)
 
 
@@ -66,7 +68,7 @@ class Events:
     def _turn(self) -> None:
         due = max(self._timers[0][0] - self._clock(), 0.0) if self._timers else None
         try:
-            event = self._inbox.get(timeout=due)
+            event = next_of(self._inbox, due)
         except Empty:
             event = heapq.heappop(self._timers)[2]
         event()

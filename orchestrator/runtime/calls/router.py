@@ -23,6 +23,7 @@ from orchestrator.runtime.calls.asked import Answer, Asked, Call, Card, ModelCou
 from orchestrator.runtime.calls.books import Books
 from orchestrator.runtime.calls.carrier import Carrier
 from orchestrator.runtime.calls.outcomes import as_ours
+from orchestrator.runtime.inbox import next_of
 from orchestrator.runtime.journal import Journal
 
 _log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ class Router:
             waits = self._desk.stalled()
             seconds = self._idle_seconds(waits)
         with suppress(Empty):
-            first = self._inbox.get(timeout=seconds)
+            first = next_of(self._inbox, seconds)
             with self._owner:
                 first()
         with self._owner:
