@@ -12,7 +12,7 @@ from orchestrator.placement.search.fill import FEW, Variant, fill
 from orchestrator.placement.search.layout import Layout
 from orchestrator.placement.search.pairs import Aim, Pair, drawn
 from orchestrator.placement.search.sheet import sheet
-from orchestrator.placement.search.squeeze import Packing, squeeze
+from orchestrator.placement.search.squeeze import squeeze
 from tests.placement.build import cards, model, problem
 
 #: Four cards of 101 that they almost fill, in a few ways only.
@@ -163,47 +163,27 @@ def test_closed_cards_are_left_as_they_are():
     assert found.on[2:] == before[2:]
 
 
-@pytest.mark.parametrize("roomy", [False, True])
-def test_what_no_constructor_packs_is_squeezed_in(roomy):
+def test_what_no_constructor_packs_is_squeezed_in():
     page = written(TIGHT, cards(4, 101), "min_cards")
     assert all(fill(page, variant, page.speed) is None for variant in FEW)
-    found = squeeze(page, [1] * len(SIZES), Budget(2000), 0, range(4), Packing(roomy))
+    found = squeeze(page, [1] * len(SIZES), Budget(2000), 0, range(4))
     assert found is not None
     assert sorted(group for held in found.on for group in held) == list(range(len(SIZES)))
     assert all(found.always + found.level <= page.room)
-    again = squeeze(page, [1] * len(SIZES), Budget(2000), 0, range(4), Packing(roomy))
+    again = squeeze(page, [1] * len(SIZES), Budget(2000), 0, range(4))
     assert again.on == found.on
 
 
-@pytest.mark.parametrize("roomy", [False, True])
-def test_copies_are_squeezed_onto_cards_of_their_own_and_nodes_of_their_own(roomy):
+def test_copies_are_squeezed_onto_cards_of_their_own_and_nodes_of_their_own():
     models = [*TIGHT, model("wide", 10, 5, spread_nodes=2), model("foe", 15)]
     slots = [*cards(4, 110, "a"), *cards(2, 60, "b", start=4)]
     page = written(models, slots, "min_cards", anti_affinity=[["wide", "foe"]])
     wanted = [2 if group.name in ("wide", "foe") else 1 for group in page.world.groups]
-    found = squeeze(page, wanted, Budget(3000), 0, range(6), Packing(roomy))
+    found = squeeze(page, wanted, Budget(3000), 0, range(6))
     assert found is not None
     assert [len(cards) for cards in found.at] == wanted
     assert all(map(found.legal, range(6)))
     assert all(map(found.spread_kept, range(page.groups)))
-
-
-def test_hot_copies_are_seated_apart_and_stay_while_the_others_are_squeezed_in():
-    sizes = [size for size in SIZES if size not in (9, 10)]
-    hot = [model(f"hot{i}", 9, 3, service_ms=10, demand_rps=80) for i in range(2)]
-    rest = [model(f"m{i}", size, service_ms=10, demand_rps=1) for i, size in enumerate(sizes)]
-    page = written([*hot, *rest], cards(4, 111), "max_alpha")
-    names = [group.name for group in page.world.groups]
-    copies = [2 if name.startswith("hot") else 1 for name in names]
-    for seed in range(4):
-        found = squeeze(page, copies, Budget(20_000), seed, range(4), Packing(firm=True))
-        assert found is not None
-        held = [[names[g] for g in on if names[g].startswith("hot")] for on in found.on]
-        assert all(len(on) == 1 for on in held)
-        assert all(found.always + found.level <= page.room)
-        assert [len(cards) for cards in found.at] == copies
-    plain = [squeeze(page, copies, Budget(20_000), seed, range(4)) for seed in range(4)]
-    assert any(found is None or found.peak() > 0.6 for found in plain)
 
 
 def test_what_is_too_much_is_not_squeezed_in():
@@ -259,20 +239,3 @@ def test_squeezed_copies_share_their_load_equally():
             loads = {found.on[card][group] for card in at}
             assert len(at) == copies[group]
             assert loads == {-(-int(page.work[group]) // copies[group])}
-
-
-def test_a_large_workspace_is_squeezed_onto_as_many_cards_as_its_users_keep_busy():
-    # By memory alone, all eight large workspaces go on one card, which is busy for more than two.
-    hot = [model(f"hot{i}", 5, 40, service_ms=10, demand_rps=25) for i in range(8)]
-    cold = [model(f"cold{i}", 14, service_ms=10, demand_rps=1) for i in range(17)]
-    page = written([*hot, *cold], cards(4, 100))
-    once = [1] * page.groups
-    tight = squeeze(page, once, Budget(500), 0, range(4))
-    found = squeeze(page, once, Budget(500), 0, range(4), Packing(roomy=True, peak=1.1))
-    assert tight is not None
-    assert found is not None
-    assert sum(tight.level > 0) == 1 < tight.peak()
-    assert sum(found.level > 0) == 2
-    assert found.peak() <= 1.1
-    assert all(found.always + found.level <= page.room)
-    assert [len(at) for at in found.at] == once

@@ -21,6 +21,8 @@ _TO_PACK: tuple[tuple[Variant | Taste, float], ...] = (
     (TASTES[8], 1.1),
     (Variant("workspace", "balanced"), 1.3),
 )
+#: The part of the steps that are left in which memory and time are packed together.
+_TIMED = 8
 #: How busy a card may still be for more steps to be worth their time.
 _HOPELESS = 1.25
 
@@ -108,13 +110,16 @@ class FewestCards(Run):
 
     def _packed(self, cards: Sequence[int], closed: Sequence[int]) -> Iterator[Layout]:
         """Placements on these cards, some of which are too busy."""
+        timed = self._timed(1.0, cards, self.steps.left // _TIMED, self.seed)
+        if timed is not None:
+            yield timed
         if self.sheet.work.any():
-            timed = self.sheet.speed.copy()
-            timed[closed] = -1
+            limit = self.sheet.speed.copy()
+            limit[closed] = -1
             for variant, share in _TO_PACK:
                 if not self.steps.spend():
                     return
-                found = self._made(variant, (timed * share).astype(np.int64))
+                found = self._made(variant, (limit * share).astype(np.int64))
                 if found is not None:
                     yield found
         squeezed = self._squeezed(1.0, cards, self.steps.left // 4)

@@ -1,5 +1,6 @@
 """The largest alpha: place all demand in some variants, then divide pairs anew from the best."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,7 +15,6 @@ from orchestrator.placement.search.levelled import MANY
 from orchestrator.placement.search.pairs import THIN
 from orchestrator.placement.search.run import Run
 from orchestrator.placement.search.sheet import Numbers
-from orchestrator.placement.search.squeeze import Packing
 
 #: Shares of the bound on alpha at which the constructors try to place the whole demand.
 _SHARES = (0.25, 0.5, 0.7, 0.8, 0.87, 0.93, 0.97, 1.0)
@@ -43,13 +43,12 @@ _ROUNDS = (
     ((0.1, _MOST_STARTS, HEAT), (0.15, 2, HEAT), (0.2, 1, HEAT)),
     *4 * (_COOLER,),
 )
-#: Shares of the steps to pack the copies that the whole bound forces, and those of a part of it.
-_WHOLE, _PART = 0.12, 0.08
 #: Shares of the bound between which one is looked for at which memory and time have room together,
-#: how often what is between them is halved, and the share of the steps for each try.
-_TIMELY, _HALVINGS, _PACK = (0.6, 1.0), 4, 0.06
-#: Where the bound takes no more than this share of the cards' time, memory alone decides.
-_SCARCE = 0.5
+#: when two are close, how much further another seed is to try, and how often one is tried.
+_BETWEEN, _CLOSE, _FURTHER, _TRIES = (0.6, 1.0), 0.008, 0.04, 20
+#: The parts of the steps for one try and for all of them, where models are spread thinly and where
+#: they are not; with fewer steps than these no try is worth its while.
+_THINLY, _DENSELY, _LEAST_TRY = (0.15, 0.65), (0.1, 0.4), 1000
 #: Many models are thinly spread from so many on. What is then further from the bound than this, as
 #: a peak, goes on from the best again and again, for so many steps for each card at a time; a share
 #: of all steps is kept for what follows.
@@ -102,70 +101,51 @@ class LargestAlpha(Run):
             return
         cards = range(self.sheet.cards)
         thin = are_thin(self.sheet.groups, self.sheet.cards)
-        self.forced = self._bisected(cards) if thin else self._downwards(cards)
+        many = self.sheet.groups * self.sheet.cards > MANY
+        if not many and 0 < self.limit < math.inf:
+            self.forced = self._timely(cards, thin=thin)
+        self.forced = self.forced or self._downwards(cards)
         if self.forced is not None:
             yield self.forced.copy()
-        if self.sheet.groups * self.sheet.cards > MANY:
+        if many:
             return
-        if not thin and self.even * self.limit > _SCARCE:
-            timely = self._timely(cards)
-            if timely is not None:
-                yield timely
         for way in _TO_MANY:
             found = self._largest_share(way, limit)
             if found is not None:
                 yield found
 
     def _downwards(self, cards: Sequence[int]) -> Layout | None:
-        """Packed by memory: the copies of the largest share of the bound that go there.
-
-        Where that goes with hot copies on cards of their own, no division has to part these later.
-        """
+        """Packed by memory: the copies of the largest share of the bound that go there."""
         for share in _SHARES[::-1]:
             part = 5 if share == _SHARES[-1] else 16
-            scaled = share * self.limit
-            found = self._squeezed(scaled, cards, self.steps.left // 16, Packing(firm=True))
-            found = found or self._squeezed(scaled, cards, self.steps.left // part)
+            found = self._squeezed(share * self.limit, cards, self.steps.left // part)
             if found is not None:
                 return found
         return None
 
-    def _bisected(self, cards: Sequence[int]) -> Layout | None:
-        """The same, found by bisection: the whole bound first, shares with equal copies once."""
-        shares: list[float] = []
-        last: Numbers | None = None
-        for share in _SHARES:
-            copies = self.items.copies(self.sheet.scale * share * self.limit)
-            if copies is not None and (last is None or not np.array_equal(copies, last)):
-                shares.append(share)
-                last = copies
-        best: Layout | None = None
-        went, failed, middle, part = -1, len(shares), len(shares) - 1, _WHOLE
-        while failed - went > 1:
-            steps = int(self.steps.left * part)
-            found = self._squeezed(shares[middle] * self.limit, cards, steps, Packing(roomy=True))
-            if found is None:
-                failed = middle
-            else:
-                best, went = found, middle
-            middle, part = (went + failed) // 2, _PART
-        return best
-
-    def _timely(self, cards: Sequence[int]) -> Layout | None:
+    def _timely(self, cards: Sequence[int], *, thin: bool) -> Layout | None:
         """Packed by memory and time at the largest share of the bound at which both have room.
 
         Found by bisection. What is packed by memory alone has the largest workspaces on too few
-        cards, which are busy then, and later there is no room for one on a card more.
+        cards, which are busy then, and hot models beside others, and later there is no room to
+        part them.
         """
         best: Layout | None = None
-        low, high = _TIMELY
-        for _ in range(_HALVINGS):
-            share, steps = (low + high) / 2, int(self.steps.left * _PACK)
-            alpha = share * self.limit
-            packing = Packing(roomy=True, peak=1 / alpha)
-            found = self._squeezed(alpha, cards, steps, packing)
-            best = found or best
-            low, high = (share, high) if found else (low, share)
+        of_each, of_all = _THINLY if thin else _DENSELY
+        each, kept = (int(self.steps.left * part) for part in (of_each, 1 - of_all))
+        each = max(each, _LEAST_TRY)
+        low, high = _BETWEEN
+        for seed in range(self.seed, self.seed + _TRIES):
+            if self.steps.left <= kept or high - low < _CLOSE or self.steps.late():
+                break
+            share = (low + high) / 2
+            found = self._timed(share * self.limit, cards, each, seed)
+            reached = 0.0 if found is None else 1 / (found.peak() * self.limit)
+            if best is None or (found is not None and found.peak() < best.peak()):
+                best = found
+            low, high = max(low, min(reached, share)), high if reached >= share else share
+            if high - low < _CLOSE:
+                high = min(1.0, high + _FURTHER)  # Another seed may go further.
         return best
 
     def _soft(

@@ -20,10 +20,13 @@ from orchestrator.placement.search.exhaust import placements
 from orchestrator.placement.search.fill import Variant, fill
 from orchestrator.placement.search.layout import Layout
 from orchestrator.placement.search.sheet import Numbers, Sheet
-from orchestrator.placement.search.squeeze import PLAIN, Packing, squeeze
+from orchestrator.placement.search.squeeze import squeeze
+from orchestrator.placement.search.timely import timely
 
 #: Steps that a mixed-integer program counts for; what has fewer left goes without.
 _EXACT_STEPS = 100
+#: A model that would need a copy more for so many times the demand is nearly in need of one.
+_NEARLY = 1.08
 #: Steps that the linear program for a bound counts for.
 _BOUND_STEPS = 40
 
@@ -116,20 +119,31 @@ class Run(ABC):
         late = (lambda: False) if sure else self.steps.late
         return fill(self.sheet, variant, limit, soft=soft, late=late)
 
-    def _squeezed(
-        self,
-        share: float,
-        cards: Sequence[int],
-        steps: int,
-        packing: Packing = PLAIN,
-    ) -> Layout | None:
-        """The copies that this share of the sheet's demand forces, packed by memory."""
+    def _copies(self, share: float) -> Numbers | None:
+        """The copies that this share of the sheet's demand forces; None if somebody may not."""
         forced = self.items.copies(self.sheet.scale * share)
-        if forced is None:
+        return None if forced is None else np.maximum(forced, self.sheet.low)
+
+    def _squeezed(self, share: float, cards: Sequence[int], steps: int) -> Layout | None:
+        """The copies that this share of the sheet's demand forces, packed by memory."""
+        copies = self._copies(share)
+        if copies is None:
             return None
-        copies = np.maximum(forced, self.sheet.low)
         part = self.steps.part(steps)
-        found = squeeze(self.sheet, copies.tolist(), part, self.seed, cards, packing)
+        found = squeeze(self.sheet, copies.tolist(), part, self.seed, cards)
+        self.steps.give_back(part)
+        return found
+
+    def _timed(self, share: float, cards: Sequence[int], steps: int, seed: int) -> Layout | None:
+        """The copies that this share of the sheet's demand forces, packed by memory and time."""
+        copies, more = self._copies(share), self._copies(share * _NEARLY)
+        if copies is None:
+            return None
+        spare = np.flatnonzero(copies < (copies if more is None else more))
+        spare = spare[np.argsort(self.sheet.always[spare], kind="stable")]
+        part = self.steps.part(steps)
+        peak = 1 / share
+        found = timely(self.sheet, copies.tolist(), spare.tolist(), peak, part, seed, cards)
         self.steps.give_back(part)
         return found
 

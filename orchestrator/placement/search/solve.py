@@ -20,8 +20,10 @@ from orchestrator.placement.search.sheet import sheet
 #: about half a minute's: these become fewer again, as each takes longer where there is more. A
 #: constructor's run, or dividing two cards anew, counts as one.
 _STEPS_EACH, _MOST_STEPS, _LEAST_STEPS, _FEWER_EACH = 2_000, 120_000, 50_000, 300
+#: The least for the largest alpha of up to so many models and cards.
+_LEAST_ALPHA, _LARGE = 75_000, 3_000
 #: The same where many models are spread thinly over cards: two of those are divided in no time.
-_THINLY_MOST, _THINLY_FEWER = 150_000, 40
+_THINLY_MOST, _THINLY_FEWER = 200_000, 40
 
 
 def search(
@@ -60,10 +62,12 @@ def search(
 def _budget(problem: Problem) -> int:
     """The steps that about half a minute is enough for, or that are enough."""
     models, cards = len(problem.models), len(problem.cards)
-    size, most, fewer = models + cards, _MOST_STEPS, _FEWER_EACH
-    if problem.objective == "max_alpha" and are_thin(models, cards):
-        most, fewer = _THINLY_MOST, _THINLY_FEWER
-    return min(_STEPS_EACH * size, max(most - fewer * size, _LEAST_STEPS))
+    size, most, fewer, least = models + cards, _MOST_STEPS, _FEWER_EACH, _LEAST_STEPS
+    if problem.objective == "max_alpha" and size <= _LARGE:
+        least = _LEAST_ALPHA
+        if are_thin(models, cards):
+            most, fewer = _THINLY_MOST, _THINLY_FEWER
+    return min(_STEPS_EACH * size, max(most - fewer * size, least))
 
 
 def bound_of(scene: World) -> Bound:
