@@ -110,7 +110,9 @@ class FewestCards(Run):
 
     def _packed(self, cards: Sequence[int], closed: Sequence[int]) -> Iterator[Layout]:
         """Placements on these cards, some of which are too busy."""
-        timed = self._timed(1.0, cards, self.steps.left // _TIMED, self.seed)
+        many = self.sheet.groups * self.sheet.cards > MANY
+        steps = self.steps.left // _TIMED
+        timed = None if many else self._timed(1.0, cards, steps, self.seed)
         if timed is not None:
             yield timed
         if self.sheet.work.any():

@@ -47,12 +47,11 @@ _ROUNDS = (
 #: when two are close, how much further another seed is to try, and how often one is tried.
 _BETWEEN, _CLOSE, _FURTHER, _TRIES = (0.6, 1.0), 0.008, 0.04, 20
 #: The parts of the steps for one try and for all of them, where models are spread thinly and where
-#: they are not; with fewer steps than these no try is worth its while.
-_THINLY, _DENSELY, _LEAST_TRY = (0.15, 0.65), (0.1, 0.4), 1000
-#: Many models are thinly spread from so many on. What is then further from the bound than this, as
-#: a peak, goes on from the best again and again, for so many steps for each card at a time; a share
-#: of all steps is kept for what follows.
-_MANY_MODELS, _FAR, _EACH_CARD, _KEPT = 51, 1.03, 40, 0.15
+#: they are not, and for all of them where models are few: pairs of cards say nearly all of those.
+#: With fewer steps than the last no try is worth its while.
+_THINLY, _DENSELY, _FEWLY, _LEAST_TRY = (0.15, 0.65), (0.1, 0.4), 0.2, 1000
+#: Models that are more than few.
+_MANY_MODELS = 51
 
 
 class LargestAlpha(Run):
@@ -132,6 +131,8 @@ class LargestAlpha(Run):
         """
         best: Layout | None = None
         of_each, of_all = _THINLY if thin else _DENSELY
+        if self.sheet.groups < _MANY_MODELS:
+            of_all = _FEWLY
         each, kept = (int(self.steps.left * part) for part in (of_each, 1 - of_all))
         each = max(each, _LEAST_TRY)
         low, high = _BETWEEN
@@ -209,25 +210,7 @@ class LargestAlpha(Run):
                         return left[index]
             found = self._copied(min(left, key=lambda layout: layout.peak()))
             best = found if found.peak() < best.peak() else best
-            if number == 1 and are_thin(self.sheet.groups, self.sheet.cards):
-                best = self._again(best, target, int(steps * _KEPT))
             if best.peak() <= target:
-                break
-        return best
-
-    def _again(self, best: Layout, target: float, kept: int) -> Layout:
-        """From where any division is accepted, for a while only, and again from the best.
-
-        A long search stalls here: with few models on a card the best is left behind for good.
-        """
-        each, turn = _EACH_CARD * self.sheet.cards, 0
-        while self.steps.left - each > kept and best.peak() > max(target, _FAR / self.limit):
-            turn += 1
-            part = self.steps.part(each)
-            found = balance(best.copy(), target, part, self.seed + turn)
-            self.steps.give_back(part)
-            best = found if found.peak() < best.peak() else best
-            if self.steps.late():
                 break
         return best
 
