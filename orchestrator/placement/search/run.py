@@ -139,11 +139,9 @@ class Run(ABC):
         copies, more = self._copies(share), self._copies(share * _NEARLY)
         if copies is None:
             return None
-        spare = np.flatnonzero(copies < (copies if more is None else more))
-        spare = spare[np.argsort(self.sheet.always[spare], kind="stable")]
+        spare = np.flatnonzero(copies < (copies if more is None else more)).tolist()
         part = self.steps.part(steps)
-        peak = 1 / share
-        found = timely(self.sheet, copies.tolist(), spare.tolist(), peak, part, seed, cards)
+        found = timely(self.sheet, copies.tolist(), spare, 1 / share, part, seed, cards)
         self.steps.give_back(part)
         return found
 
