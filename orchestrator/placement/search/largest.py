@@ -47,11 +47,10 @@ _ROUNDS = (
 #: when two are close, how much further another seed is to try, and how often one is tried.
 _BETWEEN, _CLOSE, _FURTHER, _TRIES = (0.6, 1.0), 0.008, 0.04, 20
 #: The parts of the steps for one try and for all of them, where models are spread thinly and where
-#: they are not, and for all of them where models are few: pairs of cards say nearly all of those.
-#: With fewer steps than the last no try is worth its while.
-_THINLY, _DENSELY, _FEWLY, _LEAST_TRY = (0.15, 0.65), (0.1, 0.4), 0.2, 1000
-#: Models that are more than few.
-_MANY_MODELS = 51
+#: they are not; with fewer steps than the last no try is worth its while.
+_THINLY, _DENSELY, _LEAST_TRY = (0.15, 0.65), (0.1, 0.4), 1000
+#: Models of which pairs of cards say nearly all.
+FEW_MODELS = 50
 
 
 class LargestAlpha(Run):
@@ -101,7 +100,7 @@ class LargestAlpha(Run):
         cards = range(self.sheet.cards)
         thin = are_thin(self.sheet.groups, self.sheet.cards)
         many = self.sheet.groups * self.sheet.cards > MANY
-        if not many and 0 < self.limit < math.inf:
+        if FEW_MODELS < self.sheet.groups and not many and 0 < self.limit < math.inf:
             self.forced = self._timely(cards, thin=thin)
         self.forced = self.forced or self._downwards(cards)
         if self.forced is not None:
@@ -131,8 +130,6 @@ class LargestAlpha(Run):
         """
         best: Layout | None = None
         of_each, of_all = _THINLY if thin else _DENSELY
-        if self.sheet.groups < _MANY_MODELS:
-            of_all = _FEWLY
         each, kept = (int(self.steps.left * part) for part in (of_each, 1 - of_all))
         each = max(each, _LEAST_TRY)
         low, high = _BETWEEN
@@ -217,7 +214,7 @@ class LargestAlpha(Run):
 
 def are_thin(models: int, cards: int) -> bool:
     """Whether many models are there, and so few share a card that two are divided in no time."""
-    return _MANY_MODELS <= models <= THIN * cards
+    return FEW_MODELS < models <= THIN * cards
 
 
 def _lacks(layout: Layout, other: Layout) -> bool:

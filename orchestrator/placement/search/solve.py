@@ -10,7 +10,7 @@ from orchestrator.placement.search.balance import Budget
 from orchestrator.placement.search.bounds import Bound, max_alpha_bound, min_cards_bound
 from orchestrator.placement.search.candidate import NO_GAP, Candidate
 from orchestrator.placement.search.fewest import FewestCards
-from orchestrator.placement.search.largest import LargestAlpha, are_thin
+from orchestrator.placement.search.largest import FEW_MODELS, LargestAlpha, are_thin
 from orchestrator.placement.search.loads import split_loads
 from orchestrator.placement.search.moves import cost_of
 from orchestrator.placement.search.replan import Option, choose, options
@@ -20,8 +20,9 @@ from orchestrator.placement.search.sheet import sheet
 #: about half a minute's: these become fewer again, as each takes longer where there is more. A
 #: constructor's run, or dividing two cards anew, counts as one.
 _STEPS_EACH, _MOST_STEPS, _LEAST_STEPS, _FEWER_EACH = 2_000, 120_000, 50_000, 300
-#: The least for the largest alpha of up to so many models and cards.
-_LEAST_ALPHA, _LARGE = 75_000, 3_000
+#: For the largest alpha: the most where models are few, and the least for up to so many models and
+#: cards.
+_FEWLY_MOST, _LEAST_ALPHA, _LARGE = 180_000, 75_000, 3_000
 #: The same where many models are spread thinly over cards: two of those are divided in no time.
 _THINLY_MOST, _THINLY_FEWER = 200_000, 40
 
@@ -65,7 +66,9 @@ def _budget(problem: Problem) -> int:
     size, most, fewer, least = models + cards, _MOST_STEPS, _FEWER_EACH, _LEAST_STEPS
     if problem.objective == "max_alpha" and size <= _LARGE:
         least = _LEAST_ALPHA
-        if are_thin(models, cards):
+        if models <= FEW_MODELS:
+            most = _FEWLY_MOST
+        elif are_thin(models, cards):
             most, fewer = _THINLY_MOST, _THINLY_FEWER
     return min(_STEPS_EACH * size, max(most - fewer * size, least))
 
