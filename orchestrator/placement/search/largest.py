@@ -100,7 +100,7 @@ class LargestAlpha(Run):
         cards = range(self.sheet.cards)
         thin = are_thin(self.sheet.groups, self.sheet.cards)
         many = self.sheet.groups * self.sheet.cards > MANY
-        if FEW_MODELS < self.sheet.groups and not many and 0 < self.limit < math.inf:
+        if self.sheet.groups > FEW_MODELS and not many and 0 < self.limit < math.inf:
             self.forced = self._timely(cards, thin=thin)
         self.forced = self.forced or self._downwards(cards)
         if self.forced is not None:
