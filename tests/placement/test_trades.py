@@ -217,17 +217,47 @@ def test_a_copy_more_is_made_of_what_nothing_fits_beside():
     assert len(packed(page, once, peak=1.5, spare=[hot]).at[hot]) == 1
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(problems(), st.integers(0, 3))
-def test_every_packing_keeps_all_rules_and_serves_all_demand(data, seed):
-    page = sheet(world(Problem.from_dict(data)))
-    copies, spare = list(page.low), range(page.groups)
-    found = packed(page, copies, peak=0.7, spare=spare, steps=1500, seed=seed)
-    if found is None:
-        return
+def kept(page, found, copies):
+    """Every rule, every copy, and all of the demand."""
     assert all(map(found.legal, range(page.cards)))
     assert all(map(found.spread_kept, range(page.groups)))
     for group, at in enumerate(found.at):
         done = sum(found.on[card][group] for card in at)
         assert copies[group] <= len(at) <= page.high[group]
         assert page.work[group] <= done <= page.work[group] + len(at)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_full_cards_with_rules_are_packed_and_every_rule_is_kept(seed):
+    rng = random.Random(seed)
+    rules = [{"min_replicas": 2, "spread_nodes": 2}, {"cards": ["a/0", "b/3"]}, {"max_replicas": 1}]
+    models = [
+        model(
+            f"m{i}",
+            rng.randint(4, 40),
+            rng.randint(0, 12),
+            service_ms=10,
+            demand_rps=rng.randint(1, 400) / 9,
+            **(rng.choice(rules) if i % 6 == 0 else {}),
+        )
+        for i in range(40)
+    ]
+    size = sum(one["weight_bytes"] * one.get("min_replicas", 1) for one in models) >> 20
+    slots = [*cards(3, size // 6 + 14, "a"), *cards(3, size // 6 + 14, "b", start=3)]
+    page = written(models, slots, anti_affinity=[["m1", "m2", "m3"]])
+    copies = [max(1, low) for low in page.low]
+    even = float(page.work.sum() / page.speed.sum())
+    found = packed(page, copies, peak=1.02 * even, spare=range(page.groups), seed=seed)
+    kept(page, found, copies)
+    assert found.peak() < 1.1 * even
+    assert packed(page, copies, 1.02 * even, range(page.groups), seed=seed).on == found.on
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(problems(), st.integers(0, 3))
+def test_every_packing_keeps_all_rules_and_serves_all_demand(data, seed):
+    page = sheet(world(Problem.from_dict(data)))
+    copies, spare = list(page.low), range(page.groups)
+    found = packed(page, copies, peak=0.7, spare=spare, steps=1500, seed=seed)
+    if found is not None:
+        kept(page, found, copies)
