@@ -26,7 +26,7 @@ from orchestrator.placement.search.timely import timely
 #: Steps that a mixed-integer program counts for; what has fewer left goes without.
 _EXACT_STEPS = 100
 #: A model that would need a copy more for so many times the demand is nearly in need of one.
-_NEARLY = 1.08
+_NEARLY = 1.2
 #: Steps that the linear program for a bound counts for.
 _BOUND_STEPS = 40
 

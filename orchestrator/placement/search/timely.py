@@ -1,7 +1,7 @@
-"""Packs by memory and time together: one card trades with many until all are at home, in time.
+"""Packs by memory and time: one card trades with all others until all are at home, in time.
 
 What takes nearly all of a card's time leaves its memory to what takes none. Seated first it has a
-card of its own, and what fits beside it is found among all that dozens of cards could give for it.
+card of its own, and what fits beside it is found among all that others could give for it.
 """
 
 import math
@@ -17,18 +17,19 @@ from orchestrator.placement.search.seats import equal_load, seated
 from orchestrator.placement.search.sheet import Numbers, Sheet
 from orchestrator.placement.search.trades import Offers, Trades
 
-#: Steps that a card's trades with so many others count for.
-_COST, _OTHERS = 4, 64
+#: Steps that a trade counts for.
+_COST = 4
 #: What time beyond a card's limit counts, as a share of it; what a byte of a workspace does while
 #: somebody is homeless, and the square of free memory then and else: somebody moves in where much
 #: of it is on one card.
-_OVER, _WORKSPACE, _GATHERED, _FREE = 2.0, 1.0, 5.0, 1.0
+_OVER, _WORKSPACE, _GATHERED, _FREE = 2.0, 0.1, 3.0, 1.0
 #: How much worse a trade is accepted at first, and among how many of the best one is drawn, how
 #: often.
-_HEAT, _CHOICES, _DRAWN = 0.05, 7, 0.5
+_HEAT, _CHOICES, _DRAWN = 0.003, 3, 0.2
 #: How often the card is one of the roomiest while a copy that must be is homeless, or only one that
-#: came later, and else how often one of the busiest; how surely the very first of either.
-_ROOMY, _LATER, _BUSY, _SURE, _BUSIEST = 0.5, 0.25, 0.6, 0.3, 0.1
+#: came later, or when no card is too busy, and else how often one of the busiest; how surely the
+#: very first of either.
+_ROOMY, _LATER, _CALM, _BUSY, _SURE, _BUSIEST = 0.5, 0.25, 0.8, 0.6, 0.6, 0.1
 #: Trades without a better layout before a copy more is asked for, and the share of the free memory
 #: that it may take.
 _STALE, _SPARE = 100, 0.7
@@ -79,7 +80,6 @@ class _Timely:
         self.spare = {group for group in spare if copies[group] < sheet.high[group]}
         self.trades = Trades(self.layout, self.cards, rng)
         self.asked: set[int] = set()
-        self.others: list[int] = []
         self.best: Layout | None = None
         self.full, self.stale = math.inf, 0
 
@@ -129,8 +129,10 @@ class _Timely:
     def _one(self, full: Numbers) -> int:
         """A card with much memory free, one that is busy, or any."""
         rng, cards = self.rng, self.cards
-        if self.homeless and rng.random() < (_ROOMY if self.best is None else _LATER):
-            return cards[self._ranked(-self._free()[cards], _SURE)]
+        if self.homeless:
+            over = _ROOMY if self.best is None else _LATER
+            if rng.random() < (over if full.max() > 1 else _CALM):
+                return cards[self._ranked(-self._free()[cards], _SURE)]
         if rng.random() < _BUSY:
             return cards[self._ranked(-full, _BUSIEST)]
         return cards[rng.randrange(len(cards))]
@@ -161,7 +163,7 @@ class _Timely:
     def _trade(self, one: int, heat: float) -> None:
         """One of the best trades of the card, if it is not too much worse than none."""
         rng = self.rng
-        offers = self.trades.offers(one, [card for card in self._some() if card != one])
+        offers = self.trades.offers(one)
         if not len(offers.others):
             return
         rise = self._rise(one, offers)
@@ -172,13 +174,6 @@ class _Timely:
             at = int(np.argmin(rise))
         if rise[at] <= 0 or rng.random() < math.exp(-float(rise[at]) / max(heat, 1e-9)):
             self.trades.make(one, offers, at)
-
-    def _some(self) -> list[int]:
-        """So many cards: all of them in turn, each time in another order."""
-        if not self.others:
-            self.others = self.rng.sample(self.cards, len(self.cards))
-        some, self.others = self.others[:_OTHERS], self.others[_OTHERS:]
-        return some
 
     def _rise(self, one: int, offers: Offers) -> Numbers:
         """By trade, by how much worse it makes both cards."""
