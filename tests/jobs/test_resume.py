@@ -229,9 +229,10 @@ def test_what_is_set_aside_is_counted_by_the_driver_and_kept_where_it_was_found(
     with contextlib.closing(sink):
         sink.prepare(Job.of(source.pieces(2_000), source.stamp, 2_000))
         summary = run_job(Here(Task(source, same, 64, 3), None), sink)
+        gc.collect()  # what is only waiting to be let go does not count
         alive = [one for one in gc.get_objects() if type(one) is Reject]
     assert (summary.read, summary.set_aside, len(summary.rejects)) == (5, 3_000, 100)
-    assert len(alive) < 250
+    assert len(alive) == 100
     assert len(rejected(tmp_path / "out")) == 3_000
     manifest = (tmp_path / "out" / "_manifest.jsonl").stat().st_size
     assert manifest < 1000 * (1 + len(sink.done))

@@ -136,7 +136,7 @@ class Trades:
         size = self.size[one, :count]
         have = int(layout.sheet.room[one] - layout.always[one]) - self.rest[one, :count]
         last = np.searchsorted(self.sizes, size + have, side="right")
-        first = np.zeros(count, np.int64)
+        first: Numbers = np.zeros(count, np.int64)
         if count * len(self.order) > _MOST:
             first = np.minimum(np.searchsorted(self.sizes, size - self.usual), last)
         step = 1 + int((last - first).sum()) // _MOST
