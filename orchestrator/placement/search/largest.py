@@ -48,7 +48,7 @@ _ROUNDS = (
 _BETWEEN, _CLOSE, _FURTHER, _TRIES = (0.6, 1.0), 0.008, 0.04, 20
 #: The parts of the steps for one try and for all of them, where models are spread thinly and where
 #: they are not; with fewer steps than the last no try is worth its while.
-_THINLY, _DENSELY, _LEAST_TRY = (0.2, 0.85), (0.1, 0.4), 1000
+_THINLY, _DENSELY, _LEAST_TRY = (0.2, 0.85), (0.2, 0.7), 1000
 #: Models of which pairs of cards say nearly all.
 FEW_MODELS = 50
 

@@ -22,7 +22,7 @@ from orchestrator.placement.search.sheet import sheet
 _STEPS_EACH, _MOST_STEPS, _LEAST_STEPS, _FEWER_EACH = 2_000, 120_000, 50_000, 300
 #: For the largest alpha: the most where models are few, and the least for up to so many models and
 #: cards.
-_FEWLY_MOST, _LEAST_ALPHA, _LARGE = 180_000, 75_000, 3_000
+_FEWLY_MOST, _LEAST_ALPHA, _LARGE = 180_000, 100_000, 3_000
 #: The same where many models are spread thinly over cards: two of those are divided in no time.
 _THINLY_MOST, _THINLY_FEWER = 200_000, 40
 

@@ -22,7 +22,7 @@ _COST = 4
 #: What time beyond a card's limit counts, as a share of it; what a byte of a workspace does while
 #: somebody is homeless, and the square of free memory then and else: somebody moves in where much
 #: of it is on one card.
-_OVER, _WORKSPACE, _GATHERED, _FREE = 2.0, 0.1, 3.0, 1.0
+_OVER, _WORKSPACE, _GATHERED, _FREE = 2.0, 0.3, 3.0, 1.0
 #: How much worse a trade is accepted at first, and among how many of the best one is drawn, how
 #: often.
 _HEAT, _CHOICES, _DRAWN = 0.003, 3, 0.2
@@ -195,8 +195,8 @@ class _Timely:
 
     def _settle(self, one: int) -> None:
         """Homeless groups move in, the largest first, and if need be one for a smaller one."""
-        layout, always = self.layout, self.layout.sheet.lists.always
-        waiting = sorted(self.homeless, key=lambda guest: (-always[guest[0]], guest))
+        layout = self.layout
+        waiting = sorted(self.homeless, key=lambda guest: (-self._alone(guest[0]), guest))
         self.homeless = [guest for guest in waiting if not self._moves_in(one, *guest)]
         changed = len(self.homeless) < len(waiting)
         for guest in tuple(self.homeless):
@@ -229,15 +229,20 @@ class _Timely:
         return True
 
     def _leaver(self, one: int, guest: int) -> int | None:
-        """The smallest group of the card whose place is enough for the larger guest."""
+        """The smallest group of the card, workspace and all, that makes room for a larger guest."""
         lists, held = self.layout.sheet.lists, self.layout.on[one]
         room = lists.room[one] - int(self.layout.always[one])
         if guest in held:
             return None
-        for group in sorted(held, key=lambda group: (lists.always[group], group)):
-            if lists.always[group] >= lists.always[guest]:
+        for group in sorted(held, key=lambda group: (self._alone(group), group)):
+            if self._alone(group) >= self._alone(guest):
                 break
             rest = max((lists.level[other] for other in held if other != group), default=0)
             if lists.always[guest] + max(lists.level[guest], rest) <= room + lists.always[group]:
                 return group
         return None
+
+    def _alone(self, group: int) -> int:
+        """Bytes that the group takes of a card by itself."""
+        lists = self.layout.sheet.lists
+        return lists.always[group] + lists.level[group]

@@ -14,9 +14,10 @@ import numpy as np
 from orchestrator.placement.search.layout import Layout
 from orchestrator.placement.search.sheet import Numbers
 
-#: Sets that a card offers: of so few groups all, of more some, among them each of those with the
-#: largest workspaces together, which alone make its workspace smaller.
-_SETS, _ALL, _WIDEST = 32, 5, 6
+#: Sets that a card offers: of so few groups all, of more some. Among them are each of those with
+#: the largest workspaces together, which alone make its workspace smaller, and as often all whose
+#: workspace is larger than one of them, and smaller: so two cards part by workspace.
+_SETS, _ALL, _WIDEST, _ENDS = 32, 5, 6, 8
 #: Trades that are looked at at once: of more, about as many.
 _MOST = 4096
 #: Bytes of a set that is not there: more than any card has.
@@ -101,13 +102,17 @@ class Trades:
         self.stale.add(card)
 
     def _some(self, count: int) -> Numbers:
-        """The empty set, the widest together, single ones, and pairs and triples."""
+        """The empty set; the widest, few and as many as it happens; the narrowest; and a few."""
         found, rng = np.zeros((_SETS, count), np.int64), self.rng
         for row in range(1, _WIDEST):
             found[row, : row + 1] = 1
-        single = rng.sample(range(count), min(count, _SETS // 2))
-        found[range(_WIDEST, _WIDEST + len(single)), single] = 1
-        for row in range(_WIDEST + len(single), _SETS):
+        for row in range(_WIDEST, _WIDEST + _ENDS):
+            found[row, : rng.randrange(1, count)] = 1
+            found[row + _ENDS, rng.randrange(1, count) :] = 1
+        first = _WIDEST + 2 * _ENDS
+        single = rng.sample(range(count), min(count, (_SETS - first) * 2 // 3))
+        found[range(first, first + len(single)), single] = 1
+        for row in range(first + len(single), _SETS):
             found[row, rng.sample(range(count), 3 if rng.random() < 1 / 3 else 2)] = 1
         return found
 
