@@ -87,10 +87,15 @@ class Items:
     @cached_property
     def rooms(self) -> list[int]:
         """Bytes for models on each card that any group may use, largest first."""
-        cards, choices = self.world.cards, {group.allowed for group in self.world.groups}
-        usable = {index for choice in choices for index in choice}
-        rooms = (cards[index].usable_bytes - cards[index].overhead_bytes for index in usable)
+        cards = self.world.cards
+        rooms = (cards[index].usable_bytes - cards[index].overhead_bytes for index in self.usable)
         return sorted(rooms, reverse=True)
+
+    @cached_property
+    def usable(self) -> list[int]:
+        """The cards that any group may use."""
+        choices = {group.allowed for group in self.world.groups}
+        return sorted({index for choice in choices for index in choice})
 
     @cached_property
     def speeds(self) -> list[tuple[Numbers, Numbers]]:
@@ -134,7 +139,7 @@ class Items:
             Bound("replicas", int(copies.max())),
             Bound("crowded", self._crowded(copies)),
             Bound("anti-affinity", self._apart(copies)),
-            Bound("fractional", self._fractional(copies, self._forced(scale))),
+            Bound("fractional", self._fractional(copies, scale)),
         ]
 
     def possible(self, scale: float) -> bool:
@@ -186,21 +191,23 @@ class Items:
         work = self.work[order] * scale * (1 - SLACK)
         return forced_levels(self.level[order], work, self.all_speeds)
 
-    def _fractional(self, copies: Numbers, forced: Sequence[int]) -> float:
+    def _fractional(self, copies: Numbers, scale: float) -> float:
         """Cards of divisible copies, largest workspace first: the optimum when copies may be cut.
 
         Cards open roomiest first, at the workspace of what is left or at the forced one; with the
         workspaces of any cut packing in falling order, the first cards of this one hold no less.
         """
+        opened = self.opened(copies, scale)
+        return math.inf if opened is None else len(opened)
+
+    def opened(self, copies: Numbers, scale: float) -> list[int] | None:
+        """The workspaces of those cards, falling: in falling order, no plan's are any smaller."""
         wanted = self.order[copies[self.order] > 0]
         needs = (self.always * copies)[wanted].tolist()
         levels = self.level[wanted].tolist()
         if not len(wanted):
-            return 0
-        if not self.rooms:
-            return math.inf
-        opened = pour(needs, levels, self.rooms, forced)
-        return math.inf if opened is None else len(opened)
+            return []
+        return pour(needs, levels, self.rooms, self._forced(scale)) if self.rooms else None
 
 
 def forced_levels(levels: Numbers, work: Numbers, speeds: Numbers) -> list[int]:

@@ -7,7 +7,13 @@ from orchestrator.placement.groups import World, world
 from orchestrator.placement.plan import CardPlan, Load, Plan, Point
 from orchestrator.placement.problem import Improver, Problem
 from orchestrator.placement.search.balance import Budget
-from orchestrator.placement.search.bounds import Bound, max_alpha_bound, min_cards_bound
+from orchestrator.placement.search.beside import beside_alpha
+from orchestrator.placement.search.bounds import (
+    Bound,
+    Items,
+    max_alpha_bound,
+    min_cards_bound,
+)
 from orchestrator.placement.search.candidate import NO_GAP, Candidate
 from orchestrator.placement.search.fewest import FewestCards
 from orchestrator.placement.search.largest import FEW_MODELS, LargestAlpha, are_thin
@@ -79,7 +85,8 @@ def bound_of(scene: World) -> Bound:
         return min_cards_bound(scene)
     if not any(model.work > 0 for model in scene.models):
         return Bound("no demand", 0.0)
-    return max_alpha_bound(scene)
+    found = max_alpha_bound(scene)
+    return beside_alpha(Items(scene), found.value) or found
 
 
 def _point(option: Option) -> Point:

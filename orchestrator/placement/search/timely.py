@@ -22,7 +22,7 @@ _COST = 4
 #: What time beyond a card's limit counts, as a share of it; what a byte of a workspace does while
 #: somebody is homeless, and the square of free memory then and else: somebody moves in where much
 #: of it is on one card.
-_OVER, _WORKSPACE, _GATHERED, _FREE = 2.0, 0.3, 3.0, 1.0
+_OVER, _WORKSPACE, _GATHERED, _FREE = 2.0, 0.2, 3.0, 1.0
 #: How much worse a trade is accepted at first, and among how many of the best one is drawn, how
 #: often.
 _HEAT, _CHOICES, _DRAWN = 0.003, 3, 0.2
