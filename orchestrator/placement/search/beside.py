@@ -107,15 +107,15 @@ class _Beside:
             won += np.maximum(copies - busy, 0) * self.bytes
             worth = float((self.room - price * self.speed).min())
             lose = copies[hot] * (worth - self.bytes[hot]) + price * work[hot]
-            # The proof for a group needs its price.
+            # The proof for a group needs its price. All of those lose, or those that lose most.
             ok = (lose > 0) & (2 * copies[hot] * self.roomy <= price * self.fast)
-            some = hot[ok][np.argsort(-np.minimum(lose[ok], self.bytes[hot[ok]]), kind="stable")]
-            losses = dict(zip(hot.tolist(), lose.tolist(), strict=True))
-            while len(some):
-                mine = np.array([losses[group] for group in some.tolist()])
-                least = _least(mine, self.bytes[some], copies[some], taken)
+            rank = np.argsort(-np.minimum(lose, self.bytes[hot]), kind="stable")
+            rank = rank[ok[rank]]
+            while len(rank):
+                some = hot[rank]
+                least = _least(lose[rank], self.bytes[some], copies[some], taken)
                 best = max(best, least - float(won.sum() - won[some].sum()))
-                some = some[: len(some) // 2]
+                rank = rank[: len(rank) // 2]
         return best
 
 
