@@ -32,13 +32,14 @@ lint: .venv/dev ## ruff, the type checker, the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/bench ## every benchmark, a table each
-	$(LAYER)/bin/python -m benchmarks.memory
-	$(BIN)/python -m benchmarks.ocr
-	$(LAYER)/bin/python -m benchmarks.dataplane
-	$(BIN)/python -m benchmarks.steadiness
-	$(BIN)/python -m benchmarks.jobs
-	$(BIN)/python -m benchmarks.placement
+bench: .venv/bench ## every benchmark, a table each; one that missed a target stops no other
+	$(MAKE) --no-print-directory --keep-going --jobs 1 \
+		$(addprefix bench-,memory ocr dataplane steadiness jobs placement)
+
+BENCH = $(BIN)
+bench-memory bench-dataplane: BENCH = $(LAYER)/bin
+bench-%: .venv/bench
+	$(BENCH)/python -m benchmarks.$*
 
 docs: .venv/docs ## the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

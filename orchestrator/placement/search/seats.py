@@ -1,6 +1,5 @@
 """Every copy gets a card before pairs of cards are divided or sets are traded; some find none."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,11 @@ from orchestrator.placement.search.sheet import Numbers, Sheet
 #: A copy is hot that takes more than this share of the fastest card's time; and by what share of
 #: its own a card must be busier to be no longer as good as another.
 _HOT, _LIKE = 0.3, 64
+#: What of its time a card keeps for what is to fill its memory: shares of what so many bytes take
+#: on average. With none, time is spent on large workspaces, and nothing fills what is left.
+_KEPT = (0.0, 0.03, 0.06, 0.12, 0.25, 0.4, 0.55, 0.7)
+#: The bytes that a card's time beyond its limit counts as much as, as a share of the roomiest's.
+_OVER = 0.25
 
 
 @dataclass(frozen=True)
@@ -29,65 +33,130 @@ def equal_load(sheet: Sheet, copies: Sequence[int], group: int) -> int:
     return -(-int(sheet.work[group]) // max(copies[group], 1))
 
 
-def seated(
-    sheet: Sheet,
-    copies: Sequence[int],
-    cards: Sequence[int],
-    limit: Numbers | None = None,
-) -> Seats:
+def seated(sheet: Sheet, copies: Sequence[int], cards: Sequence[int]) -> Seats:
     """So many copies of each group on these cards, the largest workspaces first.
 
-    Each goes to the roomiest card with memory for it. With a ``limit``, units that cards may have,
-    hot ones come before all others, each where it is least busy, and of such cards where its
-    workspace makes least of a difference; then the card is to have time, too, or where none has
-    any, it is the least busy.
+    Each goes to the roomiest card with memory for it.
     """
-    seats = _Seating(sheet, copies, cards, limit)
-    order = np.lexsort((np.arange(sheet.groups), -sheet.always, -sheet.level)).tolist()
-    loads = [equal_load(sheet, copies, group) for group in order]
-    most = math.inf if limit is None else _HOT * sheet.fastest
-    hot = {group: load for group, load in zip(order, loads, strict=True) if load > most}
-    seats.seat_hot(sorted(hot, key=lambda group: -hot[group]))
-    for group in order:
-        for _ in range(0 if group in hot else copies[group]):
-            seats.settle(group)
-    return Seats(seats.layout, seats.homeless)
+    seating = _Seating(sheet, copies, cards, Layout(sheet))
+    for group in seating.order:
+        for _ in range(copies[group]):
+            seating.settle(group, -sheet.room)
+    return Seats(seating.layout, seating.homeless)
+
+
+def seated_in_time(
+    sheet: Sheet, copies: Sequence[int], cards: Sequence[int], limit: Numbers
+) -> Seats:
+    """So many copies of each group on these cards, which may be busy up to ``limit`` units.
+
+    Hot ones come before all others, each where it is least busy, and of such cards where its
+    workspace makes least of a difference. Then card by card is filled, with the largest workspaces,
+    in some ways: the one stays that needs least memory and time. What is left then goes where there
+    is memory for it, and least to do.
+    """
+    first = _Seating(sheet, copies, cards, Layout(sheet))
+    hot = [group for group in first.order if first.load[group] > _HOT * sheet.fastest]
+    rest = [group for group in first.order if first.load[group] <= _HOT * sheet.fastest]
+    first.seat_hot(sorted(hot, key=lambda group: -first.load[group]))
+    found = []
+    for kept in _KEPT:
+        seating = _Seating(sheet, copies, cards, first.layout.copy())
+        seating.homeless = list(first.homeless)
+        seating.fill(rest, limit, kept)
+        found.append(Seats(seating.layout, seating.homeless))
+    return min(found, key=lambda seats: _cost(seats, cards, limit))
+
+
+def _cost(seats: Seats, cards: Sequence[int], limit: Numbers) -> float:
+    """Bytes of those without a place and of workspaces, and of time beyond the limit."""
+    layout, sheet = seats.layout, seats.layout.sheet
+    over = np.maximum(layout.busy[cards] / limit[cards] - 1, 0).sum()
+    needed = sheet.always[seats.homeless].sum() + layout.level.sum()
+    return float(needed + _OVER * over * sheet.room.max())
 
 
 class _Seating:
+    """``load``: what a copy of each group has to do."""
+
     def __init__(
-        self, sheet: Sheet, copies: Sequence[int], cards: Sequence[int], limit: Numbers | None
+        self, sheet: Sheet, copies: Sequence[int], cards: Sequence[int], layout: Layout
     ) -> None:
-        self.layout, self.copies, self.limit = Layout(sheet), copies, limit
+        self.layout, self.copies = layout, copies
         self.homeless: list[int] = []
-        #: The roomiest first: they take the largest workspaces.
-        self.cards = sorted(cards, key=lambda card: (-int(sheet.room[card]), card))
+        self.among = np.zeros(sheet.cards, bool)
+        self.among[list(cards)] = True
+        self.order = np.lexsort((np.arange(sheet.groups), -sheet.always, -sheet.level)).tolist()
+        self.load = [equal_load(sheet, copies, group) for group in range(sheet.groups)]
 
     def seat_hot(self, groups: Sequence[int]) -> None:
+        """Each copy where it is least busy, and its workspace makes the least of a difference."""
         layout, sheet = self.layout, self.layout.sheet
-        limit = np.full(sheet.cards, -1, np.int64)
-        limit[self.cards] = sheet.speed[self.cards]
-        planned = outline(sheet, np.array(self.copies), limit)
+        planned = outline(sheet, np.array(self.copies), np.where(self.among, sheet.speed, -1))
         for group in [hot for hot in groups for _ in range(self.copies[hot])]:
-            ok = open_for(layout, group) & (limit >= 0)
+            ok = self.among & open_for(layout, group)
             if not ok.any():
                 self.homeless.append(group)
                 continue
-            load = equal_load(sheet, self.copies, group)
             level = np.maximum(planned, layout.level)
             growth = np.maximum(sheet.level[group] - level, 0)
-            full = (layout.busy + load) * _LIKE // sheet.speed
+            full = (layout.busy + self.load[group]) * _LIKE // sheet.speed
             card = np.lexsort((level, growth, full, ~ok))[0]
-            layout.add(group, int(card), load)
+            layout.add(group, int(card), self.load[group])
 
-    def settle(self, group: int) -> None:
-        """On the first card that takes it and has time for it, else on the least busy."""
-        layout, cards = self.layout, self.cards
-        load = equal_load(layout.sheet, self.copies, group)
-        ok = open_for(layout, group)[cards]
-        if not ok.any():
+    def fill(self, groups: Sequence[int], limit: Numbers, kept: float) -> None:
+        """Fill card by card in time; what is left goes to the least busy that takes it."""
+        sheet = self.layout.sheet
+        waiting, left = np.array(groups, np.int64), np.array(self.copies, np.int64)
+        load, empty = np.array(self.load), self.among.copy()
+        waiting = waiting[left[waiting] > 0]
+        while len(waiting) and empty.any():
+            card = self._next(empty, int(sheet.level[waiting[0]]))
+            empty[card] = False
+            many = left[waiting]
+            common = float(
+                (many * load[waiting]).sum() / max((many * sheet.always[waiting]).sum(), 1)
+            )
+            for group in self._taken(card, waiting, load[waiting], int(limit[card]), kept * common):
+                left[group] -= 1
+            waiting = waiting[left[waiting] > 0]
+        for group in waiting.tolist():
+            for _ in range(left[group]):
+                self.settle(group, self.layout.busy / sheet.speed)
+
+    def _next(self, empty: Numbers, level: int) -> int:
+        """The roomiest card; of those the one with most of such a workspace, or the least busy."""
+        layout, room = self.layout, np.where(empty, self.layout.sheet.room, -1)
+        least = np.where(layout.level >= level, -layout.level, layout.busy)
+        return int(np.lexsort((least, -room))[0])
+
+    def _taken(
+        self, card: int, groups: Numbers, load: Numbers, limit: int, each: float
+    ) -> list[int]:
+        """Those that the card takes in this order, and keeps ``each`` unit for a byte left."""
+        layout, sheet = self.layout, self.layout.sheet
+        always, level = sheet.always[groups], sheet.level[groups]
+        taken: list[int] = []
+        at = 0
+        while at < len(groups):
+            free = sheet.room[card] - layout.always[card] - always[at:]
+            free -= np.maximum(level[at:], layout.level[card])
+            ok = (free >= 0) & (limit - layout.busy[card] - load[at:] >= each * free)
+            if not ok.any():
+                break
+            at += int(np.argmax(ok))
+            group = int(groups[at])
+            if sheet.plain or open_for(layout, group)[card]:
+                layout.add(group, card, int(load[at]))
+                taken.append(group)
+            at += 1
+        return taken
+
+    def settle(self, group: int, least: Numbers) -> None:
+        """On the card with memory for it of which this is least, by card."""
+        ok = self.among & open_for(self.layout, group)
+        if ok.any():
+            card = int(np.argmin(np.where(ok, least, np.inf)))
+            self.layout.add(group, card, self.load[group])
+        else:
             self.homeless.append(group)
-            return
-        timely = ok if self.limit is None else ok & (layout.busy[cards] + load <= self.limit[cards])
-        full = np.where(ok, layout.busy[cards] / layout.sheet.speed[cards], np.inf)
-        layout.add(group, cards[int(np.argmax(timely) if timely.any() else np.argmin(full))], load)

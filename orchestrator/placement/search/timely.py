@@ -13,7 +13,7 @@ import numpy as np
 from orchestrator.placement.search.balance import Budget
 from orchestrator.placement.search.fill import open_for
 from orchestrator.placement.search.layout import Layout
-from orchestrator.placement.search.seats import equal_load, seated
+from orchestrator.placement.search.seats import equal_load, seated_in_time
 from orchestrator.placement.search.sheet import Numbers, Sheet
 from orchestrator.placement.search.trades import Offers, Trades
 
@@ -74,7 +74,7 @@ class _Timely:
     ) -> None:
         self.rng, self.cards = rng, list(cards)
         self.limit = np.floor(sheet.speed * peak).astype(np.int64)
-        seats = seated(sheet, copies, cards, self.limit)
+        seats = seated_in_time(sheet, copies, cards, self.limit)
         self.layout = seats.layout
         self.homeless = [(group, equal_load(sheet, copies, group)) for group in seats.homeless]
         self.spare = {group for group in spare if copies[group] < sheet.high[group]}

@@ -43,7 +43,10 @@ _STARTS = 3
 #: How often the folder of a Ray of our own is removed until it stays away, and the pause between.
 _REMOVALS, _REMOVAL_SECONDS = 20, 0.1
 #: Ray tells these on standard output, where our own output goes; our status says the same.
-_NOISE = r"A worker died or was killed|Raylet is terminated|The node with node id"
+_NOISE = (
+    r"A worker died or was killed|Raylet is terminated|The node with node id"
+    r"|retries remaining, so the task will be retried"
+)
 _AUTH = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 _log = logging.getLogger(__name__)
