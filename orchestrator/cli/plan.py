@@ -162,15 +162,19 @@ def _given(options: Mapping[str, bool]) -> list[str]:
 
 @contextmanager
 def _stdout_kept() -> Iterator[None]:
-    """HiGHS prints a line now and then, whatever it is told: stdout is for the plan alone."""
+    """Meanwhile nothing is printed: stdout is for the plan alone.
+
+    HiGHS 1.12 prints a line now and then, whatever it is told (ERGO-Code/HiGHS#2783).
+    """
     sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
     try:
         yield
     finally:
         os.dup2(kept, 1)
         os.close(kept)
+        os.close(nowhere)
 
 
 def _planned(

@@ -90,5 +90,6 @@ def test_a_group_that_moves_is_as_many_moves_as_it_has_models():
     )
     assert solve(data, moves=1).moves == 0
     both = solve(data, moves=2)
-    assert (both.moves, both.restarts, both.bytes_loaded) == (2, 1, 40 * MIB)
+    # The first card keeps all four: without the pair that works elsewhere it would be restarted.
+    assert (both.moves, both.restarts, both.bytes_loaded) == (2, 0, 20 * MIB)
     assert both.alpha > 1.6 > solve(data, moves=1).alpha

@@ -38,6 +38,20 @@ def test_loads_are_split_anew_where_that_is_enough():
     assert plan_diff(data, plan).lines() == ["nothing changes but the loads"]
 
 
+def test_a_replica_without_load_stays_where_its_card_would_be_restarted_without_it():
+    models = [busy("a", 20), busy("b", 10), busy("c", 60, max_replicas=1)]
+    held = before(c0=["a", "c"], c1=["a", "b"])
+    data = read(models, cards(2, 50), objective="max_alpha", previous_plan=held)
+    plan = solve(data)
+    assert sets(plan) == {"local/0": {"a", "c"}, "local/1": {"a", "b"}}
+    assert {(load.model, load.card) for load in plan.loads if load.rps} == {
+        ("a", "local/1"),
+        ("b", "local/1"),
+        ("c", "local/0"),
+    }
+    assert (plan.moves, plan.restarts, plan.bytes_loaded) == (0, 0, 0)
+
+
 def test_the_curve_shows_what_moves_bring():
     models = [busy("a", 40), busy("b", 40), busy("c", 40), busy("d", 40)]
     held = before(c0=["a", "b", "c", "d"])

@@ -54,6 +54,8 @@ def _kept(run: Run, most: int | None) -> Iterator[Layout]:
     layout = _completed(run)
     if layout is None:
         return
+    yield layout  # Loads only, where nothing is lacking: no card is restarted.
+    layout = _evened(run, layout)
     yield layout
     if run.few:
         yield from _emptied(run, layout)
@@ -85,6 +87,11 @@ def _completed(run: Run) -> Layout | None:
             share, rest = divmod(int(sheet.work[group]), len(cards))
             for index, card in enumerate(cards):
                 layout.add(group, card, share + (rest if index == 0 else 0))
+    return layout
+
+
+def _evened(run: Run, layout: Layout) -> Layout:
+    """The placement, which is changed, with its loads evened out; replicas may be dropped."""
     part = run.steps.part(min(run.enough(), run.steps.left // 4))
     target = 1.0 if run.few else 1 / max(run.limit, 1e-12)
     found = balance(layout, target, part, run.seed, most_moves=away(layout))
