@@ -8,13 +8,15 @@ import numpy as np
 from orchestrator.placement.search.fill import open_for
 from orchestrator.placement.search.layout import Layout
 from orchestrator.placement.search.outline import outline
+from orchestrator.placement.search.pairs import THIN
 from orchestrator.placement.search.sheet import Numbers, Sheet
 
 #: A copy is hot that takes more than this share of the fastest card's time; and by what share of
 #: its own a card must be busier to be no longer as good as another.
 _HOT, _LIKE = 0.3, 64
 #: What of its time a card keeps for what is to fill its memory: shares of what so many bytes take
-#: on average. With none, time is spent on large workspaces, and nothing fills what is left.
+#: on average. With none, time is spent on large workspaces, and nothing fills what is left. Where
+#: few models share a card only the first: there is no choice of what is to fill it.
 _KEPT = (0.0, 0.03, 0.06, 0.12, 0.25, 0.4, 0.55, 0.7)
 #: The bytes that a card's time beyond its limit counts as much as, as a share of the roomiest's.
 _OVER = 0.25
@@ -60,7 +62,7 @@ def seated_in_time(
     rest = [group for group in first.order if first.load[group] <= _HOT * sheet.fastest]
     first.seat_hot(sorted(hot, key=lambda group: -first.load[group]))
     found = []
-    for kept in _KEPT:
+    for kept in _KEPT[:1] if sheet.groups <= THIN * len(cards) else _KEPT:
         seating = _Seating(sheet, copies, cards, first.layout.copy())
         seating.homeless = list(first.homeless)
         seating.fill(rest, limit, kept)
