@@ -39,9 +39,10 @@ def candidate(scene: World, tallies: tuple[Tally, ...]) -> Candidate:
 def needed(scene: World, tallies: tuple[Tally, ...], split: Split) -> tuple[Tally, ...]:
     """The placement without replicas that have no load, as far as they are not asked for.
 
-    A card that has just what it had keeps them: without one it would be restarted.
+    A card that does some work with just what it had keeps them: it would be restarted without.
     """
     made = list(tallies)
+    busy = {card for (_, card), rps in split.rps.items() if rps}
     of: dict[str, list[int]] = {}
     for index, tally in enumerate(tallies):
         for model in tally.models:
@@ -52,7 +53,7 @@ def needed(scene: World, tallies: tuple[Tally, ...], split: Split) -> tuple[Tall
         for index in left[::-1] if len(left) > group.low and group.work > 0 else ():
             card = scene.cards[index].name
             idle = not any(split.rps.get((name, card)) for name in names)
-            idle = idle and made[index].names != scene.previous.get(card)
+            idle = idle and not (card in busy and made[index].names == scene.previous.get(card))
             rest = [other for other in left if other != index]
             nodes = {scene.cards[other].node for other in rest}
             if idle and not made[index].special and len(rest) >= max(group.low, 1):
