@@ -116,12 +116,19 @@ def _emptied(run: Run, layout: Layout) -> Iterator[Layout]:
 
 
 def _without(run: Run, layout: Layout, card: int) -> Layout | None:
-    """The placement with one card's groups on the other used cards, if they can take them."""
+    """The placement with one card's groups on the other used cards, if they can take them.
+
+    What has replicas there gives its work to those first.
+    """
     made = layout.copy()
     limit = np.where([bool(held) for held in made.on], run.sheet.speed, -1)
     limit[card] = -1
     for group in sorted(made.on[card], key=lambda group: -int(run.sheet.always[group])):
         load = made.remove(group, card)
+        for other in sorted(made.at[group]):
+            part = min(load, max(0, int(limit[other] - made.busy[other])))
+            made.add(group, other, part)
+            load -= part
         if not place(made, group, "tightest", limit, load):
             return None
     trim(made)
