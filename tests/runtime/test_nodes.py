@@ -1,11 +1,18 @@
-"""A node that is lost: its raylet is killed, and what its cards did the other nodes do."""
+"""A node that is lost: its raylet is killed, and what its cards did the other nodes do.
+
+Where cards follow the work, that is also so while another node has yet to come.
+"""
 
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 
+from actors.messages import Arrays
 from orchestrator import Deployment
+from orchestrator.runtime.cards.slots import SlotState
 from orchestrator.runtime.cluster.connect import Connection
 from orchestrator.runtime.deployments.accounts import card_documents
 from orchestrator.runtime.deployments.running import Running
@@ -59,3 +66,43 @@ def test_what_a_lost_node_had_is_done_by_the_others(cluster: Connection, tmp_pat
             assert np.allclose(answer, expected, atol=1e-5)
         finally:
             running.close()
+
+
+def test_work_waits_for_another_node_when_its_own_is_gone(
+    cluster: Connection, tmp_path: Path
+) -> None:
+    """Ray's autoscaler may take a node back while a card there is about to start."""
+    path = write_mlp(tmp_path, "one", width=WIDTH, rows=1)
+    near = deployment(model("one", path, emulated={"execute": "1s"}), count=1, name="moves")
+    cards = {**near.cards.model_dump(), "resource": RESOURCE}
+    autoscale = {"min_cards": 0, "idle": "1s"}
+    wanted = {**near.model_dump(), "cards": cards, "autoscale": autoscale}
+    x = rows(1)
+    with further_node() as lost:
+        running = Running(Options())
+        running.start(Deployment.model_validate(wanted))
+        try:
+            until_so(lambda: not running.slots())
+            answers: list[Future[Arrays]] = []
+
+            def states() -> list[SlotState]:
+                """While there is always something to do."""
+                if all(answer.done() for answer in answers):
+                    answers.append(running.submit("one", {"x": x}, None, True, "online"))
+                return [slot.state for slot in running.slots()]
+
+            until_so(lambda: states() == [SlotState.LOADING])
+            lost.kill()
+            until_so(lambda: states() in ([SlotState.DRAINED], [SlotState.GIVEN_UP]))
+            assert states() == [SlotState.DRAINED]
+            with further_node() as other:
+                for answer in answers:
+                    assert np.allclose(answer.result()["y"], Truth(path)(x), atol=1e-5)
+                assert [slot.node_id for slot in running.slots()] == [other.node_id]
+        finally:
+            running.close()
+
+
+def until_so(seen: Callable[[], bool]) -> None:
+    while not seen():
+        time.sleep(0.01)

@@ -99,7 +99,7 @@ def test_one_ray_at_a_time(cluster: Connection) -> None:
 
 
 _LEFT_TOO_EARLY = """
-import logging, sys, threading
+import logging, sys, threading, time
 import numpy as np
 import ray
 from ray import cloudpickle
@@ -124,7 +124,11 @@ with Orchestrator(plan) as started:
             assert "this process has left the Ray that its cards are in" in str(error)
         else:
             raise AssertionError("it was answered")
-    assert started.status().cards
+    cards = started._require()._controller  # what Ray told last may still have to be handled
+    cards.lost("local/0", cards.slots["local/0"].life, "it died just then")
+    until = time.monotonic() + 60
+    while started.status().cards[0].restarts < 2 and time.monotonic() < until:
+        time.sleep(0.01)
 assert flying.exception() is not None
 assert not ray.is_initialized(), "another Ray was started"
 ours = [one.name for one in threading.enumerate() if one.name.startswith("orchestrator")]
@@ -151,6 +155,7 @@ def test_a_ray_that_its_user_ends_first_is_told_and_not_started_again(tmp_path: 
         done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "by itself\n"), done.stderr
     assert "Traceback" not in done.stderr
+    assert "death tiny local/0: System error: this process has left its Ray" in done.stderr
 
 
 _TWO_AT_ONCE = """

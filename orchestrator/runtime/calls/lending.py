@@ -144,7 +144,12 @@ class Lending:
 
     def _post(self) -> None:
         with self._lock:  # in the order in which it was seen
-            self._board.post.remote(self._lender.seen())
+            self._tell(self._board.post, self._lender.seen())
+
+    def _tell(self, method: Any, *about: object) -> None:  # noqa: ANN401 - Ray's
+        """Nobody waits for an answer; once the user has left that Ray it has no board to tell."""
+        with contextlib.suppress(RayError):
+            method.remote(*about)
 
     def _listen(self) -> None:
         while not self._over.done():
@@ -165,7 +170,7 @@ class Lending:
     def _look(self, question: Question) -> None:
         def looked(there: "Future[bool]") -> None:
             found = there.exception() is None and there.result()
-            self._board.answer.remote(question.number, found)
+            self._tell(self._board.answer, question.number, found)
 
         answer = self._lender.look(question.slot, question.life, question.reason)
         answer.add_done_callback(looked)

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
+from ray.exceptions import RayError
+
 from actors.messages import CardIdentity, CardStats, LoadReport
-from orchestrator.errors import CardsUnavailableError
+from orchestrator.errors import CardLostError, CardsUnavailableError
 from orchestrator.runtime.cards.fleet import CardProcess, Fleet
 from orchestrator.runtime.cards.losses import Loss
 from orchestrator.runtime.cards.plugs import Plugs
@@ -55,7 +57,11 @@ class Starting:
         raise NotImplementedError
 
     def _launch(self, slot: Slot) -> None:
-        process = self._fleet.launch(slot.node_id, slot.order.host)
+        try:
+            process = self._fleet.launch(slot.node_id, slot.order.host)
+        except RayError as error:  # this Ray has ended, or its user has left it
+            self._failed(slot, CardLostError(slot.name, str(error)), str(error))
+            return
         process.label = slot.name
         slot.state, slot.process, slot.life = SlotState.STARTING, process, process.life
         self._events.when_done(process.identify(), self._identified, process)

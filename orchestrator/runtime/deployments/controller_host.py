@@ -231,6 +231,10 @@ class ControllerHost(Kept):
         self._work.add_done_callback(self._has_settled)
         return self._work
 
+    def let_go(self, slot: str) -> None:
+        """See Scaled."""
+        self._controller.retire(slot, 0.0)
+
     async def drain(self, slots: tuple[str, ...]) -> None:
         """End these slots' processes when they have finished; none follows, crash or not."""
         self._keep(lambda before: replace(before, drained=before.drained | set(slots)))

@@ -131,6 +131,10 @@ class Running(Traffic):
             self.nodes = {**self.nodes, **nodes}
         return beside("orchestrator-change", partial(self._carry_out, plan))
 
+    def let_go(self, slot: str) -> None:
+        """See Scaled."""
+        self._controller.retire(slot, 0.0)
+
     def _start(self, wanted: Deployment | DeploymentPlan) -> None:
         first: FirstPlan | None = None
         if isinstance(wanted, DeploymentPlan):

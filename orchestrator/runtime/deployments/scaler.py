@@ -26,7 +26,7 @@ from orchestrator.autoscale import (
 )
 from orchestrator.errors import OrchestratorError
 from orchestrator.placement import DeploymentPlan
-from orchestrator.runtime.cards.slots import Slot, SlotState
+from orchestrator.runtime.cards.slots import TO_COME, Slot, SlotState
 from orchestrator.runtime.cluster.discover import alive_nodes, free_cards, known_as
 from orchestrator.runtime.cluster.requested import Claim
 from orchestrator.runtime.cluster.scouts import Scouts
@@ -76,6 +76,9 @@ class Scaled(Protocol):
 
     def rescale(self, plan: DeploymentPlan | None, nodes: Mapping[str, str]) -> "Future[None]":
         """Change to a plan, or give all cards back; done when it is."""
+
+    def let_go(self, slot: str) -> None:
+        """Start no process for a slot any more; a change does not wait for it, requests do."""
 
 
 class Scaler:
@@ -153,6 +156,7 @@ class Scaler:
                 return
             self._begin()
         slots = self._deployed.slots()
+        self._let_go(slots)
         self._loads = self._meter.look(now, self._reports(slots), self._deployed.waiting())
         if self._change is not None and not self._settled(self._change):
             starting = (slot for slot in slots if slot.state is SlotState.STARTING)
@@ -166,6 +170,17 @@ class Scaler:
             self._approach()
         if self._claim is not None:
             self._claim.want(self._target)
+
+    def _let_go(self, slots: Sequence[Slot]) -> None:
+        """A slot whose node is gone waits in vain, and another one is chosen once it does not.
+
+        Ray takes a node back on which nothing is left, also while a card there is about to start.
+        """
+        to_come = [slot for slot in slots if slot.state in TO_COME]
+        alive = alive_nodes() if to_come else frozenset()
+        for slot in to_come:
+            if slot.node_id not in alive:
+                self._deployed.let_go(slot.name)
 
     def _want_none(self) -> None:
         self._scouts.close()
