@@ -51,6 +51,13 @@ def test_large_models_that_are_thinly_spread_are_packed_and_close_to_the_bound(s
     assert search(Problem.from_dict(data), 3000) == plan
 
 
+def test_large_models_with_load_take_no_card_more_than_their_memory_needs():
+    data = make(Cell.parse("llm/load/300/same"), 1)
+    plan = solve(Problem.from_dict(data))
+    assert check(data, plan.to_dict()) == []
+    assert plan.value == plan.bound
+
+
 @settings(SLOW, max_examples=12)
 @given(problems(), st.randoms(use_true_random=False))
 def test_order_of_the_input_is_moot(data, rng):

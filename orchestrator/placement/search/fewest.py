@@ -21,8 +21,8 @@ _TO_PACK: tuple[tuple[Variant | Taste, float], ...] = (
     (TASTES[8], 1.1),
     (Variant("workspace", "balanced"), 1.3),
 )
-#: The part of the steps that are left in which memory and time are packed together.
-_TIMED = 8
+#: How often memory and time are packed together, each time in a part of the steps that are left.
+_TRIES, _TIMED = 2, 3
 #: How busy a card may still be for more steps to be worth their time.
 _HOPELESS = 1.25
 
@@ -111,10 +111,11 @@ class FewestCards(Run):
     def _packed(self, cards: Sequence[int], closed: Sequence[int]) -> Iterator[Layout]:
         """Placements on these cards, some of which are too busy."""
         many = self.sheet.groups * self.sheet.cards > MANY
-        steps = self.steps.left // _TIMED
-        timed = None if many else self._timed(1.0, cards, steps, self.seed)
-        if timed is not None:
-            yield timed
+        for attempt in range(0 if many else _TRIES):
+            steps = self.steps.left // _TIMED
+            timed = self._timed(1.0, cards, steps, self.seed + attempt)
+            if timed is not None:
+                yield timed
         if self.sheet.work.any():
             limit = self.sheet.speed.copy()
             limit[closed] = -1

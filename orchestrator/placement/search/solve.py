@@ -26,11 +26,11 @@ from orchestrator.placement.search.sheet import sheet
 #: about half a minute's: these become fewer again, as each takes longer where there is more. A
 #: constructor's run, or dividing two cards anew, counts as one.
 _STEPS_EACH, _MOST_STEPS, _LEAST_STEPS, _FEWER_EACH = 2_000, 120_000, 50_000, 300
+#: Where many models are spread thinly over cards: two of those are divided in no time.
+_THINLY_MOST, _THINLY_FEWER = {"min_cards": 250_000, "max_alpha": 200_000}, 40
 #: For the largest alpha: the most where models are few, and the least for up to so many models and
 #: cards.
 _FEWLY_MOST, _LEAST_ALPHA, _LARGE = 180_000, 100_000, 3_000
-#: The same where many models are spread thinly over cards: two of those are divided in no time.
-_THINLY_MOST, _THINLY_FEWER = 200_000, 40
 
 
 def search(
@@ -47,12 +47,12 @@ def search(
     solver that small plans are given to at last. ``budget`` None: by the size of the problem; one
     of the caller's own tells him afterwards whether it was cut.
     """
-    budget = _budget(problem) if budget is None else budget
+    scene = world(problem)
+    bound = bound_of(scene)
+    budget = _budget(problem, bound.value) if budget is None else budget
     steps = budget if isinstance(budget, Budget) else Budget(budget, interrupted)
     if steps.left <= 0:
         return None
-    scene = world(problem)
-    bound = bound_of(scene)
     kind = FewestCards if problem.objective == "min_cards" else LargestAlpha
     scaled = problem.objective == "max_alpha" and 0 < bound.value < math.inf
     page = sheet(scene, bound.value if scaled else 1.0)
@@ -66,16 +66,17 @@ def search(
     return _plan(scene, chosen.found, run.bound, steps, curve) if chosen else None
 
 
-def _budget(problem: Problem) -> int:
+def _budget(problem: Problem, bound: float) -> int:
     """The steps that about half a minute is enough for, or that are enough."""
     models, cards = len(problem.models), len(problem.cards)
+    if problem.objective == "min_cards":
+        cards = math.ceil(min(cards, bound))
     size, most, fewer, least = models + cards, _MOST_STEPS, _FEWER_EACH, _LEAST_STEPS
+    if are_thin(models, cards):
+        most, fewer = _THINLY_MOST[problem.objective], _THINLY_FEWER
     if problem.objective == "max_alpha" and size <= _LARGE:
         least = _LEAST_ALPHA
-        if models <= FEW_MODELS:
-            most = _FEWLY_MOST
-        elif are_thin(models, cards):
-            most, fewer = _THINLY_MOST, _THINLY_FEWER
+        most = _FEWLY_MOST if models <= FEW_MODELS else most
     return min(_STEPS_EACH * size, max(most - fewer * size, least))
 
 
