@@ -11,7 +11,7 @@ from orchestrator.placement.search.layout import Layout
 from orchestrator.placement.search.loads import Split, split_loads
 from orchestrator.placement.search.sheet import Numbers
 
-#: Steps that a linear program for the loads counts for.
+#: The least steps that a linear program for the loads counts for; it is one for each group.
 STEPS = 40
 #: Programs that are solved at most.
 _ROUNDS = 12
@@ -28,7 +28,7 @@ def copied(layout: Layout, target: float, budget: Budget) -> Layout:
     poured(best, split)
     trim(best)
     for _ in range(_ROUNDS):
-        if best.peak() <= target or not budget.spend(STEPS):
+        if best.peak() <= target or not budget.spend(max(STEPS, layout.sheet.groups)):
             break
         grown = best.copy()
         if not _grow(grown, split):

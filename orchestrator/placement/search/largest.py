@@ -32,17 +32,18 @@ _TO_MANY: tuple[Variant | Taste, ...] = (EVEN[0], Variant("workspace", "balanced
 #: A gap that is not worth a copy.
 _AT_BOUND = NO_GAP / 100
 #: Starts from which the loads are evened out; and by round the share of the steps, how many of the
-#: best go on, and the heat: the last small gains are made cooler and cooler, and that some times.
-#: After each group of rounds copies are tried, and the last goes on from them; what is left of the
-#: steps is for that.
+#: best go on, and the heat: the last small gains are made cooler and cooler. After each group of
+#: rounds copies are tried, and the last goes on from them.
 _MOST_STARTS = 4
 #: The share of the steps that the start gets before with as many copies as the bound forces.
 _FORCED = 0.2
 _COOLER = ((0.04, 1, HEAT / 10), (0.04, 1, HEAT / 100), (0.03, 1, HEAT / 1000))
 _ROUNDS = (
     ((0.1, _MOST_STARTS, HEAT), (0.15, 2, HEAT), (0.2, 1, HEAT)),
-    *4 * (_COOLER,),
+    _COOLER,
 )
+#: The least steps, and one for each group, between two looks at where all loads are best.
+_SHORT = 150
 #: Shares of the bound between which one is looked for at which memory and time have room together,
 #: when two are close, how much further another seed is to try, and how often one is tried.
 _BETWEEN, _CLOSE, _FURTHER, _TRIES = (0.6, 1.0), 0.008, 0.04, 20
@@ -209,6 +210,21 @@ class LargestAlpha(Run):
             best = found if found.peak() < best.peak() else best
             if best.peak() <= target:
                 break
+        return self._polished(best, target)
+
+    def _polished(self, best: Layout, target: float) -> Layout:
+        """With what is left of the steps: divide some pairs, then split all loads anew, and so on.
+
+        A pair's division says nothing of what copies may hand on to cards further away. So a few
+        are made at random, and kept if the program for the loads finds no busier card after them.
+        """
+        seed, short = self.seed, max(_SHORT, self.sheet.groups)
+        while best.peak() > target and self.steps.spend():
+            part = self.steps.part(short)
+            found = self._copied(balance(best.copy(), target, part, seed, heat=_COOLER[0][2]))
+            self.steps.give_back(part)
+            best = found if found.peak() <= best.peak() else best
+            seed += 1
         return best
 
 
