@@ -51,6 +51,13 @@ def test_large_models_that_are_thinly_spread_are_packed_and_close_to_the_bound(s
     assert search(Problem.from_dict(data), 3000) == plan
 
 
+def test_loads_of_large_models_are_split_so_that_hardly_any_time_is_left():
+    data = make(Cell.parse("llm/loose/50/mixed"), 1)
+    plan = search(Problem.from_dict(data), 20_000)
+    assert check(data, plan.to_dict()) == []
+    assert plan.gap < 0.005  # twice as much is easy
+
+
 def test_large_models_with_load_take_no_card_more_than_their_memory_needs():
     data = make(Cell.parse("llm/load/300/same"), 1)
     plan = solve(Problem.from_dict(data))
