@@ -138,7 +138,8 @@ class LargestAlpha(Run):
             if self.steps.left <= kept or high - low < _CLOSE or self.steps.late():
                 break
             share = (low + high) / 2
-            found = self._timed(share * self.limit, cards, each, seed)
+            part = min(each, self.steps.left - kept)
+            found = self._timed(share * self.limit, cards, part, seed)
             reached = 0.0 if found is None else 1 / (found.peak() * self.limit)
             if best is None or (found is not None and found.peak() < best.peak()):
                 best = found
