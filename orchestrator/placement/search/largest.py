@@ -33,15 +33,14 @@ _TO_MANY: tuple[Variant | Taste, ...] = (EVEN[0], Variant("workspace", "balanced
 _AT_BOUND = NO_GAP / 100
 #: Starts from which the loads are evened out; and by round the share of the steps, how many of the
 #: best go on, and the heat: the last small gains are made cooler and cooler. After each group of
-#: rounds copies are tried, and the last goes on from them.
+#: rounds copies are tried, and the last goes on from them: the second, or a later one where so many
+#: groups make the program for all loads take long.
 _MOST_STARTS = 4
 #: The share of the steps that the start gets before with as many copies as the bound forces.
 _FORCED = 0.2
 _COOLER = ((0.04, 1, HEAT / 10), (0.04, 1, HEAT / 100), (0.03, 1, HEAT / 1000))
-_ROUNDS = (
-    ((0.1, _MOST_STARTS, HEAT), (0.15, 2, HEAT), (0.2, 1, HEAT)),
-    _COOLER,
-)
+_ROUNDS = ((0.1, _MOST_STARTS, HEAT), (0.15, 2, HEAT), (0.2, 1, HEAT))
+_COOLED, _SLOW = 4, 500
 #: The least steps, and one for each group, between two looks at where all loads are best.
 _SHORT = 150
 #: Shares of the bound between which one is looked for at which memory and time have room together,
@@ -49,7 +48,7 @@ _SHORT = 150
 _BETWEEN, _CLOSE, _FURTHER, _TRIES = (0.6, 1.0), 0.008, 0.04, 20
 #: The parts of the steps for one try and for all of them, where models are spread thinly and where
 #: they are not; with fewer steps than the last no try is worth its while.
-_THINLY, _DENSELY, _LEAST_TRY = (0.2, 0.85), (0.2, 0.7), 1000
+_THINLY, _DENSELY, _LEAST_TRY = (0.2, 0.85), (0.2, 0.8), 1000
 #: Models of which pairs of cards say nearly all.
 FEW_MODELS = 50
 
@@ -196,8 +195,9 @@ class LargestAlpha(Run):
             left.append(balance(self.forced, target, part, self.seed))
             self.steps.give_back(part)
             steps = self.steps.left
-        for number, rounds in enumerate(_ROUNDS, 1):
-            left = [best] if number == len(_ROUNDS) else left
+        all_rounds = (_ROUNDS, *(_COOLED if self.sheet.groups > _SLOW else 1) * (_COOLER,))
+        for number, rounds in enumerate(all_rounds, 1):
+            left = [best] if number == len(all_rounds) else left
             for share, most, heat in rounds:
                 left = sorted(left, key=lambda layout: layout.peak())[:most]
                 for index, start in enumerate(left):
