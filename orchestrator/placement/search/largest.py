@@ -34,12 +34,14 @@ _AT_BOUND = NO_GAP / 100
 #: Starts from which the loads are evened out; and by round the share of the steps, how many of the
 #: best go on, and the heat: the last small gains are made cooler and cooler. After each group of
 #: rounds copies are tried, and the last goes on from them: the second, or a later one where so many
-#: groups make the program for all loads take long.
+#: groups make the program for all loads take long. Of few groups it takes so little that more of
+#: the steps are left for it.
 _MOST_STARTS = 4
 #: The share of the steps that the start gets before with as many copies as the bound forces.
 _FORCED = 0.2
 _COOLER = ((0.04, 1, HEAT / 10), (0.04, 1, HEAT / 100), (0.03, 1, HEAT / 1000))
 _ROUNDS = ((0.1, _MOST_STARTS, HEAT), (0.15, 2, HEAT), (0.2, 1, HEAT))
+_FEW_ROUNDS = ((0.08, _MOST_STARTS, HEAT), (0.12, 2, HEAT), (0.15, 1, HEAT))
 _COOLED, _SLOW = 4, 500
 #: The least steps, and one for each group, between two looks at where all loads are best.
 _SHORT = 150
@@ -195,7 +197,8 @@ class LargestAlpha(Run):
             left.append(balance(self.forced, target, part, self.seed))
             self.steps.give_back(part)
             steps = self.steps.left
-        all_rounds = (_ROUNDS, *(_COOLED if self.sheet.groups > _SLOW else 1) * (_COOLER,))
+        first = _FEW_ROUNDS if self.sheet.groups <= FEW_MODELS else _ROUNDS
+        all_rounds = (first, *(_COOLED if self.sheet.groups > _SLOW else 1) * (_COOLER,))
         for number, rounds in enumerate(all_rounds, 1):
             left = [best] if number == len(all_rounds) else left
             for share, most, heat in rounds:
