@@ -3,12 +3,14 @@
 Where cards follow the work, that is also so while another node has yet to come.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from actors.messages import Arrays
 from orchestrator import Deployment
@@ -69,7 +71,7 @@ def test_what_a_lost_node_had_is_done_by_the_others(cluster: Connection, tmp_pat
 
 
 def test_work_waits_for_another_node_when_its_own_is_gone(
-    cluster: Connection, tmp_path: Path
+    cluster: Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Ray's autoscaler may take a node back while a card there is about to start."""
     path = write_mlp(tmp_path, "one", width=WIDTH, rows=1)
@@ -78,6 +80,7 @@ def test_work_waits_for_another_node_when_its_own_is_gone(
     autoscale = {"min_cards": 0, "idle": "1s"}
     wanted = {**near.model_dump(), "cards": cards, "autoscale": autoscale}
     x = rows(1)
+    caplog.set_level(logging.INFO, "orchestrator.events")
     with further_node() as lost:
         running = Running(Options())
         running.start(Deployment.model_validate(wanted))
@@ -95,6 +98,7 @@ def test_work_waits_for_another_node_when_its_own_is_gone(
             lost.kill()
             until_so(lambda: states() in ([SlotState.DRAINED], [SlotState.GIVEN_UP]))
             assert states() == [SlotState.DRAINED]
+            assert "it is let go, as its node is gone" in caplog.text
             with further_node() as other:
                 for answer in answers:
                     assert np.allclose(answer.result()["y"], Truth(path)(x), atol=1e-5)

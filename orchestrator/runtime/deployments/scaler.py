@@ -172,7 +172,7 @@ class Scaler:
             self._claim.want(self._target)
 
     def _let_go(self, slots: Sequence[Slot]) -> None:
-        """A slot whose node is gone waits in vain, and another one is chosen once it does not.
+        """A slot whose node is gone waits in vain: without it others are chosen.
 
         Ray takes a node back on which nothing is left, also while a card there is about to start.
         """
@@ -180,6 +180,8 @@ class Scaler:
         alive = alive_nodes() if to_come else frozenset()
         for slot in to_come:
             if slot.node_id not in alive:
+                told = "it is let go, as its node is gone: its requests wait for another one"
+                Journal(self._deployment.name).tell("replan", told, card=slot.name)
                 self._deployed.let_go(slot.name)
 
     def _want_none(self) -> None:
