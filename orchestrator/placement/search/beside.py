@@ -7,6 +7,9 @@ cards, less their own and the price of the time they leave; others win back what
 worth more than the time they take, at most; and a hot group that has a copy more loses that copy's
 bytes, if that is less: with the price high enough, it is no way out to share its work unevenly. All
 that is lost must be free where the workspaces are as small as can be.
+
+That holds of all hot groups together, as if groups could be cut; of each alone, what is beside one
+of its copies is made of whole groups.
 """
 
 from functools import cached_property
@@ -14,6 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from orchestrator.placement.search.bounds import SLACK, Bound, Items, Numbers
+from orchestrator.placement.search.knapsack import Forced, Knapsacks
 
 #: Prices of the time of the fastest card, in bytes of the roomiest: from what the proof needs up.
 _PRICES = 2.0 * 1.35 ** np.arange(28)
@@ -51,6 +55,7 @@ class _Beside:
         self.room = np.array([card.usable_bytes - card.overhead_bytes for card in cards], float)
         self.speed = np.array([world.room(card) for card in cards])
         self.bytes = items.always.astype(float)
+        self.knapsacks = Knapsacks(items, self.room, self.speed)
 
     @cached_property
     def fast(self) -> float:
@@ -80,7 +85,7 @@ class _Beside:
         return high * (1 + SLACK)
 
     def possible(self, scale: float) -> bool:
-        """Whether no more is lost than is free at best."""
+        """Whether no more is lost than is free at best, and whole groups can be so little."""
         copies = self.items.copies(scale)
         if copies is None:
             return False
@@ -88,12 +93,14 @@ class _Beside:
         if levels is None or len(levels) > len(self.room):
             return False
         free = float(self.room.sum() - (self.bytes * copies).sum()) - sum(levels)
-        lost = self._lost(copies, scale, np.sort(np.array(levels, float))[::-1])
-        return lost <= free + _SURELY * self.roomy
+        falling = tuple(sorted(levels, reverse=True))
+        forced = Forced(scale, copies, falling, free + _SURELY * self.roomy)
+        return self._lost(forced) <= forced.free and self.knapsacks.possible(forced)
 
-    def _lost(self, copies: Numbers, scale: float, levels: Numbers) -> float:
+    def _lost(self, forced: Forced) -> float:
         """Bytes that are lost whatever is where, at the price at which they are most."""
-        work = self.items.work * scale * (1 - SLACK)
+        copies, levels = forced.copies, np.array(forced.levels, float)
+        work = self.items.work * forced.scale * (1 - SLACK)
         busy = np.ceil(work / self.fast)
         hot = np.flatnonzero((work > 0) & (copies * self.fast - work < self.fast / 2))
         if not len(hot):
