@@ -45,6 +45,17 @@ def test_hot_copies_come_first_each_on_a_card_of_its_own():
     assert max(found.layout.busy / page.speed) < 0.56
 
 
+def test_what_takes_least_time_fills_the_card_of_a_hot_copy():
+    # In the order of their bytes the cold ones would be on the other cards.
+    hot, cold = timed("hot", 20, 0, 0.9), [timed(f"cold{i}", 10, 0, 0.01) for i in range(8)]
+    warm = [timed(f"warm{i}", 11 if i < 10 else 9, 0, 0.03) for i in range(20)]
+    page = written([hot, *cold, *warm], cards(3, 100))
+    found = seated_in_time(page, [1] * page.groups, range(3), page.speed)
+    names = [{page.world.groups[group].name[:4] for group in held} for held in found.layout.on]
+    assert {"hot", "cold"} in names
+    assert all(found.layout.busy <= page.speed)
+
+
 def test_what_has_no_time_left_goes_where_least_is_done_and_what_has_no_memory_nowhere():
     busy = [timed(f"busy{i}", 5, 0, 0.29) for i in range(8)]
     large = [timed(f"large{i}", 60, 0, 0.1) for i in range(3)]

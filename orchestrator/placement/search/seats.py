@@ -10,6 +10,7 @@ from orchestrator.placement.search.layout import Layout
 from orchestrator.placement.search.outline import outline
 from orchestrator.placement.search.pairs import THIN
 from orchestrator.placement.search.sheet import Numbers, Sheet
+from orchestrator.placement.search.snug import snug
 
 #: A copy is hot that takes more than this share of the fastest card's time; and by what share of
 #: its own a card must be busier to be no longer as good as another.
@@ -18,6 +19,8 @@ _HOT, _LIKE = 0.3, 64
 #: on average. With none, time is spent on large workspaces, and nothing fills what is left. Where
 #: few models share a card only the first: there is no choice of what is to fill it.
 _KEPT = (0.0, 0.03, 0.06, 0.12, 0.25, 0.4, 0.55, 0.7)
+#: The share of a card's time that hot copies take of one that is filled before all others.
+_FULL = 0.8
 #: The bytes that a card's time beyond its limit counts as much as, as a share of the roomiest's.
 _OVER = 0.25
 
@@ -53,19 +56,22 @@ def seated_in_time(
     """So many copies of each group on these cards, which may be busy up to ``limit`` units.
 
     Hot ones come before all others, each where it is least busy, and of such cards where its
-    workspace makes least of a difference. Then card by card is filled, with the largest workspaces,
-    in some ways: the one stays that needs least memory and time. What is left then goes where there
-    is memory for it, and least to do.
+    workspace makes least of a difference. Where many models share a card, what hot copies leave of
+    theirs is filled next. Then card by card is filled, with the largest workspaces, in some ways:
+    the one stays that needs least memory and time. What is left then goes where there is memory for
+    it, and least to do.
     """
     first = _Seating(sheet, copies, cards, Layout(sheet))
     hot = [group for group in first.order if first.load[group] > _HOT * sheet.fastest]
     rest = [group for group in first.order if first.load[group] <= _HOT * sheet.fastest]
     first.seat_hot(sorted(hot, key=lambda group: -first.load[group]))
+    thin = sheet.groups <= THIN * len(cards)
+    filled = [] if thin else first.fill_beside(rest, limit)
     found = []
-    for kept in _KEPT[:1] if sheet.groups <= THIN * len(cards) else _KEPT:
+    for kept in _KEPT[:1] if thin else _KEPT:
         seating = _Seating(sheet, copies, cards, first.layout.copy())
         seating.homeless = list(first.homeless)
-        seating.fill(rest, limit, kept)
+        seating.fill(rest, limit, kept, filled)
         found.append(Seats(seating.layout, seating.homeless))
     return min(found, key=lambda seats: _cost(seats, cards, limit))
 
@@ -91,10 +97,17 @@ class _Seating:
         self.order = np.lexsort((np.arange(sheet.groups), -sheet.always, -sheet.level)).tolist()
         self.load = [equal_load(sheet, copies, group) for group in range(sheet.groups)]
 
+    def _planned(self) -> Numbers:
+        """By card, the workspace that it is to have, or has."""
+        sheet, copies = self.layout.sheet, np.array(self.copies)
+        planned = outline(sheet, copies, np.where(self.among, sheet.speed, -1))
+        found: Numbers = np.maximum(planned, self.layout.level)
+        return found
+
     def seat_hot(self, groups: Sequence[int]) -> None:
         """Each copy where it is least busy, and its workspace makes the least of a difference."""
         layout, sheet = self.layout, self.layout.sheet
-        planned = outline(sheet, np.array(self.copies), np.where(self.among, sheet.speed, -1))
+        planned = self._planned()
         for group in [hot for hot in groups for _ in range(self.copies[hot])]:
             ok = self.among & open_for(layout, group)
             if not ok.any():
@@ -106,11 +119,38 @@ class _Seating:
             card = np.lexsort((level, growth, full, ~ok))[0]
             layout.add(group, int(card), self.load[group])
 
-    def fill(self, groups: Sequence[int], limit: Numbers, kept: float) -> None:
+    def fill_beside(self, groups: Sequence[int], limit: Numbers) -> list[int]:
+        """Fill the cards of which hot copies take most time; which those are.
+
+        The busiest first, with groups that have one copy and a workspace that the card is to have,
+        and where a share of the time counts as much as that of the memory.
+        """
+        layout, sheet = self.layout, self.layout.sheet
+        planned, load = self._planned(), np.array(self.load)
+        full = np.where(self.among, layout.busy / limit, 0.0)
+        cards = [c for c in np.argsort(-full, kind="stable").tolist() if full[c] > _FULL]
+        byte = sheet.fastest / float(sheet.room.max())
+        waiting = np.array([group for group in groups if self.copies[group] == 1], np.int64)
+        for card in cards:
+            left, level = int(limit[card] - layout.busy[card]), int(planned[card])
+            some = waiting[(load[waiting] <= left) & (sheet.level[waiting] <= level)]
+            room = int(sheet.room[card] - layout.always[card]) - level
+            taken = snug(sheet.always[some], load[some] / byte, room, left / byte)
+            for group in some[taken].tolist():
+                if sheet.plain or open_for(layout, group)[card]:
+                    layout.add(group, card, self.load[group])
+            waiting = np.array([g for g in waiting.tolist() if not layout.at[g]], np.int64)
+        return cards
+
+    def fill(
+        self, groups: Sequence[int], limit: Numbers, kept: float, filled: Sequence[int] = ()
+    ) -> None:
         """Fill card by card in time; what is left goes to the least busy that takes it."""
         sheet = self.layout.sheet
         waiting, left = np.array(groups, np.int64), np.array(self.copies, np.int64)
+        left[waiting] -= np.array([len(self.layout.at[group]) for group in groups], np.int64)
         load, empty = np.array(self.load), self.among.copy()
+        empty[list(filled)] = False
         waiting = waiting[left[waiting] > 0]
         while len(waiting) and empty.any():
             card = self._next(empty, int(sheet.level[waiting[0]]))
