@@ -50,7 +50,7 @@ _SHORT = 150
 _BETWEEN, _CLOSE, _FURTHER, _TRIES = (0.6, 1.0), 0.008, 0.04, 20
 #: The parts of the steps for one try and for all of them, where models are spread thinly and where
 #: they are not; with fewer steps than the last no try is worth its while.
-_THINLY, _DENSELY, _LEAST_TRY = (0.2, 0.85), (0.2, 0.8), 1000
+_THINLY, _DENSELY, _LEAST_TRY = (0.2, 0.85), (0.2, 0.6), 1000
 #: Models of which pairs of cards say nearly all.
 FEW_MODELS = 50
 
