@@ -31,6 +31,22 @@ def test_a_workspace_that_work_forces_on_some_cards_leaves_the_others_free():
     assert solve(asked).value == 3
 
 
+def test_a_card_whose_overhead_is_more_than_it_has_takes_nothing_from_the_others():
+    rest = [model(f"m{i}", 50 + 10 * i, service_ms=10, demand_rps=20) for i in range(2)]
+    full = cards(1, 10, start=2, overhead_bytes=90 << 20)
+    hot = model("hot", 30, service_ms=10, demand_rps=90)
+    plan = search(read([hot, *rest], [*cards(2, 100), *full], "max_alpha"))
+    assert plan.alpha == pytest.approx(2 / 1.3)
+    assert plan.alpha <= plan.bound <= 3 / 1.3 * (1 + 1e-6)
+
+
+def test_a_session_may_take_less_than_its_models_and_their_workspace():
+    given = {"session_bytes": 60 << 20, "overlap": 1.5, "service_ms": 10, "demand_rps": 50}
+    plan = search(read([model("a", 50, 30, **given)], cards(1, 60), "max_alpha"))
+    assert plan.alpha == pytest.approx(3)
+    assert plan.gap == pytest.approx(0, abs=1e-6)
+
+
 def test_what_fits_no_card_has_no_plan():
     assert min_cards_bound(world(read([model("a", 1, 100)], cards(2, 100)))).value == float("inf")
 

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.placement import Problem
 from orchestrator.placement.groups import world
+from orchestrator.placement.search import knapsack
 from orchestrator.placement.search.beside import beside_alpha
 from orchestrator.placement.search.bounds import Items, max_alpha_bound
 from orchestrator.placement.search.knapsack import Knapsacks
@@ -65,6 +66,25 @@ def test_a_second_copy_of_a_group_may_bring_its_workspace_and_take_little_time()
     assert alpha == pytest.approx(2 / 1.62)
 
 
+def test_a_card_with_less_room_may_be_the_one_with_no_workspace():
+    # Two workspaces of 20 fit the two large cards; a plan may as well have one on the small card.
+    busy = model("a", 80, 20, service_ms=10, demand_rps=190)
+    slots = [*cards(2, 200), *cards(1, 100, start=2)]
+    bound, alpha = largest([model("hot", 150, **HOT), busy, model("b", 20)], slots)
+    assert alpha == pytest.approx(2 / 1.9)
+    assert alpha <= bound <= alpha * 1.001
+
+
+def test_sizes_that_are_rounded_up_to_more_than_a_card_has_may_fit():
+    idle = [{**model(f"m{i}"), "weight_bytes": 14_999 + 4 * (i == 7)} for i in range(8)]
+    hot = {**model("hot", **HOT), "weight_bytes": 4}
+    full = {**model("full", service_ms=10, demand_rps=80), "weight_bytes": 120_000}
+    slots = [{**card, "capacity_bytes": 120_000} for card in cards(2, 1)]
+    bound, alpha = largest([hot, full, *idle], slots)
+    assert bound is None
+    assert alpha == pytest.approx(1 / 0.9)
+
+
 def crowded(rng):
     """One model that takes nearly all of a card's time, and some that fill about all memory."""
     count = rng.choice([2, 2, 2, 3])
@@ -82,16 +102,18 @@ def crowded(rng):
     hot = model("hot", rng.randint(3, 30), rng.choice([0, 3]), service_ms=10, demand_rps=80)
     size = sum(one["weight_bytes"] * one["min_replicas"] for one in rest) >> 20
     size += hot["weight_bytes"] >> 20
+    room, lean = -(-size // count) + rng.randint(0, 20), rng.choice([0, 0, 5, size // 8])
     slots = [
         {**one, "speed": rng.choice([1.0, 1.0, 0.8])}
-        for one in cards(count, -(-size // count) + rng.randint(0, 20))
+        for one in (*cards(count - 1, room + lean), *cards(1, room - lean, start=count - 1))
     ]
     return problem([hot, *rest], slots, "max_alpha")
 
 
 def test_no_placement_of_tiny_problems_serves_more(monkeypatch):
     rng, nearer = random.Random(3), 0
-    for _ in range(90):
+    for turn in range(90):
+        monkeypatch.setattr(knapsack, "_PARTS", (60_000, 60)[turn % 2])
         data = crowded(rng)
         items = Items(asked := world(Problem.from_dict(data)))
         high = max_alpha_bound(asked).value

@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from orchestrator.placement.search.bounds import SLACK, Bound, Items, Numbers
+from orchestrator.placement.search.bounds import SLACK, Bound, Items, Numbers, room_of
 from orchestrator.placement.search.knapsack import Forced, Knapsacks
 
 #: Prices of the time of the fastest card, in bytes of the roomiest: from what the proof needs up.
@@ -52,7 +52,7 @@ class _Beside:
         self.items = items
         world = items.world
         cards = [world.cards[index] for index in items.usable]
-        self.room = np.array([card.usable_bytes - card.overhead_bytes for card in cards], float)
+        self.room = np.array([room_of(card) for card in cards], float)
         self.speed = np.array([world.room(card) for card in cards])
         self.bytes = items.always.astype(float)
         self.knapsacks = Knapsacks(items, self.room, self.speed)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.inventory import Card
 from orchestrator.placement.groups import Group, World
 
 Numbers = npt.NDArray[Any]
@@ -77,7 +78,8 @@ class Items:
         groups = world.groups
         lone = sum(group.in_session for group in groups) <= 1
         self.always = np.array([g.always if lone else g.least for g in groups], np.int64)
-        self.level = np.array([group.workspace for group in groups], np.int64)
+        #: A session that shares nothing may take no more than what it is measured at.
+        self.level = np.array([0 if g.in_session else g.workspace for g in groups], np.int64)
         self.low = np.array([group.low for group in groups], np.int64)
         self.high = np.array([_high(group) for group in groups], np.int64)
         self.work = np.array([_least_work(group) for group in groups])
@@ -87,9 +89,7 @@ class Items:
     @cached_property
     def rooms(self) -> list[int]:
         """Bytes for models on each card that any group may use, largest first."""
-        cards = self.world.cards
-        rooms = (cards[index].usable_bytes - cards[index].overhead_bytes for index in self.usable)
-        return sorted(rooms, reverse=True)
+        return sorted((room_of(self.world.cards[index]) for index in self.usable), reverse=True)
 
     @cached_property
     def usable(self) -> list[int]:
@@ -245,6 +245,11 @@ def pour(
             opened.append(least)
         free -= left
     return opened
+
+
+def room_of(card: Card) -> int:
+    """Bytes for models on a card; none where its overhead is more than it may use."""
+    return max(card.usable_bytes - card.overhead_bytes, 0)
 
 
 def _high(group: Group) -> int:

@@ -8,6 +8,7 @@ at best comes off the bytes that may be free.
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +68,7 @@ class Knapsacks:
 
 
 class _Beside:
-    """What may be beside the copy of a hot group that is busy least: for at least ``time``."""
+    """What may be beside the busiest copy of a hot group: it does ``time`` or more."""
 
     def __init__(
         self, knapsacks: Knapsacks, forced: Forced, part: Numbers, hot: int, time: float
@@ -77,8 +78,8 @@ class _Beside:
         self.may = part <= max(self.left)
         self.may[hot] = False
         self.off = self._off()
-        #: The least work of groups that fill so many units of memory.
-        self.least = np.full(int(knapsacks.kinds[-1][0] / knapsacks.unit) + 2, np.inf)
+        #: The least work of groups that fill so many units, as they are rounded.
+        self.least = np.full(int(knapsacks.kinds[-1][0] / knapsacks.unit) + 2 + self.off, np.inf)
         self.least[0] = 0.0
 
     def possible(self) -> bool:
@@ -149,34 +150,39 @@ class _Beside:
         """
         items, forced, order = self.of.items, self.forced, self.of.items.order
         rooms, level = list(items.rooms), int(items.level[group])
-        room = self.of.kinds[kind][0]
+        mine, room = list(forced.levels), self.of.kinds[kind][0]
         rooms.remove(room)
         copies = forced.copies.astype(np.int64)
         copies[self.hot] -= 1
         needs = (items.always * copies)[order]
         here = self.may & (items.level <= level)
         here[group] &= with_it
-        mine = np.where(here[order], np.minimum(items.always[order], needs), 0)
-        taken = np.minimum(np.cumsum(mine), max(room - int(items.always[self.hot]) - level, 0))
-        total = np.cumsum(needs) - taken
-        levels, filled = items.level[order].tolist(), 0
-        wanted, opened = total.tolist(), [level]
-        for room in rooms:
-            first = bisect_right(wanted, filled)
-            if first == len(wanted):
-                break
-            if levels[first] >= room:
-                return float("inf")
-            opened.append(levels[first])
-            filled += room - levels[first]
-        if filled < wanted[-1]:
+        sizes = np.where(here[order], np.minimum(items.always[order], needs), 0)
+        taken = np.minimum(np.cumsum(sizes), max(room - int(items.always[self.hot]) - level, 0))
+        theirs = _opened(np.cumsum(needs) - taken, items.level[order], rooms)
+        if theirs is None:
             return float("inf")
-        # Theirs are at least both, one by one in falling order, and one of them is this one.
-        opened = sorted(opened, reverse=True)
-        many = max(len(opened), len(forced.levels))
-        both = (tuple(found) + (0,) * (many - len(found)) for found in (opened, forced.levels))
-        least = list(map(max, *both))
+        # All cards' are at least both, one by one in falling order, and one of them is this one.
+        both = [sorted([*theirs, level], reverse=True), sorted(mine, reverse=True)]
+        padded = [[*found, *[0] * (len(items.rooms) - len(found))] for found in both]
+        least = list(map(max, *padded))
         at = next((index for index, found in enumerate(least) if found <= level), None)
-        if at is None:
-            return float("inf")
-        return float(sum(least) - least[at] + level - sum(forced.levels))
+        return float("inf") if at is None else float(sum(least) - least[at] + level - sum(mine))
+
+
+def _opened(needs: Numbers, levels: Numbers, rooms: Sequence[int]) -> list[int] | None:
+    """The workspaces that these cards open at; None where something has no room on the next.
+
+    ``needs`` are summed up, of groups with falling ``levels``.
+    """
+    opened, filled, sums = [], 0, needs.tolist()
+    for room in rooms:
+        first = bisect_right(sums, filled)
+        if first == len(sums):
+            break
+        level = int(levels[first])
+        if level >= room:
+            return None
+        opened.append(level)
+        filled += room - level
+    return opened if filled >= sums[-1] else None
