@@ -139,8 +139,9 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
     given = (_given(measuring), _given(searching))
     with _stdout_kept():
         problem, found, bundle = _planned(file, cards, planner, change, given)
-    if gone := change.gone(problem):
-        typer.echo(f"{previous}: left out, there are no such cards: {', '.join(gone)}", err=True)
+    ended = change.ended(problem)
+    _left_out(previous, "cards", change.gone(problem))
+    _left_out(previous, "models", sorted({name for names in ended.values() for name in names}))
     if out is not None:
         _write(out, bundle, file)
     if as_json:
@@ -148,12 +149,18 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
     else:
         results_console().print(plan_tables(problem, found, verdict=not explain_it))
         if found.moves is not None:
-            results_console().print(change_tables(problem, found))
+            results_console().print(change_tables(problem, found, ended))
     if explain_it:
         typer.echo(("" if as_json else "\n") + explain(problem, found), err=as_json)
     if simulate_it is not None:
         console = Console(stderr=True, soft_wrap=True) if as_json else results_console()
         console.print(_simulated(bundle, file, simulate_it, load or 1.0))
+
+
+def _left_out(previous: Path | None, what: str, names: Sequence[str]) -> None:
+    if names:
+        text = f"{previous}: left out, there are no such {what}: {', '.join(names)}"
+        typer.echo(text, err=True)
 
 
 def _given(options: Mapping[str, bool]) -> list[str]:

@@ -14,20 +14,24 @@ from orchestrator.units import format_bytes
 #: Steps that one check may take.
 CHECK_BUDGET = 24
 _MOST_NEW_CARDS = 64
+#: Where more cards than this are lacking, it is not tried how many would do.
+_MOST_LACKING = 400
 _MIB = 1 << 20
 
 
 def fits(problem: Problem) -> bool:
     """Whether the planner finds a plan. For max_alpha any placement with every model is one."""
-    if problem.objective == "max_alpha":
-        placed = (
-            replace(
-                model, demand_rps=0.0, min_replicas=max(model.min_replicas, model.demand_rps > 0)
-            )
-            for model in problem.models
-        )
-        problem = replace(problem, objective="min_cards", models=tuple(placed))
+    problem = in_memory(problem) if problem.objective == "max_alpha" else problem
     return search(problem, CHECK_BUDGET) is not None
+
+
+def in_memory(problem: Problem) -> Problem:
+    """What is left of the problem where time does not matter: a place for every replica."""
+    models = (
+        replace(model, demand_rps=0.0, min_replicas=max(model.min_replicas, model.demand_rps > 0))
+        for model in problem.models
+    )
+    return replace(problem, objective="min_cards", models=tuple(models))
 
 
 @dataclass
@@ -205,6 +209,9 @@ def _more_cards(problem: Problem, _names: list[str], trials: Trials) -> Iterator
         return replace(problem, cards=(*problem.cards, *_copies(problem, like, count)))
 
     least = _lacking(problem, like)
+    if least > _MOST_LACKING:
+        trials.cut = True
+        return
     count = smallest(least + _MOST_NEW_CARDS - 1, lambda n: trials.fits(grown(n)), least)
     if count is not None:
         more = "1 more card" if count == 1 else f"{count} more cards"
@@ -212,12 +219,14 @@ def _more_cards(problem: Problem, _names: list[str], trials: Trials) -> Iterator
 
 
 def _lacking(problem: Problem, like: Card) -> int:
-    """How many more such cards there must be at least, by the bound; 1 if that does not tell."""
+    """How many more such cards there must be at least, by the bounds; 1 if these do not tell."""
     alike = all(replace(card, name=like.name, node=like.node) == like for card in problem.cards)
     if problem.objective != "min_cards" or not alike:
         return 1
     bound = min_cards_bound(world(problem), 0.0).value
-    return max(1, int(bound) - len(problem.cards)) if bound < math.inf else 1
+    work = sum(model.work / max(1.0, model.overlap) for model in problem.models)
+    busy = math.ceil(work / (like.speed * problem.max_utilisation) * (1 - 1e-9))
+    return max(1, max(int(bound) if bound < math.inf else 1, busy) - len(problem.cards))
 
 
 def _copies(problem: Problem, like: Card, count: int) -> Iterator[Card]:
@@ -247,7 +256,8 @@ def _more_capacity(problem: Problem, _names: list[str], trials: Trials) -> Itera
             larger = capacity + steps * step
             yield f"cards of {format_bytes(larger)} ({larger:,} bytes)"
         else:
-            yield f"{format_bytes(steps * step)} more on every card"
+            more = steps * step
+            yield f"{format_bytes(more)} ({more:,} bytes) more on every card"
 
 
 def most_needed(problem: Problem) -> int:

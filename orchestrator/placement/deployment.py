@@ -146,12 +146,13 @@ class DeploymentPlan:
         if edited or broken:
             changed = tuple(f"{part} was changed after the plan was made" for part in edited)
             raise DeploymentError(source, (*changed, *broken))
-        return cls(
-            deployment=parse_deployment(data["deployment"], f"{source}: deployment"),
-            profiles={name: ModelProfile.from_dict(one) for name, one in data["profiles"].items()},
-            problem=problem,
-            plan=plan,
-        )
+        bundle = cls(_deployment(data, source), _profiles(data, source), problem, plan)
+        names = {model.name for model in problem.models}
+        if not names == bundle.profiles.keys() == {m.name for m in bundle.deployment.models}:
+            raise DeploymentError(
+                source, ("deployment, profiles and problem are not of the same models",)
+            )
+        return bundle
 
     def _host(self, model: Model) -> tuple[HostMemory, int]:
         """What the probe saw of one Model object, and what the further ones add to it.
@@ -235,3 +236,18 @@ def _version(spec: ModelSpec, profile: ModelProfile) -> str:
 
 def _hash(part: object) -> str:
     return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
+
+
+def _deployment(data: Mapping[str, Any], source: str) -> Deployment:
+    given = data["deployment"]
+    if not isinstance(given, dict):
+        raise DeploymentError(source, (f"deployment: expected a record, got {given!r:.60}",))
+    return parse_deployment(given, f"{source}: deployment")
+
+
+def _profiles(data: Mapping[str, Any], source: str) -> dict[str, ModelProfile]:
+    try:
+        return {name: ModelProfile.from_dict(one) for name, one in data["profiles"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        text = "profiles: not what a plan writes, a record of models with their sizes"
+        raise DeploymentError(source, (text,)) from None

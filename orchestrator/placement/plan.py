@@ -1,6 +1,5 @@
 """The plan: its type and its public JSON."""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -175,7 +174,7 @@ class Plan:
 
 _NUMBER = Kind(
     "a finite number or null",
-    lambda value: value is None or (type(value) in (int, float) and math.isfinite(value)),
+    lambda value: value is None or strict.finite(value),
     {"type": ["number", "null"]},
 )
 _TEXTS = Kind(

@@ -77,7 +77,7 @@ class Model:
     @property
     def work(self) -> float:
         """Card-seconds a second that the demand takes at speed 1."""
-        return self.demand_rps * self.service_ms / 1000
+        return float(self.demand_rps) * float(self.service_ms) / 1000
 
     @property
     def batch_time_ms(self) -> float:

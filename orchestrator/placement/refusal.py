@@ -12,6 +12,7 @@ from orchestrator.placement.changes import (
     CHECK_BUDGET,
     Trials,
     fits,
+    in_memory,
     most_needed,
     nearest_changes,
     smallest,
@@ -211,9 +212,8 @@ def _together(scene: World) -> tuple[str, tuple[str, ...]]:
     if len(scene.groups) > _MODELS_SHOWN:
         names += f" and {len(scene.groups) - _MODELS_SHOWN} more"
     cards = _count(scene.cards)
-    idle = tuple(replace(model, demand_rps=0.0) for model in scene.problem.models)
-    details = list(_parts(scene, scene.models))
-    if fits(replace(scene.problem, models=idle)):
+    details, still = list(_parts(scene, scene.models)), in_memory(scene.problem)
+    if fits(still):
         work = sum(group.work for group in scene.groups)
         room = sum(scene.room(card) for card in scene.cards)
         served = search(replace(scene.problem, objective="max_alpha"), CHECK_BUDGET)
@@ -230,27 +230,25 @@ def _together(scene: World) -> tuple[str, tuple[str, ...]]:
         + f", {card.streams} streams" * _counts_streams(scene)
         for card in usable[:_CARDS_SHOWN]
     ]
-    bound = min_cards_bound(scene, 0.0)
+    bound = min_cards_bound(world(still))
     where = cards if len(usable) == len(scene.cards) else f"the {_count(usable)} that they may use"
     if bound.value > len(usable):
         details.append(f"at least {bound.value:.0f} such cards are needed ({bound.name})")
-        short = _missing_each(scene, len(usable))
+        short = _missing_each(still, len(usable))
         if short is not None:
             details.append(f"at least {short:,} bytes ({format_bytes(short)}) too few on each card")
         return f"{names}: do not fit together on {where}", tuple(details)
     return f"{names}: no way was found to fit them together on {where}", tuple(details)
 
 
-def _missing_each(scene: World, count: int) -> int | None:
+def _missing_each(problem: Problem, count: int) -> int | None:
     """Bytes that each card must have more before the bounds allow a plan; None: no size will do."""
 
     def possible(nbytes: int) -> bool:
-        cards = (replace(c, capacity_bytes=c.capacity_bytes + nbytes) for c in scene.cards)
-        return (
-            min_cards_bound(world(replace(scene.problem, cards=tuple(cards))), 0.0).value <= count
-        )
+        cards = (replace(c, capacity_bytes=c.capacity_bytes + nbytes) for c in problem.cards)
+        return min_cards_bound(world(replace(problem, cards=tuple(cards)))).value <= count
 
-    return smallest(most_needed(scene.problem), possible)
+    return smallest(most_needed(problem), possible)
 
 
 def _counts_streams(scene: World) -> bool:

@@ -2,15 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import get_args
 
 from actors.memory import CardMemory
+from actors.messages import CardKind
 from orchestrator.placement.groups import merge
 from orchestrator.placement.problem import Problem
 from orchestrator.placement.strict import Findings, did_you_mean
 
 _NAMES_SHOWN = 8
+_KINDS: tuple[str, ...] = get_args(CardKind)
 #: More bytes of a card for one model, and more cards for all demand, are slips of the finger.
 _MOST_BYTES, _MOST_CARDS = 1 << 50, 1e8
+#: So are cards that do less than this, in card-seconds a second.
+_LEAST_SPEED = 1e-9
 
 
 def contradictions(problem: Problem) -> tuple[str, ...]:
@@ -18,6 +23,7 @@ def contradictions(problem: Problem) -> tuple[str, ...]:
     findings = Findings()
     _names(problem, findings)
     _models(problem, findings)
+    _cards(problem, findings)
     if not findings.lines:
         _groups(problem, findings)
     return tuple(findings.lines)
@@ -37,7 +43,9 @@ def _names(problem: Problem, findings: Findings) -> None:
             _known(f"{where}[{index}]", group, models, "model", findings)
             _once(f"{where}[{index}]", group, findings)
     for model in problem.models:
-        _known(f"models ({model.name}): cards", model.cards or (), cards, "card", findings)
+        where = f"models ({model.name})"
+        _known(f"{where}: cards", model.cards or (), cards, "card", findings)
+        _known(f"{where}: allowed_kinds", model.allowed_kinds or (), _KINDS, "kind", findings)
         for key in ("cards", "allowed_kinds", "allowed_types"):
             _once(f"models ({model.name}): {key}", getattr(model, key) or (), findings)
     for index, old in enumerate(problem.previous_plan):
@@ -81,6 +89,14 @@ def _models(problem: Problem, findings: Findings) -> None:
         findings.add("models", f"{text}, more than {_MOST_CARDS:.0g}: check demand_rps, service_ms")
 
 
+def _cards(problem: Problem, findings: Findings) -> None:
+    for card in problem.cards:
+        speed = card.speed * problem.max_utilisation
+        if speed < _LEAST_SPEED:
+            text = f"does {speed:.3g} of a card's work, less than {_LEAST_SPEED:.0g}"
+            findings.add(f"cards ({card.name})", f"{text}: check speed, max_utilisation")
+
+
 def _groups(problem: Problem, findings: Findings) -> None:
     """Affinity against anti-affinity, and against replica limits that its members do not share."""
     together = merge([model.name for model in problem.models], problem.affinity)
@@ -110,6 +126,6 @@ def _known(
     there = set(known)
     for name in names:
         if name not in there:
-            hint = did_you_mean(name, known) if what == "model" else ""
+            hint = did_you_mean(name, known) if what != "card" else ""
             shown = ", ".join(known[:_NAMES_SHOWN]) + (", ..." if len(known) > _NAMES_SHOWN else "")
             findings.add(where, f"no {what} is called {name!r}{hint or f' (there are: {shown})'}")

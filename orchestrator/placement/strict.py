@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,13 @@ class Findings:
         self.lines.append(f"{where}: {problem}" if where else problem)
 
 
+def finite(value: Any) -> bool:  # noqa: ANN401 - anything that JSON can hold
+    """Whether it is a number that a float can hold: whole ones of JSON have any length."""
+    if type(value) is int:
+        return abs(value) <= sys.float_info.max
+    return type(value) is float and math.isfinite(value)
+
+
 def whole(low: int, high: int = MOST_BYTES) -> Kind:
     """A whole number, never a float or a bool."""
     return Kind(
@@ -48,7 +56,7 @@ def number(low: float, *, above: bool = False, high: float | None = None) -> Kin
         schema["maximum"] = high
 
     def accepts(value: Any) -> bool:  # noqa: ANN401 - anything that JSON can hold
-        if type(value) not in (int, float) or not math.isfinite(value):
+        if not finite(value):
             return False
         return (value > low if above else value >= low) and (high is None or value <= high)
 
@@ -63,7 +71,9 @@ def choice(*options: str) -> Kind:
 
 
 TEXT = Kind(
-    "text", lambda value: isinstance(value, str) and value != "", {"type": "string", "minLength": 1}
+    "text that can be printed",
+    lambda value: isinstance(value, str) and value != "" and value.isprintable(),
+    {"type": "string", "minLength": 1},
 )
 FLAG = Kind("true or false", lambda value: isinstance(value, bool), {"type": "boolean"})
 NAMES = Kind(

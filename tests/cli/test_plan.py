@@ -279,6 +279,22 @@ def test_cards_that_are_gone_are_told(capsys, written):
     assert (code, err) == (0, f"{before}: left out, there are no such cards: local/0\n")
 
 
+def test_models_that_are_gone_are_told_and_end_with_what_held_them(capsys, written):
+    held = {**solve(Problem.from_dict(PROBLEM)).to_dict(), "loads": []}
+    first = PROBLEM["models"][0]["name"]
+    held["plan"] = [
+        {"card": "local/0", "models": [first, "gone"]},
+        {"card": "local/1", "models": ["left"]},
+    ]
+    path = written({**PROBLEM, "models": PROBLEM["models"][:1]}, "now.json")
+    code, out, err = run(capsys, "plan", path, "--previous", written(held, "before.json"))
+    assert code == 0
+    assert err.endswith("left out, there are no such models: gone, left\n")
+    assert f"stop local/0: {first}, gone" in out
+    assert "stop local/1: left" in out
+    assert "gone is not served any more\nleft is not served any more" in out
+
+
 BUSY = """
 name: pair
 cards: {kind: emulated, count: 1, capacity: 100MiB, allocation: exact}

@@ -13,6 +13,7 @@ from orchestrator.config import Cards, parse_deployment
 from orchestrator.errors import DeploymentError, PlanRefusedError
 from orchestrator.inventory import Inventory
 from orchestrator.placement import DeploymentPlan, plan_deployment, problem_of, solve
+from orchestrator.placement.deployment import _hash
 from orchestrator.placement.explain import sharing_note
 from orchestrator.profiles import ProfileCache, collect
 from orchestrator.profiles.profile import measured_sizes, profile
@@ -158,6 +159,22 @@ def test_a_bundle_edited_to_something_that_does_not_fit_says_so():
 def test_hashes_that_are_none_are_those_of_no_part(hashes):
     data = {**json.loads(planned(deployment()).to_json()), "hashes": hashes}
     with pytest.raises(DeploymentError, match=r"b\.json: deployment was changed after the plan"):
+        DeploymentPlan.from_json(json.dumps(data), "b.json")
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("profiles", [], r"b\.json: profiles: not what a plan writes"),
+        ("profiles", {"det": 1}, r"b\.json: profiles: not what a plan writes"),
+        ("deployment", 3, r"b\.json: deployment: expected a record, got 3"),
+        ("profiles", {}, r"b\.json: deployment, profiles and problem are not of the same models"),
+    ],
+)
+def test_a_part_with_its_own_hash_is_read_strictly(part, value, message):
+    data = json.loads(planned(deployment()).to_json())
+    data[part], data["hashes"][part] = value, _hash(value)
+    with pytest.raises(DeploymentError, match=message):
         DeploymentPlan.from_json(json.dumps(data), "b.json")
 
 

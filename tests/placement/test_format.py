@@ -40,6 +40,21 @@ WRONG = [
     (changed((*A, "weight_bytes"), 1 << 60), "models[0] (a): weight_bytes must be a whole number"),
     (changed((*A, "threads"), 0), "models[0] (a): threads must be a whole number from 1"),
     (changed((*A, "service_ms"), -1), "models[0] (a): service_ms must be a number of at least 0"),
+    (changed((*A, "service_ms"), 10**400), "service_ms must be a number of at least 0, got 1000"),
+    (
+        changed(A, model("a") | {"demand_rps": 10**200, "service_ms": 10**200}),
+        "models: the demand of all takes inf of the fastest cards",
+    ),
+    (changed((*A, "name"), "\ud800"), "name must be text that can be printed, got"),
+    (changed((*A, "name"), "a\nb"), "name must be text that can be printed, got"),
+    (
+        changed((*A, "allowed_kinds"), ["emulatd"]),
+        "models (a): allowed_kinds: no kind is called 'emulatd', did you mean 'emulated'?",
+    ),
+    (
+        changed(("cards", 0, "speed"), 1e-300),
+        "cards (local/0): does 1e-300 of a card's work, less than 1e-09: check speed",
+    ),
     (changed((*A, "service_ms"), "5ms"), "service_ms must be a number of at least 0, got '5ms'"),
     (changed((*A, "demand_rps"), 5), "models (a): demand_rps 5 needs a service_ms above 0"),
     (changed((*A, "name"), "b"), "models: the name 'b' is given 2 times"),

@@ -57,6 +57,26 @@ def test_a_set_that_does_not_fit_together_names_no_bystander():
                 solve(replace(data, cards=larger))
 
 
+def test_models_that_need_no_replica_but_have_demand_are_counted_in_memory():
+    timed = {"service_ms": 10, "demand_rps": 10}
+    asked = [model("a", 50, 10, min_replicas=0, **timed), model("b", 50, 10)]
+    _, error = refused(asked, cards(1, 100))
+    assert error.reason == "a + b: do not fit together on 1 card"
+
+
+def test_as_many_cards_are_offered_as_the_demand_takes():
+    data, error = refused([model("a", 10, service_ms=1000, demand_rps=79.5)], cards(1, 100))
+    assert "79 more cards of 100.0 MiB" in error.changes
+    assert solve(replace(data, cards=tuple(data_cards(80)))).cards_used == 80
+    _, error = refused([model("a", 10, spread_nodes=100_000)], cards(1, 100))
+    assert error.changes == ("a not spread over 100000 nodes",)
+    assert "not every change was tried that might let it fit" in error.details
+
+
+def data_cards(count):
+    return Problem.from_dict(problem([CLS], cards(count, 100))).cards
+
+
 def test_streams_are_told_where_memory_is_not_what_lacks():
     models = [model("one", 1, 2, 1, streams=600), model("two", 1, 2, 1, streams=300, threads=2)]
     _, error = refused(models, cards(1, 100, streams=1024))
@@ -107,7 +127,10 @@ def test_a_pin_to_a_card_that_is_too_small():
     _, error = refused([{**DET, "cards": ["local/0"]}], slots)
     assert error.reason == "det fits on no card by 82,837,504 bytes (79.0 MiB)"
     assert "local/1: det is pinned to local/0" in error.details
-    assert error.changes == ("det not pinned to local/0", "79.0 MiB more on every card")
+    assert error.changes == (
+        "det not pinned to local/0",
+        "79.0 MiB (82,837,504 bytes) more on every card",
+    )
 
 
 def test_demand_that_no_card_can_serve():

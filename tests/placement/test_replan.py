@@ -256,3 +256,17 @@ def test_outages_are_told_by_the_loads_that_were_seen():
     diff = plan_diff(data, solve(data), Pace.seen([3.0, 40.0]))
     assert diff.outages == {"a": Pace().drain + Pace().stop + Pace().wait + 2.0 + 40.0}
     assert Pace.seen([]) == Pace()
+
+
+def test_a_plan_that_moves_little_is_found_with_a_limit_too():
+    timed = [("a", 2, 16, 16, 10), ("b", 30, 19, 12, 90), ("c", 29, 13, 5, 10), ("d", 5, 6, 9, 30)]
+    models = [
+        model(name, size, level, 4, service_ms=ms, demand_rps=rps)
+        for name, size, level, ms, rps in (*timed, ("e", 23, 38, 10, 5))
+    ]
+    models[2]["min_replicas"] = 2
+    slots = [*cards(1, 120), *cards(1, 100, start=1), *cards(1, 130, start=2)]
+    data = read(models, slots, previous_plan=before(c0=["a", "c", "d"], c2=["b", "c", "e"]))
+    free = solve(data)
+    assert free.moves > 0
+    assert solve(data, moves=free.moves).value == free.value

@@ -33,6 +33,17 @@ class Change:
         cards = {card.name for card in problem.cards}
         return tuple(old.card for old in self.previous if old.card not in cards)
 
+    def ended(self, problem: Problem) -> dict[str, tuple[str, ...]]:
+        """By card, what it held of models that the problem has no more; only of cards it has."""
+        cards = {card.name for card in problem.cards}
+        models = {model.name for model in problem.models}
+        found = {
+            old.card: tuple(name for name in old.models if name not in models)
+            for old in self.previous
+            if old.card in cards
+        }
+        return {card: names for card, names in found.items() if names}
+
     def of(self, problem: Problem) -> Problem:
         """The problem with this previous plan, as far as its cards and models are still there.
 

@@ -41,11 +41,10 @@ def options(run: Run, most: int | None) -> list[Option]:
     found = [_option(run, layout) for layout in _kept(run, most)]
     if run.few:
         found = [option for option in found if serves(option.found)]
-    if most is None or not found:
-        anew = run.best()
-        if anew is not None:
-            moved = candidate(run.scene, relabelled(run.scene, anew.tallies))
-            found.append(Option(moved, cost_of(run.scene, moved.tallies)))
+    anew = run.best()
+    if anew is not None:
+        moved = candidate(run.scene, relabelled(run.scene, anew.tallies))
+        found.append(Option(moved, cost_of(run.scene, moved.tallies)))
     return _pareto(found)
 
 
