@@ -27,7 +27,7 @@ def load_wanted(file: Path) -> Deployment | DeploymentPlan:
     Raises:
         OrchestratorError: it is neither.
     """
-    if file.suffix == ".json":
+    if file.suffix.lower() == ".json":
         return DeploymentPlan.from_json(read_input(file), str(file))
     return load_deployment(file)
 

@@ -116,7 +116,7 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
     load: _Load = None,
 ) -> None:
     """Place the models on the cards and show the result; exit code 1 when they do not fit."""
-    if moves is not None and previous is None and file.suffix != ".json":
+    if moves is not None and previous is None and file.suffix.lower() != ".json":
         raise DeploymentError("--moves", ("needs the plan that runs now: give --previous",))
     if load is not None and simulate_it is None:
         raise DeploymentError(f"--load {load:g}", ("needs --simulate SECONDS",))
@@ -197,7 +197,7 @@ def _planned(
         DeploymentError: among the options ``given``, for measuring and for the search, are some
             that nothing would heed.
     """
-    if file.suffix != ".json":
+    if file.suffix.lower() != ".json":
         made = planner(load_deployment(file))
         return made.problem, made.plan, made
     text = read_input(file)
@@ -210,6 +210,8 @@ def _planned(
             text = f"{file} is planned already: add --cards or --previous to plan it anew"
             raise DeploymentError(", ".join(unused), (text,))
         return made.problem, made.plan, made
+    if isinstance(data, dict) and "plan" in data and "models" not in data:
+        raise DeploymentError(str(file), ("is a plan: give its problem, and this as --previous",))
     if cards is not None:
         raise DeploymentError(f"--cards {cards}", (f"{file} is a problem and names its own cards",))
     if given[0]:
@@ -270,6 +272,9 @@ def _previous(file: Path) -> tuple[PreviousCard, ...]:
     if isinstance(data, dict) and "deployment" in data:
         data = data.get("plan")
     cards = Plan.from_dict(data, str(file)).cards
+    twice = sorted({c.card for c in cards if sum(c.card == other.card for other in cards) > 1})
+    if twice:
+        raise DeploymentError(str(file), (f"names cards more than once: {', '.join(twice)}",))
     return tuple(PreviousCard(c.card, c.models, c.share_workspace) for c in cards)
 
 

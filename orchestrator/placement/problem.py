@@ -229,7 +229,7 @@ MODEL: Mapping[str, Kind] = {
     "max_replicas": strict.optional(strict.whole(1, 1_000_000)),
     "share_weights": FLAG,
     "share_workspace": FLAG,
-    "overlap": strict.number(0, above=True),
+    "overlap": strict.number(0, above=True, high=100),
     "object_bytes": _SIZE,
     "streams": strict.whole(0, 1_000_000),
     "max_delay_ms": strict.optional(strict.number(0, above=True)),

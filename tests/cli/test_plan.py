@@ -295,6 +295,22 @@ def test_models_that_are_gone_are_told_and_end_with_what_held_them(capsys, writt
     assert "gone is not served any more\nleft is not served any more" in out
 
 
+def test_a_plan_in_place_of_a_problem_is_told(capsys, written):
+    path = written(solve(Problem.from_dict(PROBLEM)).to_dict(), "plan.JSON")
+    code, _, err = run(capsys, "plan", path)
+    assert (code, err) == (
+        1,
+        f"error: {path}: is a plan: give its problem, and this as --previous\n",
+    )
+
+
+def test_a_plan_that_names_a_card_twice_is_no_previous_one(capsys, written):
+    held = solve(Problem.from_dict(PROBLEM)).to_dict()
+    path = written({**held, "plan": held["plan"] * 2}, "before.json")
+    code, _, err = run(capsys, "plan", written(PROBLEM, "now.json"), "--previous", path)
+    assert (code, err) == (1, f"error: {path}: names cards more than once: local/0\n")
+
+
 BUSY = """
 name: pair
 cards: {kind: emulated, count: 1, capacity: 100MiB, allocation: exact}
