@@ -61,15 +61,15 @@ def _kept(run: Run, most: int | None) -> Iterator[Layout]:
         return
     target = (1 + NO_GAP / 2) / max(run.limit, 1e-12)
     start = away(layout)
-    for limit in _LIMITS:
+    limits = {*_LIMITS} if most is None else {*_LIMITS, most - start}
+    for limit in sorted(limits):  # Beyond ``most`` too: what may move more, and does not, will do.
         if not run.sheet.work.any() or layout.peak() <= target or run.steps.left <= 0:
             return
-        wanted = start + limit if most is None else min(start + limit, most)
         part = run.steps.part(min(run.enough() // 4, run.steps.left // 3))
-        layout = balance(layout.copy(), target, part, run.seed, most_moves=wanted)
+        layout = balance(layout.copy(), target, part, run.seed, most_moves=start + limit)
         run.steps.give_back(part)
         yield layout
-        if wanted == most or limit > len(run.sheet.low):
+        if limit > len(run.sheet.low):
             return
 
 
