@@ -148,10 +148,10 @@ class DeploymentPlan:
             raise DeploymentError(source, (*changed, *broken))
         bundle = cls(_deployment(data, source), _profiles(data, source), problem, plan)
         names = {model.name for model in problem.models}
-        if not names == bundle.profiles.keys() == {m.name for m in bundle.deployment.models}:
-            raise DeploymentError(
-                source, ("deployment, profiles and problem are not of the same models",)
-            )
+        told = {model.name for model in bundle.deployment.models} & bundle.profiles.keys()
+        if unknown := sorted(names - told):
+            text = f"deployment or profiles say nothing of {', '.join(unknown)}"
+            raise DeploymentError(source, (text,))
         return bundle
 
     def _host(self, model: Model) -> tuple[HostMemory, int]:

@@ -168,7 +168,7 @@ def test_hashes_that_are_none_are_those_of_no_part(hashes):
         ("profiles", [], r"b\.json: profiles: not what a plan writes"),
         ("profiles", {"det": 1}, r"b\.json: profiles: not what a plan writes"),
         ("deployment", 3, r"b\.json: deployment: expected a record, got 3"),
-        ("profiles", {}, r"b\.json: deployment, profiles and problem are not of the same models"),
+        ("profiles", {}, r"b\.json: deployment or profiles say nothing of det"),
     ],
 )
 def test_a_part_with_its_own_hash_is_read_strictly(part, value, message):
