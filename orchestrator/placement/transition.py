@@ -17,7 +17,7 @@ def transition(
     """The steps, in order, with each model's outage; also of models that the new plan has not.
 
     A card is left alone when its process holds what the plan wants there, to the last option. One
-    that holds only models which the deployment has no more is stopped first: nobody misses it.
+    that holds only models which the deployment has no more comes before all that somebody misses.
     """
     pace = pace or Pace()
     known = {model.name for model in plan.problem.models}
@@ -33,17 +33,17 @@ def transition(
         ),
     )
     altered = {slot for slot in held if slot in wanted and not same_work(held[slot], wanted[slot])}
-    found = plan_diff(problem, plan.plan, pace, altered)
-    gone = {m.name for order in held.values() for m in order.models} - known
-    useless = [slot for slot in held if not before[slot]]
-    last = [slot for slot in held if before[slot] and slot not in cards]
+    gone = {
+        slot: [m.name for m in order.models if m.name not in known] for slot, order in held.items()
+    }
+    found = plan_diff(problem, plan.plan, pace, altered, gone)
+    last = [slot for slot in held if slot not in cards]
     return replace(
         found,
-        ended=tuple(sorted({*found.ended, *gone})),
-        stopped=(*found.stopped, *(slot for slot in (*useless, *last) if slot not in wanted)),
+        ended=tuple(sorted({*found.ended, *(name for names in gone.values() for name in names)})),
+        stopped=(*found.stopped, *(slot for slot in last if slot not in wanted)),
         steps=(
-            *(step for slot in useless for step in _stop(slot, held[slot], pace)),
-            *(_of_all(step, held) for step in found.steps),
+            *found.steps,
             *(step for slot in last for step in _stop(slot, held[slot], pace)),
         ),
     )
@@ -82,13 +82,6 @@ def _work(order: CardOrder) -> CardOrder:
             )
         ),
     )
-
-
-def _of_all(step: Step, held: Mapping[str, CardOrder]) -> Step:
-    """A step that ends what a card holds, with those of its models that the new plan has not."""
-    if step.stone or step.action not in ("drain", "stop"):
-        return step
-    return replace(step, models=tuple(sorted(model.name for model in held[step.card].models)))
 
 
 def _stop(slot: str, held: CardOrder, pace: Pace) -> tuple[Step, ...]:

@@ -67,14 +67,11 @@ def test_models_that_need_no_replica_but_have_demand_are_counted_in_memory():
 def test_as_many_cards_are_offered_as_the_demand_takes():
     data, error = refused([model("a", 10, service_ms=1000, demand_rps=79.5)], cards(1, 100))
     assert "79 more cards of 100.0 MiB" in error.changes
-    assert solve(replace(data, cards=tuple(data_cards(80)))).cards_used == 80
+    more = Problem.from_dict(problem([CLS], cards(80, 100))).cards
+    assert solve(replace(data, cards=more)).cards_used == 80
     _, error = refused([model("a", 10, spread_nodes=100_000)], cards(1, 100))
     assert error.changes == ("a not spread over 100000 nodes",)
     assert "not every change was tried that might let it fit" in error.details
-
-
-def data_cards(count):
-    return Problem.from_dict(problem([CLS], cards(count, 100))).cards
 
 
 def test_streams_are_told_where_memory_is_not_what_lacks():
