@@ -139,25 +139,28 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
     given = (_given(measuring), _given(searching))
     with _stdout_kept():
         problem, found, bundle = _planned(file, cards, planner, change, given)
-    ended = change.ended(problem)
-    _left_out(previous, "cards", change.gone(problem))
-    _left_out(previous, "models", sorted({name for names in ended.values() for name in names}))
+    if previous is not None:
+        ended = {name for old in problem.previous_plan for name in old.ended}
+        _left_out(previous, "cards", change.gone(problem))
+        _left_out(previous, "models", sorted(ended))
     if out is not None:
         _write(out, bundle, file)
+    simulated = _simulated(bundle, file, simulate_it, load or 1.0) if simulate_it else None
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=1))
     else:
         results_console().print(plan_tables(problem, found, verdict=not explain_it))
         if found.moves is not None:
-            results_console().print(change_tables(problem, found, ended))
+            results_console().print(change_tables(problem, found))
     if explain_it:
-        typer.echo(("" if as_json else "\n") + explain(problem, found), err=as_json)
-    if simulate_it is not None:
+        text = explain(problem, found, headed=as_json)
+        typer.echo(text if as_json else f"\n{text}", err=as_json)
+    if simulated is not None:
         console = Console(stderr=True, soft_wrap=True) if as_json else results_console()
-        console.print(_simulated(bundle, file, simulate_it, load or 1.0))
+        console.print(simulated)
 
 
-def _left_out(previous: Path | None, what: str, names: Sequence[str]) -> None:
+def _left_out(previous: Path, what: str, names: Sequence[str]) -> None:
     if names:
         text = f"{previous}: left out, there are no such {what}: {', '.join(names)}"
         typer.echo(text, err=True)

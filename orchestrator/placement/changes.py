@@ -1,5 +1,6 @@
 """The nearest changes that would make a refused problem fit, each proved by planning it."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -202,20 +203,28 @@ def _longer_delay(problem: Problem, names: list[str], trials: Trials) -> Iterato
 
 
 def _more_cards(problem: Problem, _names: list[str], trials: Trials) -> Iterator[str]:
-    """More of the largest cards there are, on its node."""
+    """More of the largest cards there are: on its node, else each on a node that is not there."""
     like = max(problem.cards, key=lambda card: (card.usable_bytes, card.speed, natural(card.name)))
-
-    def grown(count: int) -> Problem:
-        return replace(problem, cards=(*problem.cards, *_copies(problem, like, count)))
-
     least = _lacking(problem, like)
     if least > _MOST_LACKING:
         trials.cut = True
         return
-    count = smallest(least + _MOST_NEW_CARDS - 1, lambda n: trials.fits(grown(n)), least)
-    if count is not None:
-        more = "1 more card" if count == 1 else f"{count} more cards"
-        yield f"{more} of {format_bytes(like.capacity_bytes)}"
+
+    def fewest(more: Callable[[Problem, Card, int], Iterator[Card]]) -> int | None:
+        def good(count: int) -> bool:
+            cards = (*problem.cards, *more(problem, like, count))
+            return trials.fits(replace(problem, cards=cards))
+
+        return smallest(least + _MOST_NEW_CARDS - 1, good, least)
+
+    size = format_bytes(like.capacity_bytes)
+    if (count := fewest(_beside)) is not None:
+        yield f"1 more card of {size}" if count == 1 else f"{count} more cards of {size}"
+    elif any(model.spread_nodes > 1 for model in problem.models) and (count := fewest(_apart)):
+        if count == 1:
+            yield f"1 more card of {size} on another node"
+        else:
+            yield f"{count} more cards of {size}, each on another node"
 
 
 def _lacking(problem: Problem, like: Card) -> int:
@@ -229,11 +238,20 @@ def _lacking(problem: Problem, like: Card) -> int:
     return max(1, max(int(bound) if bound < math.inf else 1, busy) - len(problem.cards))
 
 
-def _copies(problem: Problem, like: Card, count: int) -> Iterator[Card]:
+def _beside(problem: Problem, like: Card, count: int) -> Iterator[Card]:
+    """So many cards like this one, on its node."""
     taken = {card.name for card in problem.cards}
-    fresh = (f"{like.node}/{index}" for index in range(len(taken) + count + 1))
-    free = [name for name in fresh if name not in taken]
-    return (replace(like, name=name) for name in free[:count])
+    names = (f"{like.node}/{index}" for index in itertools.count())
+    fresh = (name for name in names if name not in taken)
+    return (replace(like, name=name) for name in itertools.islice(fresh, count))
+
+
+def _apart(problem: Problem, like: Card, count: int) -> Iterator[Card]:
+    """So many cards like this one, each on a node that is not there."""
+    taken = {name for card in problem.cards for name in (card.name, card.node)}
+    names = (f"new-{index}" for index in itertools.count())
+    fresh = (name for name in names if not {name, f"{name}/0"} & taken)
+    return (replace(like, node=n, name=f"{n}/0") for n in itertools.islice(fresh, count))
 
 
 def _more_capacity(problem: Problem, _names: list[str], trials: Trials) -> Iterator[str]:

@@ -129,13 +129,11 @@ def plan_diff(
     plan: Plan,
     pace: Pace | None = None,
     altered: Collection[str] = (),
-    ended: Mapping[str, Collection[str]] | None = None,
 ) -> PlanDiff:
     """The steps from the problem's previous plan to ``plan``.
 
     ``altered``: cards that are replaced though they keep the same models; so are those whose models
-    shared a workspace and are to do so no more, or the other way round. ``ended``: by card, what it
-    holds besides, of models that the problem has no more.
+    shared a workspace and are to do so no more, or the other way round.
     """
     shared = {old.card: old.share_workspace for old in problem.previous_plan}
     flipped = {
@@ -143,28 +141,21 @@ def plan_diff(
         for held in plan.cards
         if shared.get(held.card) not in (None, held.share_workspace)
     }
-    return _Change(world(problem), plan, pace or Pace(), flipped | set(altered), ended or {}).diff()
+    return _Change(world(problem), plan, pace or Pace(), flipped | set(altered)).diff()
 
 
 class _Change:
     """A fleet while it changes: who serves now, what time it is, who is not served since when."""
 
-    def __init__(
-        self,
-        scene: World,
-        plan: Plan,
-        pace: Pace,
-        altered: Collection[str],
-        gone: Mapping[str, Collection[str]],
-    ) -> None:
+    def __init__(self, scene: World, plan: Plan, pace: Pace, altered: Collection[str]) -> None:
         self.scene = scene
         self.pace = pace
         self.sizes = {model.name: model.footprint.weight_total for model in scene.models}
         self.groups = {model.name: group for group in scene.groups for model in group.models}
-        self.old = {
-            c.name: scene.previous.get(c.name, frozenset()) | frozenset(gone.get(c.name, ()))
-            for c in scene.cards
-        }
+        self.old = {c.name: frozenset[str]() for c in scene.cards}
+        self.old.update(
+            {old.card: frozenset(old.models + old.ended) for old in scene.before.values()}
+        )
         self.new = {c.name: frozenset[str]() for c in scene.cards}
         self.new.update({held.card: frozenset(held.models) for held in plan.cards})
         self.now = {card: set(names) for card, names in self.old.items()}

@@ -79,9 +79,9 @@ def reasons(problem: Problem, plan: Plan) -> tuple[ReplicaReason, ...]:
     return tuple(found)
 
 
-def explain(problem: Problem, plan: Plan) -> str:
-    """The whole explanation as text."""
-    lines = [headline(problem, plan)]
+def explain(problem: Problem, plan: Plan, *, headed: bool = True) -> str:
+    """The whole explanation as text; without its headline where that is above it already."""
+    lines = [headline(problem, plan)] if headed else []
     origins, versions = dict(plan.origins), dict(plan.versions)
     for reason in reasons(problem, plan):
         about = (origins.get(reason.model), versions.get(reason.model))

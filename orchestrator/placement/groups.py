@@ -1,13 +1,13 @@
 """Models that must go together, as one thing to place."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from actors.memory import card_memory
 from orchestrator.inventory import Card
-from orchestrator.placement.problem import Model, Problem
+from orchestrator.placement.problem import Model, PreviousCard, Problem
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,14 @@ class World:
     previous: dict[str, frozenset[str]]
 
     @cached_property
-    def shared_before(self) -> dict[str, bool | None]:
-        """Whether each card of the previous plan shared a workspace; None where nobody knows."""
-        return {old.card: old.share_workspace for old in self.problem.previous_plan}
+    def before(self) -> dict[str, PreviousCard]:
+        """What each card held under the previous plan; those that it names, even with nothing."""
+        return {old.card: old for old in self.problem.previous_plan}
+
+    def as_before(self, card: str, names: Collection[str]) -> bool:
+        """Whether a card with these models holds what it held, and nothing that has ended."""
+        old = self.before.get(card, PreviousCard(card, ()))
+        return frozenset(names) == frozenset(old.models) and not old.ended
 
     @cached_property
     def allowed(self) -> dict[str, tuple[int, ...]]:

@@ -95,12 +95,14 @@ class PreviousCard:
     """What one card held under an earlier plan.
 
     ``share_workspace``: whether its models shared one, as they do or do not for as long as the
-    card's process lives; None where nobody knows.
+    card's process lives; None where nobody knows. ``ended``: what it held of models that the
+    problem has no more; they are in its process until the card is stopped.
     """
 
     card: str
     models: tuple[str, ...]
     share_workspace: bool | None = None
+    ended: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,12 @@ class Problem:
             anti_affinity=tuple(tuple(group) for group in top.get("anti_affinity", ())),
             max_utilisation=float(top.get("max_utilisation", 1.0)),
             previous_plan=tuple(
-                PreviousCard(old["card"], tuple(old["models"]), old.get("share_workspace"))
+                PreviousCard(
+                    old["card"],
+                    tuple(old["models"]),
+                    old.get("share_workspace"),
+                    tuple(old.get("ended", ())),
+                )
                 for old in previous
             ),
             job=top.get("job", False),
@@ -255,7 +262,12 @@ CARD: Mapping[str, Kind] = {
     "speed": strict.number(0, above=True),
 }
 CARD_REQUIRED = ("name", "node", "kind", "capacity_bytes")
-PREVIOUS: Mapping[str, Kind] = {"card": TEXT, "models": NAMES, "share_workspace": FLAG}
+PREVIOUS: Mapping[str, Kind] = {
+    "card": TEXT,
+    "models": NAMES,
+    "share_workspace": FLAG,
+    "ended": NAMES,
+}
 
 
 def problem_schema() -> dict[str, Any]:

@@ -52,6 +52,10 @@ def _names(problem: Problem, findings: Findings) -> None:
         _known(f"previous_plan[{index}]", (old.card,), cards, "card", findings)
         _known(f"previous_plan[{index}]", old.models, models, "model", findings)
         _once(f"previous_plan[{index}]", old.models, findings)
+        _once(f"previous_plan[{index}]: ended", old.ended, findings)
+        if still := sorted(set(old.ended).intersection(models)):
+            text = f"{', '.join(still)} is not ended: the problem has it"
+            findings.add(f"previous_plan[{index}]", text)
     _once("previous_plan", [old.card for old in problem.previous_plan], findings)
 
 

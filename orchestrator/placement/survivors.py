@@ -6,7 +6,7 @@ from dataclasses import replace
 from orchestrator.errors import DeploymentError, PlanRefusedError
 from orchestrator.placement.deployment import DeploymentPlan
 from orchestrator.placement.problem import Model, PreviousCard, Problem
-from orchestrator.placement.refusal import solve
+from orchestrator.placement.refusal import only, solve
 from orchestrator.placement.search.moves import Change
 
 
@@ -26,7 +26,7 @@ def plan_without(
     left = _left(whole.problem, lost)
     kept = {name for card in running.plan.cards if card.card not in lost for name in card.models}
     if not more:
-        return _solved(whole, running, _only(_relaxed(left), kept))
+        return _solved(whole, running, only(_relaxed(left), kept))
     return (
         _solved(whole, running, left)
         or _solved(whole, running, _relaxed(left))
@@ -44,12 +44,12 @@ def _most_of(
     whole: DeploymentPlan, running: DeploymentPlan, problem: Problem, kept: Collection[str]
 ) -> DeploymentPlan | None:
     names = [model.name for model in problem.models if model.name in kept]
-    found = _solved(whole, running, _only(problem, names))
+    found = _solved(whole, running, only(problem, names))
     if found is None:
         names = []
     others = [model for model in problem.models if model.name not in names]
     for model in sorted(others, key=lambda one: -one.work):
-        more = _solved(whole, running, _only(problem, [*names, model.name]))
+        more = _solved(whole, running, only(problem, [*names, model.name]))
         if more is not None:
             found, names = more, [*names, model.name]
     return found
@@ -67,7 +67,7 @@ def _left(problem: Problem, lost: Collection[str]) -> Problem:
 
     models = tuple(map(on_these, problem.models))
     placeable = [model.name for model in models if model.cards is None or model.cards]
-    return _only(replace(problem, cards=cards, models=models), placeable)
+    return only(replace(problem, cards=cards, models=models), placeable)
 
 
 def _solved(
@@ -98,18 +98,3 @@ def _relaxed(problem: Problem) -> Problem:
 
     models = tuple(map(on_what_is_left, problem.models))
     return replace(problem, objective="max_alpha", models=models)
-
-
-def _only(problem: Problem, names: Collection[str]) -> Problem:
-    """The problem of some of its models."""
-
-    def among(groups: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
-        cut = (tuple(name for name in group if name in names) for group in groups)
-        return tuple(group for group in cut if len(group) > 1)
-
-    return replace(
-        problem,
-        models=tuple(model for model in problem.models if model.name in names),
-        affinity=among(problem.affinity),
-        anti_affinity=among(problem.anti_affinity),
-    )

@@ -9,6 +9,7 @@ from orchestrator.placement.deployment import DeploymentPlan
 from orchestrator.placement.diff import Pace, PlanDiff, Step, plan_diff
 from orchestrator.placement.plan import CardPlan
 from orchestrator.placement.problem import PreviousCard
+from orchestrator.placement.search.moves import Change
 
 
 def transition(
@@ -20,27 +21,23 @@ def transition(
     that holds only models which the deployment has no more comes before all that somebody misses.
     """
     pace = pace or Pace()
-    known = {model.name for model in plan.problem.models}
     cards = {card.name for card in plan.problem.cards}
     wanted = {slot: plan.orders(slot) for slot in plan.slots}
-    before = {
-        slot: [m.name for m in order.models if m.name in known] for slot, order in held.items()
-    }
-    problem = replace(
-        plan.problem,
-        previous_plan=tuple(
-            PreviousCard(slot, tuple(names)) for slot, names in before.items() if slot in cards
-        ),
+    before = Change(
+        tuple(
+            PreviousCard(slot, tuple(model.name for model in order.models))
+            for slot, order in held.items()
+        )
     )
     altered = {slot for slot in held if slot in wanted and not same_work(held[slot], wanted[slot])}
-    gone = {
-        slot: [m.name for m in order.models if m.name not in known] for slot, order in held.items()
-    }
-    found = plan_diff(problem, plan.plan, pace, altered, gone)
+    problem = before.of(replace(plan.problem, previous_plan=()))
+    found = plan_diff(problem, plan.plan, pace, altered)
     last = [slot for slot in held if slot not in cards]
+    known = {model.name for model in plan.problem.models}
+    gone = {model.name for slot in last for model in held[slot].models} - known
     return replace(
         found,
-        ended=tuple(sorted({*found.ended, *(name for names in gone.values() for name in names)})),
+        ended=tuple(sorted(gone.union(found.ended))),
         stopped=(*found.stopped, *(slot for slot in last if slot not in wanted)),
         steps=(
             *found.steps,

@@ -1,6 +1,6 @@
 """A plan as tables: cards as bars of what fills them, models with their cards and load."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -47,13 +47,8 @@ def plan_tables(problem: Problem, plan: Plan, *, verdict: bool = True) -> Render
     )
 
 
-def change_tables(
-    problem: Problem, plan: Plan, ended: Mapping[str, Collection[str]]
-) -> RenderableType:
-    """What the change from the previous plan takes, and what fewer or more moves would bring.
-
-    ``ended``: by card, models that it holds and the problem has no more.
-    """
+def change_tables(problem: Problem, plan: Plan) -> RenderableType:
+    """What the change from the previous plan takes, and what fewer or more moves would bring."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("moves", "restarts", "loads", "cards", "alpha"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -65,7 +60,7 @@ def change_tables(
             str(point.cards_used),
             "" if point.alpha is None else f"{point.alpha:.4g}",
         )
-    lines = plan_diff(problem, plan, ended=ended).lines()
+    lines = plan_diff(problem, plan).lines()
     return Group(*(Text(line) for line in lines), table)
 
 

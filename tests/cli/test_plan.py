@@ -75,6 +75,7 @@ def test_explain(capsys, written):
         "a/0 -> local/0  13.0 MiB  weights 10.0 MiB + workspace 30.0 MiB inside that of b "
         "+ io 3.0 MiB [declared, FILES]\n  local/1  not taken: fits, but would be one card more\n"
     ) in re.sub(r"\b[0-9a-f]{12}\b", "FILES", out)
+    assert out.count("replicas on 1 of 2 cards") == 1
 
 
 def test_problem_in_plan_out(capsys, written):
@@ -292,6 +293,7 @@ def test_models_that_are_gone_are_told_and_end_with_what_held_them(capsys, writt
     assert err.endswith("left out, there are no such models: gone, left\n")
     assert f"stop local/0: {first}, gone" in out
     assert "stop local/1: left" in out
+    assert "1 stop, 1 are replaced; 0 replicas move" in out
     assert "gone is not served any more\nleft is not served any more" in out
 
 
@@ -353,6 +355,6 @@ def test_what_cannot_be_simulated(capsys, written, tmp_path):
     assert (code, err) == (1, "error: --simulate: no model has demand: give it as `demand`\n")
     file = tmp_path / "problem.json"
     file.write_text(json.dumps(PROBLEM))
-    code, _, err = run(capsys, "plan", file, "--simulate", "30")
-    assert code == 1
+    code, out, err = run(capsys, "plan", file, "--simulate", "30")
+    assert (code, out) == (1, "")
     assert err.startswith(f"error: --simulate: needs a deployment, and {file} is only a problem")

@@ -8,7 +8,8 @@ from orchestrator.placement import Problem
 from orchestrator.placement.groups import world
 from orchestrator.placement.search.bounds import min_cards_bound
 from orchestrator.placement.search.dense import TASTES, pack
-from orchestrator.placement.search.fill import FEW, STEEP, fill
+from orchestrator.placement.search.fill import FEW, STEEP, fill, place
+from orchestrator.placement.search.layout import Layout
 from orchestrator.placement.search.outline import outline
 from orchestrator.placement.search.sheet import sheet
 from tests.placement.build import cards, model, problem
@@ -44,3 +45,15 @@ def test_large_workspaces_are_planned_for_as_few_cards_as_hold_them():
     mib = 1 << 20
     assert sorted((planned // mib).tolist(), reverse=True) == [50, 50, 10, 10]
     assert not outline(page, np.ones(page.groups, np.int64), -page.speed).any()
+
+
+def test_a_group_that_has_all_its_replicas_still_goes_to_the_nodes_that_it_lacks():
+    slots = [*cards(2, 50), {**cards(1, 50)[0], "name": "far/0", "node": "far"}]
+    page = sheet(world(Problem.from_dict(problem([model("a", 10, spread_nodes=2)], slots))))
+    near = [index for index in range(page.cards) if page.node[index] == page.node[-1]]
+    layout = Layout(page)
+    for card in near:
+        layout.add(0, card, 0)
+    assert len(near) == page.low[0]
+    assert place(layout, 0, "tightest", page.speed, 0)
+    assert layout.at[0] == set(range(page.cards))

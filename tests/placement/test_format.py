@@ -77,6 +77,10 @@ WRONG = [
         changed(("previous_plan",), [{"card": "local/0", "models": ["a", "a"]}]),
         "previous_plan[0]: the name 'a' is given 2 times",
     ),
+    (
+        changed(("previous_plan",), [{"card": "local/0", "models": ["b"], "ended": ["a"]}]),
+        "previous_plan[0]: a is not ended: the problem has it",
+    ),
     (changed((*A, "batch_rows"), 0.5), "batch_rows must be a number of at least 1, or null"),
     (changed(("job",), "yes"), "job must be true or false"),
     (changed(A, 5), "models[0]: expected a record with keys, got int"),

@@ -116,7 +116,12 @@ def test_more_replicas_than_cards():
 def test_more_nodes_than_there_are():
     _, error = refused([{**CLS, "spread_nodes": 2}], cards(2, 100))
     assert error.reason == "cls must be on 2 nodes, and its cards are on 1"
-    assert error.changes == ("cls not spread over 2 nodes",)
+    assert error.changes == (
+        "cls not spread over 2 nodes",
+        "1 more card of 100.0 MiB on another node",
+    )
+    _, error = refused([{**CLS, "spread_nodes": 4}], cards(2, 100))
+    assert error.changes[-1] == "3 more cards of 100.0 MiB, each on another node"
 
 
 def test_a_pin_to_a_card_that_is_too_small():

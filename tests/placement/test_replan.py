@@ -114,8 +114,18 @@ def test_cards_that_are_alike_keep_what_they_have():
 def test_lost_cards_and_models_are_left_out_of_the_previous_plan():
     data = read([model("a", 10)], cards(1, 50))
     held = (PreviousCard("gone/0", ("a",)), PreviousCard("local/0", ("a", "old")))
-    assert Change(held).of(data).previous_plan == (PreviousCard("local/0", ("a",)),)
+    assert Change(held).of(data).previous_plan == (PreviousCard("local/0", ("a",), ended=("old",)),)
     assert Change().of(data) is data
+
+
+def test_a_card_is_restarted_to_be_rid_of_a_model_that_is_gone():
+    data = read([model("a", 10), model("b", 10)], cards(2, 15))
+    held = (PreviousCard("local/0", ("a", "old")), PreviousCard("local/1", ("b",)))
+    again = Change(held).of(data)
+    plan = solve(again)
+    assert (plan.moves, plan.restarts, plan.bytes_loaded) == (0, 1, 10 * MIB)
+    assert plan_diff(again, plan).replaced == ("local/0",)
+    assert Problem.from_dict(again.to_dict()) == again
 
 
 def test_a_limit_on_moves_holds_although_all_cards_are_gone():

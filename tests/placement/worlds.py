@@ -34,7 +34,11 @@ def problems(draw, most_models=7, most_cards=5, objectives=("min_cards", "max_al
         problem["max_utilisation"] = draw(st.sampled_from([0.5, 0.85]))
     if draw(st.integers(0, 3)) == 0:
         problem["previous_plan"] = [
-            {"card": slot, "models": draw(st.lists(st.sampled_from(names), unique=True))}
+            {
+                "card": slot,
+                "models": draw(st.lists(st.sampled_from(names), unique=True)),
+                "ended": draw(st.sampled_from([[], [], ["gone"]])),
+            }
             for slot in slots
         ]
     return problem

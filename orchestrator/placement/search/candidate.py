@@ -53,7 +53,7 @@ def needed(scene: World, tallies: tuple[Tally, ...], split: Split) -> tuple[Tall
         for index in left[::-1] if len(left) > group.low and group.work > 0 else ():
             card = scene.cards[index].name
             idle = not any(split.rps.get((name, card)) for name in names)
-            idle = idle and not (card in busy and made[index].names == scene.previous.get(card))
+            idle = idle and not (card in busy and scene.as_before(card, made[index].names))
             rest = [other for other in left if other != index]
             nodes = {scene.cards[other].node for other in rest}
             if idle and not made[index].special and len(rest) >= max(group.low, 1):

@@ -169,13 +169,13 @@ def place(layout: Layout, group: int, fit: Fit, limit: Numbers, load: int) -> bo
 def _place(layout: Layout, group: int, chooser: "_Chooser", left: int) -> bool:
     sheet, limit = layout.sheet, chooser.limit
     low, high, count = sheet.low[group], sheet.high[group], len(layout.at[group])
-    while count < low or left > 0:
+    while (lacks := count < low or not layout.on_nodes(group)) or left > 0:
         if count >= high:
             return False
         ok = open_for(layout, group) & (limit >= 0)
         idle = limit - layout.busy
         want = -(-left // max(1, low - count))
-        if count >= low:
+        if not lacks:
             ok &= idle > 0
         full = ok & (idle >= want)
         if full.any():
@@ -196,10 +196,8 @@ def _place(layout: Layout, group: int, chooser: "_Chooser", left: int) -> bool:
 def open_for(layout: Layout, group: int) -> Numbers:
     """The cards that may take one more replica; only new nodes while the group must spread."""
     ok, sheet = layout.fitting(group), layout.sheet
-    if sheet.spread[group] > 1:
-        nodes = {int(sheet.node[card]) for card in layout.at[group]}
-        if len(nodes) < sheet.spread[group]:
-            ok &= ~np.isin(sheet.node, list(nodes))
+    if not layout.on_nodes(group):
+        ok &= ~np.isin(sheet.node, [sheet.node[card] for card in layout.at[group]])
     return ok
 
 

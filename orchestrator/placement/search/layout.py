@@ -171,12 +171,14 @@ class Layout:
 
     def spread_kept(self, group: int) -> bool:
         """Whether the group has the replicas and nodes that it must have, and not too many."""
-        sheet, cards = self.sheet, self.at[group]
-        if not sheet.low[group] <= len(cards) <= sheet.high[group]:
-            return False
-        if sheet.spread[group] <= 1:
-            return True
-        return len({int(sheet.node[card]) for card in cards}) >= sheet.spread[group]
+        count = len(self.at[group])
+        return self.sheet.low[group] <= count <= self.sheet.high[group] and self.on_nodes(group)
+
+    def on_nodes(self, group: int) -> bool:
+        """Whether the group is on as many nodes as it must be."""
+        spread = self.sheet.spread[group]
+        nodes = self.sheet.node
+        return spread <= 1 or len({int(nodes[card]) for card in self.at[group]}) >= spread
 
     def peak(self) -> float:
         """The busiest card's work over what it can do."""

@@ -33,17 +33,6 @@ class Change:
         cards = {card.name for card in problem.cards}
         return tuple(old.card for old in self.previous if old.card not in cards)
 
-    def ended(self, problem: Problem) -> dict[str, tuple[str, ...]]:
-        """By card, what it held of models that the problem has no more; only of cards it has."""
-        cards = {card.name for card in problem.cards}
-        models = {model.name for model in problem.models}
-        found = {
-            old.card: tuple(name for name in old.models if name not in models)
-            for old in self.previous
-            if old.card in cards
-        }
-        return {card: names for card, names in found.items() if names}
-
     def of(self, problem: Problem) -> Problem:
         """The problem with this previous plan, as far as its cards and models are still there.
 
@@ -54,7 +43,11 @@ class Change:
         cards = {card.name for card in problem.cards}
         models = {model.name for model in problem.models}
         left = tuple(
-            replace(old, models=tuple(name for name in old.models if name in models))
+            replace(
+                old,
+                models=tuple(name for name in old.models if name in models),
+                ended=tuple(name for name in old.models if name not in models),
+            )
             for old in self.previous
             if old.card in cards
         )
@@ -80,12 +73,12 @@ def cost_of(world: World, tallies: Sequence[Tally]) -> Cost:
     """The cost of a placement against the world's previous plan."""
     moves = restarts = nbytes = 0
     for tally in tallies:
-        before = world.previous.get(tally.card.name, frozenset())
-        shared = world.shared_before.get(tally.card.name)
-        if tally.names == before and shared in (None, tally.share):
+        name = tally.card.name
+        old = world.before.get(name, PreviousCard(name, ()))
+        if world.as_before(name, tally.names) and old.share_workspace in (None, tally.share):
             continue
-        moves += len(tally.names - before)
-        restarts += bool(before and tally.names)
+        moves += len(tally.names.difference(old.models))
+        restarts += bool((old.models or old.ended) and tally.names)
         nbytes += sum(model.footprint.weight_total for model in tally.models)
     return Cost(moves, restarts, nbytes)
 
@@ -131,7 +124,7 @@ def _kept(world: World, tally: Tally, card: str) -> float:
     """Bytes that need not be loaded anew; a card that is left just as it is counts double."""
     before = world.previous.get(card, frozenset())
     nbytes = sum(m.footprint.weight_total + 1 for m in tally.models if m.name in before)
-    return nbytes * (2.0 if tally.names == before else 1.0)
+    return nbytes * (2.0 if world.as_before(card, tally.names) else 1.0)
 
 
 def _onto(world: World, tally: Tally, card: int) -> Tally:
