@@ -7,6 +7,7 @@ from datetime import date
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.errors import JobError
@@ -43,6 +44,22 @@ def test_what_is_written_is_read_back_by_a_source(tmp_path, format):
     found = load().columns
     for name, expected in COLUMNS.items():
         np.testing.assert_array_equal(found[name], expected)
+
+
+def test_parquet_keeps_dictionaries_of_what_may_repeat():
+    values = {"x": 0.5, "vector": [0.5], "text": "a", "codes": [[1]], "both": {"f": 0.5, "n": 1}}
+    group = pq.read_metadata(
+        io.BytesIO(written(pa.table({k: [v] for k, v in values.items()}), "parquet"))
+    ).row_group(0)
+    columns = [group.column(index) for index in range(group.num_columns)]
+    assert {one.path_in_schema: one.has_dictionary_page for one in columns} == {
+        "x": False,
+        "vector.list.element": False,
+        "text": True,
+        "codes.list.element.list.element": True,
+        "both.f": False,
+        "both.n": True,
+    }
 
 
 def test_a_line_of_json_has_no_nan_and_times_as_text():

@@ -5,7 +5,7 @@ import decimal
 import json
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO, Any, Protocol
 
 import numpy as np
@@ -44,8 +44,10 @@ class Parquet:
     suffix = ".parquet"
 
     def write(self, table: pa.Table, file: IO[bytes]) -> None:
-        """One row group or more."""
-        pq.write_table(table, file, row_group_size=_at_once(table, _GROUP_ROWS, _GROUP_BYTES))
+        """One row group or more; only what may repeat has a dictionary, which floats do not."""
+        rows = _at_once(table, _GROUP_ROWS, _GROUP_BYTES)
+        repeating = [path for field in table.schema for path in _repeating(field.name, field.type)]
+        pq.write_table(table, file, row_group_size=rows, use_dictionary=repeating)
 
     def read(self, file: IO[bytes]) -> pa.Table:
         """All of it."""
@@ -138,6 +140,17 @@ def _at_once(table: pa.Table, rows: int, nbytes: int) -> int:
     """So many rows, or fewer where they are large."""
     fitting = nbytes * int(table.num_rows) // max(int(table.nbytes), 1)
     return max(min(rows, fitting), 1)
+
+
+def _repeating(path: str, kind: pa.DataType) -> Iterator[str]:
+    """What Parquet calls the values of a column, its lists and its records that are no floats."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        yield from _repeating(f"{path}.list.element", kind.value_type)
+    elif pa.types.is_struct(kind):
+        for field in kind:
+            yield from _repeating(f"{path}.{field.name}", field.type)
+    elif not pa.types.is_floating(kind):
+        yield path
 
 
 def _line(row: Mapping[str, Any]) -> str:
