@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from orchestrator.cli.files import read_input, require_writable, write_output
 from orchestrator.config import Deployment, load_deployment
@@ -28,7 +28,7 @@ from orchestrator.placement import (
 )
 from orchestrator.placement.problem import Improver, PreviousCard, load_json
 from orchestrator.profiles import ProfileCache, ProfileFile, collect
-from orchestrator.report.console import results_console
+from orchestrator.report.console import messages_console, results_console
 from orchestrator.report.plan import change_tables, plan_tables
 from orchestrator.report.simulation import simulation_tables
 from orchestrator.runtime.cluster.measure import measure_missing, proven, reserved
@@ -95,6 +95,8 @@ _Load = Annotated[
     float | None,
     typer.Option(min=0.001, help="Simulate so many times the demand. By default 1."),
 ]
+#: Requests of the longest simulation, which takes about a minute.
+_MOST_REQUESTS = 1_000_000
 
 
 def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
@@ -120,10 +122,9 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
         raise DeploymentError("--moves", ("needs the plan that runs now: give --previous",))
     if load is not None and simulate_it is None:
         raise DeploymentError(f"--load {load:g}", ("needs --simulate SECONDS",))
-    if out is not None:
-        require_writable(out)
+    _require_place(out)
     cache = ProfileFile(profiles) if profiles else ProfileCache()
-    running = _previous(previous) if previous else ()
+    running = _previous(previous) if previous else None
     change = Change(running, moves, _deadline(seconds), improver, budget, seed)
     planner = partial(
         _plan_deployment, cards=cards, cache=cache, probe=not no_probe, batch=batch, change=change
@@ -139,10 +140,7 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
     given = (_given(measuring), _given(searching))
     with _stdout_kept():
         problem, found, bundle = _planned(file, cards, planner, change, given)
-    if previous is not None:
-        ended = {name for old in problem.previous_plan for name in old.ended}
-        _left_out(previous, "cards", change.gone(problem))
-        _left_out(previous, "models", sorted(ended))
+    _tell_left_out(previous, change, problem)
     if out is not None:
         _write(out, bundle, file)
     simulated = _simulated(bundle, file, simulate_it, load or 1.0) if simulate_it else None
@@ -156,14 +154,24 @@ def plan(  # noqa: PLR0913, PLR0917 - each is an option of the command
         text = explain(problem, found, headed=as_json)
         typer.echo(text if as_json else f"\n{text}", err=as_json)
     if simulated is not None:
-        console = Console(stderr=True, soft_wrap=True) if as_json else results_console()
+        console = messages_console(soft_wrap=True) if as_json else results_console()
         console.print(simulated)
 
 
-def _left_out(previous: Path, what: str, names: Sequence[str]) -> None:
-    if names:
-        text = f"{previous}: left out, there are no such {what}: {', '.join(names)}"
-        typer.echo(text, err=True)
+def _require_place(out: Path | None) -> None:
+    if out is not None:
+        if out.suffix.lower() != ".json":
+            raise DeploymentError(f"--out {out}", ("must end in .json, as plans do",))
+        require_writable(out)
+
+
+def _tell_left_out(previous: Path | None, change: Change, problem: Problem) -> None:
+    """Say which cards and models of the previous plan are no more."""
+    ended = {name for old in problem.previous_plan for name in old.ended}
+    for what, names in (("cards", change.gone(problem)), ("models", sorted(ended))):
+        if names and previous is not None:
+            text = f"{previous}: left out, there are no such {what}: {', '.join(names)}"
+            typer.echo(text, err=True)
 
 
 def _given(options: Mapping[str, bool]) -> list[str]:
@@ -207,7 +215,7 @@ def _planned(
     data = load_json(text, str(file))
     if isinstance(data, dict) and "deployment" in data:
         made = DeploymentPlan.from_json(text, str(file))
-        if cards is not None or change.previous:
+        if cards is not None or change.previous is not None:
             made = planner(made.deployment)
         elif unused := [*given[0], *given[1]]:
             text = f"{file} is planned already: add --cards or --previous to plan it anew"
@@ -266,6 +274,10 @@ def _simulated(
     sources = demand_of(bundle, load)
     if not sources:
         raise DeploymentError("--simulate", ("no model has demand: give it as `demand`",))
+    requests = seconds * sum(source.rps for source in sources)
+    if requests > _MOST_REQUESTS:
+        text = f"has {requests:.3g} requests, more than {_MOST_REQUESTS:,}: fewer seconds, or less"
+        raise DeploymentError(f"--simulate {seconds:g}", (f"{text} --load",))
     return simulation_tables(bundle, simulate(World.of(bundle), sources, seconds), load)
 
 
@@ -278,6 +290,9 @@ def _previous(file: Path) -> tuple[PreviousCard, ...]:
     twice = sorted({c.card for c in cards if sum(c.card == other.card for other in cards) > 1})
     if twice:
         raise DeploymentError(str(file), (f"names cards more than once: {', '.join(twice)}",))
+    for card in cards:
+        if len(set(card.models)) < len(card.models):
+            raise DeploymentError(str(file), (f"has a model twice on {card.card}",))
     return tuple(PreviousCard(c.card, c.models, c.share_workspace) for c in cards)
 
 

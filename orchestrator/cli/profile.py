@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from actors.errors import LoadError
 from actors.machine.finding import Finding
@@ -17,7 +16,7 @@ from orchestrator.errors import DeploymentError
 from orchestrator.profiles import ProfileCache, profiles_text
 from orchestrator.profiles.cache import model_path
 from orchestrator.profiles.profile import profile as profile_of
-from orchestrator.report.console import results_console
+from orchestrator.report.console import messages_console, results_console
 from orchestrator.report.profile import measuring_shown, profile_table
 from orchestrator.runtime.cluster.measure import NoIdleCardError, measure
 
@@ -46,7 +45,7 @@ def profile(
     cache, cards = ProfileCache(), deployment.cards
     for order in orders:
         _require_model(order, cards.kind)
-    with measuring_shown(Console(stderr=True), len(orders)) as tell:
+    with measuring_shown(messages_console(), len(orders)) as tell:
         failed = _measured(deployment, orders, cache, tell)
     without = {error.model for error in failed}
     measured = {

@@ -16,6 +16,7 @@ from orchestrator.errors import ClusterError, JobError, NoSuchDeploymentError
 from orchestrator.facade import Orchestrator
 from orchestrator.jobs import IN_FLIGHT, RECORD_ID, Outcome
 from orchestrator.placement import DeploymentPlan
+from orchestrator.report.console import messages_console
 
 if TYPE_CHECKING:
     from actors.queue import Priority
@@ -245,7 +246,7 @@ def _run(
     from orchestrator.report.job import measure_shown, run_shown
     from orchestrator.runtime.jobs.batch import PreparedJob
 
-    console = Console(stderr=True)
+    console = messages_console()
     with contextlib.closing(PreparedJob(spec, wanted)) as prepared:
         if _nothing_left(prepared, console):
             return None
@@ -264,7 +265,7 @@ def _run_on(joined: Orchestrator, spec: "JobSpec") -> Outcome | None:
     from orchestrator.elsewhere import ForJobs
     from orchestrator.report.job import run_shown
 
-    console = Console(stderr=True)
+    console = messages_console()
     with joined as running, contextlib.closing(ForJobs(running).prepared(spec)) as prepared:
         if _nothing_left(prepared, console):
             return None

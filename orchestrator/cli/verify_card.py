@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperCommand
 
 from actors import device
@@ -20,7 +19,7 @@ from actors.claims.judging import Verdict
 from actors.machine import verdicts
 from actors.messages import CardKind
 from orchestrator.report.claims import claim_line, claim_table, steps_shown
-from orchestrator.report.console import results_console
+from orchestrator.report.console import messages_console, results_console
 
 #: Options that take several files at once.
 _MANY = ("--models", "--ge-models")
@@ -92,7 +91,7 @@ def verify_card(
         logs.mkdir(parents=True, exist_ok=True)
     found: list[Claim] = []
     with tempfile.TemporaryDirectory(prefix="verify-card-") as folder:
-        progress = Console(stderr=True)
+        progress = messages_console()
         with steps_shown(progress, "models") as tell:
             bench = set_up(wanted, card, Path(folder), models or [], ge_models or [], logs, tell)
         if wanted == "ascend" and (used := in_use(card)):

@@ -189,7 +189,7 @@ class ModelSpec(Section):
         default=(),
         description="The only types of card it may be placed on, such as 910B-64G. Omitted: any.",
     )
-    overlap: Annotated[float, Field(strict=True, gt=0, le=100)] = Field(
+    overlap: Annotated[float, Field(strict=True, ge=0.01, le=100)] = Field(
         default=1.0,
         description="How much more of this model a card does whose models have workspaces of their "
         "own and run side by side, as measured: 1.2 is a fifth more. A plan shares no workspace "

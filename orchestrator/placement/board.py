@@ -14,7 +14,7 @@ from orchestrator.units import format_bytes
 class Obstacle:
     """Why a group cannot join a card: ``kind`` for programs, ``text`` for people.
 
-    ``missing_bytes`` is above 0 only where memory is what lacks.
+    ``missing_bytes`` is above 0 only where with so many more it would be none.
     """
 
     kind: str
@@ -129,9 +129,16 @@ def enemies(world: World, group: Group, tally: Tally) -> list[str]:
 def overfull(before: Tally, after: Tally) -> Obstacle | None:
     """What the card lacks for the models in ``after``: bytes, streams, or patience."""
     card, used = before.card, after.memory
+    if card.streams is not None and used.streams > card.streams:  # no bytes make up for them
+        return Obstacle("streams", f"needs {used.streams} streams, has {card.streams}")
+    clash = late(card, after.models) if after.share and after.special else None
+    if not clash and used.total <= card.usable_bytes:
+        return None
+    apart = _lone(card, after.models).total if after.special else after.sharing.total
     if used.total > card.usable_bytes:
         free = card.usable_bytes - before.sharing.total
-        needs = after.sharing.total - before.sharing.total
+        least = apart if clash else min(apart, after.sharing.total)
+        needs = least - before.sharing.total
         held = ", ".join(model.name for model in before.models)
         holds = f" (holds {held})" if held else ""
         return Obstacle(
@@ -140,17 +147,14 @@ def overfull(before: Tally, after: Tally) -> Obstacle | None:
             f"{format_bytes(card.usable_bytes)}{holds}: {needs - free:,} bytes too few",
             needs - free,
         )
-    if card.streams is not None and used.streams > card.streams:
-        return Obstacle("streams", f"needs {used.streams} streams, has {card.streams}")
-    clash = late(card, after.models) if after.share and after.special else None
-    if clash:
-        model, other = clash
-        return Obstacle(
-            "max_delay",
-            f"{model.name} may wait {model.max_delay_ms:g} ms, a batch of {other.name} takes "
-            f"{other.batch_time_ms / card.speed:g} ms, and separate workspaces do not fit",
-        )
-    return None
+    assert clash is not None, "all that is left"
+    model, other = clash
+    return Obstacle(
+        "max_delay",
+        f"{model.name} may wait {model.max_delay_ms:g} ms, a batch of {other.name} takes "
+        f"{other.batch_time_ms / card.speed:g} ms, and separate workspaces do not fit",
+        apart - card.usable_bytes,
+    )
 
 
 def _permission(model: Model, card: Card) -> Obstacle | None:

@@ -9,11 +9,10 @@ from orchestrator.inventory import Card
 from orchestrator.placement.groups import natural, world
 from orchestrator.placement.problem import Model, Problem
 from orchestrator.placement.search.bounds import min_cards_bound
+from orchestrator.placement.search.run import CHECK_BUDGET
 from orchestrator.placement.search.solve import search
 from orchestrator.units import format_bytes
 
-#: Steps that one check may take.
-CHECK_BUDGET = 24
 _MOST_NEW_CARDS = 64
 #: Where more cards than this are lacking, it is not tried how many would do.
 _MOST_LACKING = 400
@@ -22,17 +21,8 @@ _MIB = 1 << 20
 
 def fits(problem: Problem) -> bool:
     """Whether the planner finds a plan. For max_alpha any placement with every model is one."""
-    problem = in_memory(problem) if problem.objective == "max_alpha" else problem
+    problem = problem.in_memory() if problem.objective == "max_alpha" else problem
     return search(problem, CHECK_BUDGET) is not None
-
-
-def in_memory(problem: Problem) -> Problem:
-    """What is left of the problem where time does not matter: a place for every replica."""
-    models = (
-        replace(model, demand_rps=0.0, min_replicas=max(model.min_replicas, model.demand_rps > 0))
-        for model in problem.models
-    )
-    return replace(problem, objective="min_cards", models=tuple(models))
 
 
 @dataclass

@@ -6,6 +6,7 @@ before it is dropped there. A model keeps serving only through another card: one
 spare one that stands in for as long as somebody leans on it.
 """
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -19,6 +20,8 @@ from orchestrator.placement.plan import Plan
 from orchestrator.placement.problem import Problem
 
 Action = Literal["drain", "stop", "wait", "start"]
+#: Where models would be without service, all orders of so many cards are tried.
+_MOST_ORDERED = 5
 #: What a card's process takes to come up before it loads.
 _PROCESS_SECONDS = 2.0
 
@@ -141,7 +144,22 @@ def plan_diff(
         for held in plan.cards
         if shared.get(held.card) not in (None, held.share_workspace)
     }
-    return _Change(world(problem), plan, pace or Pace(), flipped | set(altered)).diff()
+    scene = world(problem)
+
+    def change() -> _Change:
+        return _Change(scene, plan, pace or Pace(), flipped | set(altered))
+
+    first = change()
+    best = first.diff()
+    if not best.outages or len(first.due) > _MOST_ORDERED:
+        return best
+    orders = itertools.permutations(first.due)
+    return min([best, *(change().diff(order) for order in orders)], key=_harm)
+
+
+def _harm(diff: PlanDiff) -> tuple[int, float, int]:
+    """What is bad about the order of a change: models without service, for how long, and steps."""
+    return len(diff.outages), sum(diff.outages.values()), len(diff.steps)
 
 
 class _Change:
@@ -170,7 +188,8 @@ class _Change:
             for card in self.old
             if self.old[card] != self.new[card] or (self.old[card] and card in altered)
         ]
-        self.pending = [card for card in self.changed if self.old[card]]
+        self.due = [card for card in self.changed if self.old[card]]
+        self.pending = list(self.due)
         self.stones: dict[str, frozenset[str]] = {}
         self.steps: list[Step] = []
         self.clock = 0.0
@@ -178,13 +197,17 @@ class _Change:
         self.outages: dict[str, float] = {}
         self.nbytes = 0
 
-    def diff(self) -> PlanDiff:
-        """Cards that were idle start first; then one after the other, the harmless ones first."""
+    def diff(self, order: Sequence[str] = ()) -> PlanDiff:
+        """Cards that were idle start first; then one after the other, the harmless ones first.
+
+        Or in the ``order`` that is given.
+        """
+        coming = iter(order)
         started = [card for card in self.changed if not self.old[card]]
         for card in started:
             self._start(card, self.new[card])
         while self.pending:
-            card = self._most_harmless()
+            card = next(coming, None) or self._most_harmless()
             for spare, names in self._stand_ins(card):
                 self._start(spare, names, stone=True)
                 self.stones[spare] = names
@@ -211,18 +234,33 @@ class _Change:
         return alone - self.ended
 
     def _most_harmless(self) -> str:
-        """The card whose change leaves the fewest models without anybody; then one that ends."""
-        harm = {card: len(self._threatened(card)) for card in self.pending}
-        least = min(harm.values())
-        if not least:
-            best = [card for card in self.pending if not harm[card]]
-            return min(best, key=lambda card: not self.new[card])
+        """The card whose change leaves the fewest models without anybody.
 
-        def left(card: str) -> tuple[int, int, bool]:
+        Of these the one after whose change the fewest would be left so by the others; then one
+        that ends.
+        """
+        harm = {card: len(self._threatened(card)) for card in self.pending}
+        some = [card for card in self.pending if not harm[card]]
+        if some:
+            return min(some, key=lambda card: (self._harm_after(card), not self.new[card]))
+
+        def left(card: str) -> tuple[int, int, int, bool]:
             covered = sum(len(names) for _, names in self._stand_ins(card))
-            return harm[card] - covered, harm[card], not self.new[card]
+            after = self._harm_after(card)
+            return harm[card] - covered, harm[card], after, not self.new[card]
 
         return min(self.pending, key=left)
+
+    def _harm_after(self, card: str) -> int:
+        """How many more models than now the other changes threaten once this card's is made."""
+        pending, more = set(self.pending), 0
+        for name in self.now[card] - self.new[card] - self.ended:
+            left = self.servers[name] - {card}
+            more += len(left) == 1 and left <= pending
+        for name in self.new[card] - self.now[card]:
+            there = self.servers[name]
+            more -= len(there) == 1 and there <= pending
+        return more
 
     def _stand_ins(self, card: str) -> list[tuple[str, frozenset[str]]]:
         """Spare cards for the threatened models, and which of them each takes.

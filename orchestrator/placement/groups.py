@@ -144,7 +144,7 @@ def merge(names: Sequence[str], affinity: Iterable[Sequence[str]]) -> list[tuple
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:
     """Sort key that puts ``node/2`` before ``node/10``."""
-    pieces = re.findall(r"\d+|\D+", name)
+    pieces = re.findall(r"\d{1,18}|\D+", name)
     ordered = tuple((int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces)
     return (*ordered, (-2, name))
 

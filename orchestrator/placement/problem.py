@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -122,6 +122,18 @@ class Problem:
     previous_plan: tuple[PreviousCard, ...] = ()
     job: bool = False
 
+    def in_memory(self) -> "Problem":
+        """What is left of it where time does not matter: a place for every replica."""
+        models = (
+            replace(
+                model,
+                demand_rps=0.0,
+                min_replicas=max(model.min_replicas, int(model.demand_rps > 0)),
+            )
+            for model in self.models
+        )
+        return replace(self, objective="min_cards", models=tuple(models))
+
     def to_dict(self) -> dict[str, Any]:
         """The public JSON; what equals its default is left out."""
         record: dict[str, Any] = {"name": self.name} if self.name else {}
@@ -236,7 +248,7 @@ MODEL: Mapping[str, Kind] = {
     "max_replicas": strict.optional(strict.whole(1, 1_000_000)),
     "share_weights": FLAG,
     "share_workspace": FLAG,
-    "overlap": strict.number(0, above=True, high=100),
+    "overlap": strict.number(0.01, high=100),
     "object_bytes": _SIZE,
     "streams": strict.whole(0, 1_000_000),
     "max_delay_ms": strict.optional(strict.number(0, above=True)),
@@ -259,7 +271,7 @@ CARD: Mapping[str, Kind] = {
     "overhead_bytes": _SIZE,
     "reserve_bytes": _SIZE,
     "streams": strict.optional(strict.whole(0, 1_000_000)),
-    "speed": strict.number(0, above=True),
+    "speed": strict.number(0, above=True, high=1e6),
 }
 CARD_REQUIRED = ("name", "node", "kind", "capacity_bytes")
 PREVIOUS: Mapping[str, Kind] = {

@@ -9,10 +9,8 @@ from orchestrator.errors import PlanRefusedError
 from orchestrator.inventory import Card
 from orchestrator.placement.board import empty_tally, forbidden, joined, overfull
 from orchestrator.placement.changes import (
-    CHECK_BUDGET,
     Trials,
     fits,
-    in_memory,
     most_needed,
     nearest_changes,
     smallest,
@@ -22,6 +20,7 @@ from orchestrator.placement.plan import Plan
 from orchestrator.placement.problem import Improver, Model, Problem
 from orchestrator.placement.search.bounds import min_cards_bound
 from orchestrator.placement.search.cpsat import require
+from orchestrator.placement.search.run import CHECK_BUDGET
 from orchestrator.placement.search.sheet import sheet
 from orchestrator.placement.search.solve import search
 from orchestrator.units import format_bytes
@@ -212,7 +211,7 @@ def _together(scene: World) -> tuple[str, tuple[str, ...]]:
     if len(scene.groups) > _MODELS_SHOWN:
         names += f" and {len(scene.groups) - _MODELS_SHOWN} more"
     cards = _count(scene.cards)
-    details, still = list(_parts(scene, scene.models)), in_memory(scene.problem)
+    details, still = list(_parts(scene, scene.models)), scene.problem.in_memory()
     if fits(still):
         work = sum(group.work for group in scene.groups)
         room = sum(scene.room(card) for card in scene.cards)

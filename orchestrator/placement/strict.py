@@ -77,12 +77,12 @@ TEXT = Kind(
 )
 FLAG = Kind("true or false", lambda value: isinstance(value, bool), {"type": "boolean"})
 NAMES = Kind(
-    "a list of names",
-    lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
-    {"type": "array", "items": {"type": "string"}},
+    "a list of names that can be printed",
+    lambda value: isinstance(value, list) and all(map(TEXT.accepts, value)),
+    {"type": "array", "items": TEXT.schema},
 )
 GROUPS = Kind(
-    "a list of lists of names",
+    "a list of lists of names that can be printed",
     lambda value: isinstance(value, list) and all(NAMES.accepts(group) for group in value),
     {"type": "array", "items": NAMES.schema},
 )

@@ -30,7 +30,7 @@ def transition(
         )
     )
     altered = {slot for slot in held if slot in wanted and not same_work(held[slot], wanted[slot])}
-    problem = before.of(replace(plan.problem, previous_plan=()))
+    problem = before.of(plan.problem)
     found = plan_diff(problem, plan.plan, pace, altered)
     last = [slot for slot in held if slot not in cards]
     known = {model.name for model in plan.problem.models}

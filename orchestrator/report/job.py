@@ -26,7 +26,7 @@ def measure_shown(wanted: Deployment | DeploymentPlan, console: Console) -> None
         OrchestratorError: see ``measure_missing``.
     """
     if isinstance(wanted, Deployment):
-        measure_missing(wanted, ProfileCache(), lambda line: console.print(line, markup=False))
+        measure_missing(wanted, ProfileCache(), console.print)
 
 
 def run_shown(prepared: PreparedJob, running: Orchestrator | None, console: Console) -> JobSummary:
@@ -39,7 +39,7 @@ def run_shown(prepared: PreparedJob, running: Orchestrator | None, console: Cons
         hooks = JobHooks(on_progress, lambda: console.print(_INTERRUPTED, soft_wrap=True))
         summary = prepared.run(None if running is None else ForJobs(running), hooks)
     for line in outcome_lines(summary, prepared.sink.where):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     return summary
 
 

@@ -54,7 +54,7 @@ def measuring_shown(console: Console, total: int) -> Iterator[Callable[[str], No
     if not console.is_terminal:
         yield lambda line: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
         task = bar.add_task("measuring", total=total)
         begun = 0

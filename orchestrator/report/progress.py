@@ -35,10 +35,10 @@ def job_progress(
 @contextlib.contextmanager
 def _bar(console: Console) -> Iterator[Callable[[Progress], None]]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rejected]}"),
+        TextColumn("{task.fields[rejected]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

@@ -297,6 +297,33 @@ def test_models_that_are_gone_are_told_and_end_with_what_held_them(capsys, writt
     assert "gone is not served any more\nleft is not served any more" in out
 
 
+def test_names_that_look_like_styles_are_printed_as_they_are(capsys, written):
+    models = [{**PROBLEM["models"][0], "name": name} for name in ("det[v1]", "[/red]", ":car:")]
+    code, out, _ = run(capsys, "plan", written({**PROBLEM, "models": models}, "now.json"))
+    assert code == 0
+    assert all(model["name"] in out for model in models)
+
+
+def test_a_plan_of_nothing_is_a_previous_plan_too(capsys, written):
+    nothing = {"plan": [], "loads": [], "objective": "min_cards"}
+    args = (written(PROBLEM, "now.json"), "--previous", written(nothing, "before.json"))
+    code, out, _ = run(capsys, "plan", *args)
+    assert (code, "2 replicas move" in out) == (0, True)
+    code, _, err = run(capsys, "plan", *args, "--moves", "0")
+    assert (code, "moves at most 0 replicas" in err) == (1, True)
+
+
+def test_a_previous_plan_that_holds_a_model_twice_is_told_by_its_file(capsys, written):
+    twice = {
+        "plan": [{"card": "local/0", "models": ["a", "a"]}],
+        "loads": [],
+        "objective": "min_cards",
+    }
+    before = written(twice, "before.json")
+    code, _, err = run(capsys, "plan", written(PROBLEM, "now.json"), "--previous", before)
+    assert (code, err) == (1, f"error: {before}: has a model twice on local/0\n")
+
+
 def test_a_plan_in_place_of_a_problem_is_told(capsys, written):
     path = written(solve(Problem.from_dict(PROBLEM)).to_dict(), "plan.JSON")
     code, _, err = run(capsys, "plan", path)
@@ -348,6 +375,21 @@ def test_a_simulated_load_beyond_the_plan_is_not_answered_in_full(capsys, writte
     _, asked, answered, *_ = err.splitlines()[2].split()
     assert float(answered) < 0.6 * float(asked)
     assert err.splitlines()[4].split() == ["local/0", "100%", "200%"]
+
+
+@pytest.mark.parametrize("options", [("--simulate", "inf"), ("--simulate", "1", "--load", "1e9")])
+def test_more_requests_than_are_simulated(capsys, written, options):
+    code, out, err = run(capsys, "plan", written(BUSY), *options)
+    assert (code, out) == (1, "")
+    assert "more than 1,000,000: fewer seconds, or less --load" in err
+
+
+def test_a_plan_is_written_under_a_name_that_it_is_read_by(capsys, written, tmp_path):
+    code, _, err = run(capsys, "plan", written(DECLARED), "--out", tmp_path / "plan.yaml")
+    assert (code, err) == (
+        1,
+        f"error: --out {tmp_path / 'plan.yaml'}: must end in .json, as plans do\n",
+    )
 
 
 def test_what_cannot_be_simulated(capsys, written, tmp_path):

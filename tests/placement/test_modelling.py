@@ -134,7 +134,7 @@ def test_types_of_cards():
         ({"allowed_kinds": ["ascend"]}, r"allowed_kinds: ascend, and all cards are of kind emul"),
         ({"allowed_kinds": ["gpu"]}, r"allowed_kinds\[0\]: 'gpu' is none of ascend, cpu, emulated"),
         ({"allowed_types": ["310P", "310P"]}, r"allowed_types\[1\]: 310P is there twice"),
-        ({"overlap": 0.0}, r"overlap: must be more than 0"),
+        ({"overlap": 0.0}, r"overlap: must be at least 0.01"),
         ({"overlap": "20%"}, r"overlap: expected a number"),
         ({"work_share": -1.0}, r"work_share: must be at least 0"),
     ],

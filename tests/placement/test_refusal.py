@@ -113,6 +113,19 @@ def test_more_replicas_than_cards():
     )
 
 
+def test_bytes_are_those_that_would_do():
+    apart = {"share_workspace": False, "widens_workspace": True}
+    pair = [model("x", 28, 56, **apart), model("y", 19, 15)]
+    _, error = refused(pair, cards(1, 80), affinity=[["x", "y"]])
+    assert error.reason == f"x + y fits on no card by {38 * MIB:,} bytes (38.0 MiB)"
+    late = [model("x", 20, 50, max_delay_ms=5, service_ms=1), model("y", 20, 50, batch_ms=20)]
+    _, error = refused(late, cards(1, 80), affinity=[["x", "y"]])
+    assert error.reason == f"x + y fits on no card by {60 * MIB:,} bytes (60.0 MiB)"
+    few = [*cards(1, 80, streams=1), *cards(1, 60, start=1)]
+    _, error = refused([model("x", 50, 40, streams=2)], few)
+    assert error.reason == f"x fits on no card by {30 * MIB:,} bytes (30.0 MiB)"
+
+
 def test_more_nodes_than_there_are():
     _, error = refused([{**CLS, "spread_nodes": 2}], cards(2, 100))
     assert error.reason == "cls must be on 2 nodes, and its cards are on 1"

@@ -242,6 +242,29 @@ def test_several_spare_cards_stand_in_for_one():
     assert diff.outages == {}
 
 
+def test_who_is_served_elsewhere_while_another_card_changes_goes_last():
+    models = [model("x", cards=["n/1"]), model("y", cards=["n/0", "n/2"], min_replicas=2)]
+    held = [{"card": f"n/{i}", "models": on} for i, on in enumerate((["x"], ["x", "y"], ["y"]))]
+    data = read(models, cards(3, 9, node="n"), previous_plan=held)
+    diff = plan_diff(data, solve(data))
+    assert [step.card for step in diff.steps if step.action == "start"] == ["n/1", "n/0"]
+    assert diff.outages == {}
+
+
+def test_of_few_cards_the_order_is_taken_that_leaves_the_fewest_without_service():
+    diff = changed(
+        [model(name) for name in "abc"],
+        cards(3, 9),
+        before(c0=["b"], c1=["a", "c"], c2=["b"]),
+        {"b": ["local/1"], "c": ["local/1"], "a": ["local/2"]},
+    )
+    assert diff.stopped == ("local/0",)
+    assert [step.card for step in diff.steps if step.stone and step.action == "start"] == [
+        "local/0"
+    ]
+    assert diff.outages == {}
+
+
 def test_what_leaves_for_good_is_told():
     models = [model("a", 10), model("b", 10, min_replicas=0)]
     data = read(models, cards(1, 50), previous_plan=before(c0=["a", "b"]))

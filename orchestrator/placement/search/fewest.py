@@ -1,12 +1,14 @@
 """The fewest cards that serve all demand: fill them in every variant, then try with one less."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
 from orchestrator.placement.search.balance import balance
-from orchestrator.placement.search.candidate import Candidate, serves
+from orchestrator.placement.search.candidate import Candidate, candidate, serves
 from orchestrator.placement.search.dense import TASTES, Taste
+from orchestrator.placement.search.exhaust import placements
 from orchestrator.placement.search.fill import FEW, STEEP, Variant
 from orchestrator.placement.search.layout import Layout
 from orchestrator.placement.search.levelled import MANY, levelled
@@ -23,6 +25,8 @@ _TO_PACK: tuple[tuple[Variant | Taste, float], ...] = (
 )
 #: How often memory and time are packed together, each time in a part of the steps that are left.
 _TRIES, _TIMED = 2, 3
+#: Placements of all whose loads are split to see whether they serve the demand.
+_MOST_FIRST = 100
 #: How busy a card may still be for more steps to be worth their time.
 _HOPELESS = 1.25
 
@@ -128,6 +132,14 @@ class FewestCards(Run):
         squeezed = self._squeezed(1.0, cards, self.steps.left // 4)
         if squeezed is not None:
             yield squeezed
+
+    def _first(self) -> Candidate | None:
+        """The first placement of all that serves the demand, where every constructor failed."""
+        for tallies in islice(placements(self.scene, few=True), _MOST_FIRST):
+            found = candidate(self.scene, tallies)
+            if serves(found):
+                return found
+        return None
 
     def _levelled(self, best: Layout) -> Candidate:
         """The same cards, less busy: ties among plans are broken by the busiest card."""

@@ -5,16 +5,21 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from orchestrator.placement.search.balance import HEAT, balance
+from orchestrator.placement.board import Tally
+from orchestrator.placement.groups import world
+from orchestrator.placement.search.balance import HEAT, Budget, balance
+from orchestrator.placement.search.bounds import min_cards_bound
 from orchestrator.placement.search.candidate import NO_GAP, Candidate
 from orchestrator.placement.search.copies import copied
 from orchestrator.placement.search.dense import TASTES, Taste
+from orchestrator.placement.search.exhaust import placements
+from orchestrator.placement.search.fewest import FewestCards
 from orchestrator.placement.search.fill import EVEN, FEW, FLUID, HOT, LEVEL, Variant, fill
 from orchestrator.placement.search.layout import Layout
 from orchestrator.placement.search.levelled import MANY
 from orchestrator.placement.search.pairs import THIN
-from orchestrator.placement.search.run import Run
-from orchestrator.placement.search.sheet import Numbers
+from orchestrator.placement.search.run import CHECK_BUDGET, Run
+from orchestrator.placement.search.sheet import Numbers, sheet
 
 #: Shares of the bound on alpha at which the constructors try to place the whole demand.
 _SHARES = (0.25, 0.5, 0.7, 0.8, 0.87, 0.93, 0.97, 1.0)
@@ -75,12 +80,34 @@ class LargestAlpha(Run):
             return self._candidate(starts[0])
         self._bounded()
         best = self._exactly(starts[0] if starts else None)
+        best = best or self._anyhow()
         if best is None:
-            return self._first()
+            return None
         if best.peak() * self.limit <= 1 + NO_GAP:
             return self._candidate(self._copied(best))
         best = self._improved([best, *(one for one in starts if one is not best)][:_MOST_STARTS])
         return self._candidate(self._asked(best))
+
+    def _anyhow(self) -> Layout | None:
+        """The first placement in which memory suffices, each load in equal parts."""
+        tallies = next(placements(self.scene, few=False), None) or self._in_memory()
+        if tallies is None:
+            return None
+        layout = Layout(self.sheet)
+        for group, of in enumerate(self.scene.groups):
+            for card, tally in enumerate(tallies):
+                if of.models[0].name in tally.names:
+                    layout.add(group, card, 0)
+        layout.share_evenly()
+        return layout
+
+    def _in_memory(self) -> tuple[Tally, ...] | None:
+        """What is found where time does not matter."""
+        scene = world(self.scene.problem.in_memory())
+        steps = Budget(CHECK_BUDGET, self.steps.interrupted)
+        bound = min_cards_bound(scene)
+        found = FewestCards(scene, sheet(scene), bound, steps, self.seed).best()
+        return None if found is None else found.tallies
 
     def _copied(self, layout: Layout) -> Layout:
         """With copies where there is room for them; of very many models as it is."""

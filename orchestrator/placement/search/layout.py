@@ -106,6 +106,14 @@ class Layout:
             self.busy[card] -= load
         return load
 
+    def share_evenly(self) -> None:
+        """Give each group's work to its cards in equal parts, beside what they have of it."""
+        for group, cards in enumerate(self.at):
+            if cards:
+                share, rest = divmod(int(self.sheet.work[group]), len(cards))
+                for index, card in enumerate(sorted(cards)):
+                    self.add(group, card, share + (rest if index == 0 else 0))
+
     def refill(self, card: int, held: dict[int, int]) -> None:
         """Give the card these groups, with these loads, in place of all that it has."""
         sheet, before = self.sheet, self.on[card]

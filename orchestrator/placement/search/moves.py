@@ -16,12 +16,13 @@ from orchestrator.placement.search.sheet import Sheet
 class Change:
     """What a new plan starts from, and how far it may go: ``moves`` None is as far as it likes.
 
+    ``previous`` None: there is no plan; one without cards is the plan of nothing.
     ``interrupted`` is asked between steps; once it is true, the best plan so far is taken.
     ``improver``: the solver that the plan is given to at last. ``budget`` are the steps of the
     search, None as many as are worth it; another ``seed`` draws other lots.
     """
 
-    previous: tuple[PreviousCard, ...] = ()
+    previous: tuple[PreviousCard, ...] | None = None
     moves: int | None = None
     interrupted: Callable[[], bool] = lambda: False
     improver: Improver | None = None
@@ -31,14 +32,14 @@ class Change:
     def gone(self, problem: Problem) -> tuple[str, ...]:
         """The cards of the previous plan that the problem has no more."""
         cards = {card.name for card in problem.cards}
-        return tuple(old.card for old in self.previous if old.card not in cards)
+        return tuple(old.card for old in self.previous or () if old.card not in cards)
 
     def of(self, problem: Problem) -> Problem:
         """The problem with this previous plan, as far as its cards and models are still there.
 
         Where no card is, the whole new plan is to be moved.
         """
-        if not self.previous:
+        if self.previous is None:
             return problem
         cards = {card.name for card in problem.cards}
         models = {model.name for model in problem.models}

@@ -75,17 +75,12 @@ def _kept(run: Run, most: int | None) -> Iterator[Layout]:
 
 def _completed(run: Run) -> Layout | None:
     """The previous placement with what it lacks, and its loads spread; None if that has no room."""
-    layout, sheet = inherited(run.sheet), run.sheet
+    layout = inherited(run.sheet)
     for group in missing(layout):
         while not layout.spread_kept(group):
-            if not stack(layout, group, sheet.speed):
+            if not stack(layout, group, run.sheet.speed):
                 return None
-    for group in range(sheet.groups):
-        cards = sorted(layout.at[group])
-        if cards:
-            share, rest = divmod(int(sheet.work[group]), len(cards))
-            for index, card in enumerate(cards):
-                layout.add(group, card, share + (rest if index == 0 else 0))
+    layout.share_evenly()
     return layout
 
 

@@ -12,17 +12,18 @@ from orchestrator.placement.problem import Improver
 from orchestrator.placement.search.aggregate import aggregated_alpha, aggregated_cards
 from orchestrator.placement.search.balance import Budget, trim
 from orchestrator.placement.search.bounds import Bound, Items
-from orchestrator.placement.search.candidate import NO_GAP, Candidate, candidate, serves
+from orchestrator.placement.search.candidate import NO_GAP, Candidate, candidate
 from orchestrator.placement.search.cpsat import improve
 from orchestrator.placement.search.dense import Taste, pack
 from orchestrator.placement.search.exact import small, solve_exactly
-from orchestrator.placement.search.exhaust import placements
 from orchestrator.placement.search.fill import Variant, fill
 from orchestrator.placement.search.layout import Layout
 from orchestrator.placement.search.sheet import Numbers, Sheet
 from orchestrator.placement.search.squeeze import squeeze
 from orchestrator.placement.search.timely import timely
 
+#: Steps that are enough to see whether there is a plan.
+CHECK_BUDGET = 24
 #: Steps that a mixed-integer program counts for; what has fewer left goes without.
 _EXACT_STEPS = 100
 #: A model that would need a copy more for so many times the demand is nearly in need of one.
@@ -153,14 +154,6 @@ class Run(ABC):
     def enough(self) -> int:
         """Steps after which a small problem has shown all that it has."""
         return 20 * (self.sheet.groups + self.sheet.cards)
-
-    def _first(self) -> Candidate | None:
-        """The first placement of all that serves the demand, where every constructor failed."""
-        for tallies in placements(self.scene):
-            found = candidate(self.scene, tallies)
-            if self.scene.problem.objective == "max_alpha" or serves(found):
-                return found
-        return None
 
     def _candidate(self, layout: Layout) -> Candidate:
         trim(layout)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from orchestrator.placement.groups import World, world
 from orchestrator.placement.plan import CardPlan, Load, Plan, Point
@@ -62,8 +63,14 @@ def search(
         return _plan(scene, best, run.bound, steps) if best else None
     found = options(run, moves)
     chosen = choose(found, moves)
-    curve = tuple(_point(option) for option in found)
-    return _plan(scene, chosen.found, run.bound, steps, curve) if chosen else None
+    if chosen is None:
+        return None
+    plan = _plan(scene, chosen.found, run.bound, steps)
+    curve = (
+        replace(_point(option), alpha=plan.alpha) if option is chosen else _point(option)
+        for option in found
+    )
+    return replace(plan, curve=tuple(curve))
 
 
 def _budget(problem: Problem, bound: float) -> int:
@@ -98,13 +105,7 @@ def _point(option: Option) -> Point:
     return Point(cost.moves, cost.restarts, cost.nbytes, alpha, cards)
 
 
-def _plan(
-    scene: World,
-    best: Candidate,
-    bound: Bound,
-    steps: Budget,
-    curve: tuple[Point, ...] = (),
-) -> Plan:
+def _plan(scene: World, best: Candidate, bound: Bound, steps: Budget) -> Plan:
     split, cost = split_loads(scene, best.tallies), cost_of(scene, best.tallies)
     cards = tuple(
         CardPlan(tally.card.name, tuple(sorted(tally.names)), tally.share)
@@ -139,5 +140,4 @@ def _plan(
         moves=cost.moves if scene.previous else None,
         restarts=cost.restarts if scene.previous else None,
         bytes_loaded=cost.nbytes if scene.previous else None,
-        curve=curve,
     )

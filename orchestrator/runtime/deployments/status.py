@@ -113,11 +113,11 @@ class Status:
         if self.controller_pid is not None:
             notes.append(f"controller: pid {self.controller_pid}")
         out = StringIO()
-        console = Console(file=out, width=120, color_system=None)
+        console = Console(file=out, width=120, color_system=None, markup=False, emoji=False)
         for table in tables:
             console.print(table)
         for note in notes:
-            console.print(note, soft_wrap=True, markup=False, highlight=False)
+            console.print(note, soft_wrap=True, highlight=False)
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
     def _cards(self) -> Table:
