@@ -28,7 +28,7 @@ class Tally:
 
     ``share``: a card runs with separate workspaces only if they fit and serve more or take less, or
     if sharing would break a member's max_delay. ``special``: some member has such a reason; to take
-    less, one that widens the shared workspace though it has its own.
+    less, one that widens the shared workspace though it has its own, or a session that counts it.
     """
 
     card: Card
@@ -76,9 +76,9 @@ def joined(tally: Tally, models: Iterable[Model]) -> Tally:
 
 def is_special(model: Model) -> bool:
     """Whether the model may be a reason for its card to keep workspaces separate."""
-    return (
-        model.max_delay_ms is not None or model.overlap != 1.0 or model.footprint.widens_workspace
-    )
+    used = model.footprint
+    may_save = used.widens_workspace or (used.shares and used.session_bytes > 0)
+    return model.max_delay_ms is not None or model.overlap != 1.0 or may_save
 
 
 def tally_of(card: Card, models: Iterable[Model], *, share: bool) -> Tally:
@@ -134,11 +134,9 @@ def overfull(before: Tally, after: Tally) -> Obstacle | None:
     clash = late(card, after.models) if after.share and after.special else None
     if not clash and used.total <= card.usable_bytes:
         return None
-    apart = _lone(card, after.models).total if after.special else after.sharing.total
     if used.total > card.usable_bytes:
-        free = card.usable_bytes - before.sharing.total
-        least = apart if clash else min(apart, after.sharing.total)
-        needs = least - before.sharing.total
+        free = card.usable_bytes - _least(before)
+        needs = _least(after) - _least(before)
         held = ", ".join(model.name for model in before.models)
         holds = f" (holds {held})" if held else ""
         return Obstacle(
@@ -153,8 +151,16 @@ def overfull(before: Tally, after: Tally) -> Obstacle | None:
         "max_delay",
         f"{model.name} may wait {model.max_delay_ms:g} ms, a batch of {other.name} takes "
         f"{other.batch_time_ms / card.speed:g} ms, and separate workspaces do not fit",
-        apart - card.usable_bytes,
+        _least(after) - card.usable_bytes,
     )
+
+
+def _least(tally: Tally) -> int:
+    """The bytes that the card's models take at least, in a way in which they may run."""
+    if not tally.special:
+        return tally.sharing.total
+    apart = _lone(tally.card, tally.models).total
+    return apart if late(tally.card, tally.models) else min(apart, tally.sharing.total)
 
 
 def _permission(model: Model, card: Card) -> Obstacle | None:

@@ -27,7 +27,7 @@ def fits(problem: Problem) -> bool:
 
 @dataclass
 class Trials:
-    """Tries whether problems fit, until that has cost too much: each counts its models x cards.
+    """Tries whether problems fit, until that has cost too much: each counts its replicas x cards.
 
     ``cut``: something was not tried any more. ``interrupted`` ends it too, once it is true.
     """
@@ -62,7 +62,8 @@ class Trials:
         return not self.cut
 
     def _tried(self, problem: Problem) -> bool:
-        self.left -= len(problem.models) * len(problem.cards)
+        replicas = sum(max(1, model.replicas_needed) for model in problem.models)
+        self.left -= replicas * len(problem.cards)
         self.made += 1
         return fits(problem)
 

@@ -18,6 +18,7 @@ from orchestrator.placement.board import empty_tally, forbidden, joined, overful
 from orchestrator.placement.groups import World, world
 from orchestrator.placement.plan import Plan
 from orchestrator.placement.problem import Problem
+from orchestrator.placement.search.moves import interchangeable
 
 Action = Literal["drain", "stop", "wait", "start"]
 #: Where models would be without service, all orders of so many cards are tried.
@@ -167,6 +168,7 @@ class _Change:
 
     def __init__(self, scene: World, plan: Plan, pace: Pace, altered: Collection[str]) -> None:
         self.scene = scene
+        self.alike = interchangeable(scene)
         self.pace = pace
         self.sizes = {model.name: model.footprint.weight_total for model in scene.models}
         self.groups = {model.name: group for group in scene.groups for model in group.models}
@@ -269,11 +271,7 @@ class _Change:
         """
         wanted, taken = self._threatened(card), dict[str, frozenset[str]]()
         while wanted:
-            spares = [
-                spare
-                for spare in self.scene.cards
-                if not (self.now[spare.name] or self.new[spare.name] or spare.name in taken)
-            ]
+            spares = self._spares(taken)
             found = {spare.name: self._room_for(spare, wanted) for spare in spares}
             best = max(found, key=lambda name: self._weight(found[name]), default=None)
             if best is None or not found[best]:
@@ -281,6 +279,20 @@ class _Change:
             taken[best] = found[best] & wanted
             wanted -= found[best]
         return list(taken.items())
+
+    def _spares(self, taken: Collection[str]) -> list[Card]:
+        """Cards that hold nothing and are to hold nothing: of those that are alike the first."""
+        cards = self.scene.cards
+        free = (
+            [
+                cards[index]
+                for index in alike
+                if not (self.now[cards[index].name] or self.new[cards[index].name])
+                and cards[index].name not in taken
+            ]
+            for alike in self.alike
+        )
+        return [some[0] for some in free if some]
 
     def _room_for(self, spare: Card, wanted: Collection[str]) -> frozenset[str]:
         """The models among these, with those that go with them, that a spare card can hold."""

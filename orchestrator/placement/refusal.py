@@ -25,8 +25,8 @@ from orchestrator.placement.search.sheet import sheet
 from orchestrator.placement.search.solve import search
 from orchestrator.units import format_bytes
 
-#: Models times cards that may be tried to leave models out of a set, and to find changes: some ten
-#: seconds. The set that is named may be larger than it need be where that is not enough.
+#: Replicas times cards that may be tried to leave models out of a set, and to find changes: ten
+#: seconds or so. The set that is named may be larger than it need be where that is not enough.
 _MOST_NARROWED, _MOST_CHANGED = 100_000, 1_000_000
 #: Cards whose obstacle, and models whose bytes, are written out.
 _CARDS_SHOWN, _MODELS_SHOWN = 4, 8

@@ -1,6 +1,6 @@
 """From what the cards of a deployment hold to what its new plan wants, card by card."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from actors.machine.hostmemory import HostMemory
@@ -8,7 +8,7 @@ from actors.messages import CardOrder
 from orchestrator.placement.deployment import DeploymentPlan
 from orchestrator.placement.diff import Pace, PlanDiff, Step, plan_diff
 from orchestrator.placement.plan import CardPlan
-from orchestrator.placement.problem import PreviousCard
+from orchestrator.placement.problem import PreviousCard, Problem
 from orchestrator.placement.search.moves import Change
 
 
@@ -20,8 +20,6 @@ def transition(
     A card is left alone when its process holds what the plan wants there, to the last option. One
     that holds only models which the deployment has no more comes before all that somebody misses.
     """
-    pace = pace or Pace()
-    cards = {card.name for card in plan.problem.cards}
     wanted = {slot: plan.orders(slot) for slot in plan.slots}
     before = Change(
         tuple(
@@ -30,20 +28,25 @@ def transition(
         )
     )
     altered = {slot for slot in held if slot in wanted and not same_work(held[slot], wanted[slot])}
-    problem = before.of(plan.problem)
-    found = plan_diff(problem, plan.plan, pace, altered)
-    last = [slot for slot in held if slot not in cards]
-    known = {model.name for model in plan.problem.models}
-    gone = {model.name for slot in last for model in held[slot].models} - known
-    return replace(
-        found,
-        ended=tuple(sorted(gone.union(found.ended))),
-        stopped=(*found.stopped, *(slot for slot in last if slot not in wanted)),
-        steps=(
-            *found.steps,
-            *(step for slot in last for step in _stop(slot, held[slot], pace)),
-        ),
+    problem = before.of(_with_leaving(plan.problem, held))
+    return plan_diff(problem, plan.plan, pace, altered)
+
+
+def _with_leaving(problem: Problem, slots: Iterable[str]) -> Problem:
+    """The problem with the cards that it has no more: they serve until they stop, no more."""
+    there = {card.name for card in problem.cards}
+    leaving = (
+        replace(
+            problem.cards[0],
+            name=slot,
+            node=slot.rpartition("/")[0],
+            capacity_bytes=0,
+            overhead_bytes=1,
+        )
+        for slot in slots
+        if slot not in there
     )
+    return replace(problem, cards=(*problem.cards, *leaving))
 
 
 def same_work(one: CardOrder, other: CardOrder) -> bool:
@@ -78,13 +81,4 @@ def _work(order: CardOrder) -> CardOrder:
                 key=lambda m: m.name,
             )
         ),
-    )
-
-
-def _stop(slot: str, held: CardOrder, pace: Pace) -> tuple[Step, ...]:
-    names = tuple(model.name for model in held.models)
-    return (
-        Step("drain", slot, names, pace.drain),
-        Step("stop", slot, names, pace.stop),
-        Step("wait", slot, (), pace.wait),
     )

@@ -48,9 +48,9 @@ def test_what_is_written_is_read_back_by_a_source(tmp_path, format):
 
 def test_parquet_keeps_dictionaries_of_what_may_repeat():
     values = {"x": 0.5, "vector": [0.5], "text": "a", "codes": [[1]], "both": {"f": 0.5, "n": 1}}
-    group = pq.read_metadata(
-        io.BytesIO(written(pa.table({k: [v] for k, v in values.items()}), "parquet"))
-    ).row_group(0)
+    table = pa.table({name: [value] for name, value in values.items()})
+    table = table.append_column("map", pa.array([[("k", 0.5)]], pa.map_(pa.string(), pa.float32())))
+    group = pq.read_metadata(io.BytesIO(written(table, "parquet"))).row_group(0)
     columns = [group.column(index) for index in range(group.num_columns)]
     assert {one.path_in_schema: one.has_dictionary_page for one in columns} == {
         "x": False,
@@ -59,6 +59,8 @@ def test_parquet_keeps_dictionaries_of_what_may_repeat():
         "codes.list.element.list.element": True,
         "both.f": False,
         "both.n": True,
+        "map.key_value.key": True,
+        "map.key_value.value": False,
     }
 
 

@@ -47,6 +47,12 @@ def test_a_session_may_take_less_than_its_models_and_their_workspace():
     assert plan.gap == pytest.approx(0, abs=1e-6)
 
 
+def test_a_session_that_counts_its_workspace_runs_apart():
+    given = {"session_bytes": 60 << 20}
+    plan = solve(read([model("a", 20, 50, **given)], cards(1, 65)))
+    assert [(card.models, card.share_workspace) for card in plan.cards] == [(("a",), False)]
+
+
 def test_what_fits_no_card_has_no_plan():
     assert min_cards_bound(world(read([model("a", 1, 100)], cards(2, 100)))).value == float("inf")
 

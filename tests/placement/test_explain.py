@@ -81,3 +81,18 @@ def test_every_other_card_has_a_reason():
         for rejection in reason.rejected:
             if reason.model == "own":
                 assert rejection.text == "rejected: own is pinned to local/1"
+
+
+def test_what_a_card_lacks_is_counted_from_how_it_may_run():
+    apart = {"share_workspace": False, "widens_workspace": True}
+    models = [
+        model("a", 0, 10),
+        model("b", 0, 60, **apart),
+        model("c", 15, service_ms=1, demand_rps=1),
+    ]
+    held = [{**one, "cards": ["local/0"]} for one in models[:2]]
+    read = Problem.from_dict(problem([*held, models[2]], cards(2, 80), "max_alpha"))
+    text = explain(read, solve(read))
+    assert (
+        "rejected: needs 15.0 MiB, free 10.0 MiB of 80.0 MiB (holds a, b): 5,242,880 bytes" in text
+    )

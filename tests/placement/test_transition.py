@@ -89,6 +89,15 @@ def test_a_card_that_is_there_no_more_stops_last() -> None:
     ]
 
 
+def test_a_card_that_is_there_no_more_serves_until_it_stops() -> None:
+    both = {"replicas": 2}
+    before = plan_of(on("a", "local/0", "local/1", **both), count=2)
+    found = transition(held(before), plan_of(on("a", "local/0", threads=2), count=1))
+    starts = [str(step) for step in found.steps if step.action in ("stop", "start")]
+    assert starts == ["stop local/0: a", "start local/0: a", "stop local/1: a"]
+    assert (found.stopped, found.outages) == (("local/1",), {})
+
+
 def test_a_stand_in_is_told_to_load_what_it_stands_in_for() -> None:
     free = model("a", Path("/m/a.mindir"))
     before, after = plan_of(free, count=2), plan_of(free | {"threads": 2}, count=2)

@@ -146,6 +146,9 @@ def _repeating(path: str, kind: pa.DataType) -> Iterator[str]:
     """What Parquet calls the values of a column, its lists and its records that are no floats."""
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         yield from _repeating(f"{path}.list.element", kind.value_type)
+    elif pa.types.is_map(kind):
+        yield from _repeating(f"{path}.key_value.key", kind.key_type)
+        yield from _repeating(f"{path}.key_value.value", kind.item_type)
     elif pa.types.is_struct(kind):
         for field in kind:
             yield from _repeating(f"{path}.{field.name}", field.type)
